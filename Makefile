@@ -1,0 +1,48 @@
+# Every target creates .venv from requirements/lock.txt when it is missing or the lock has changed.
+VENV ?= .venv
+BIN := $(VENV)/bin
+PRESET ?= quick
+ARGS ?=
+READY := $(VENV)/.ready-lock
+DEV := $(VENV)/.ready-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format data lock clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@echo "make TARGET [PRESET=quick|full|paper] [ARGS='--help']"
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+	@for f in benchmarks/[a-z]*_*.py; do n=$$(basename $$f .py); \
+		echo "  reproduce-$${n%%_*}|$$(sed -n '1s/^"""//p' $$f)"; done | column -t -s '|'
+
+setup: $(READY) ## create the virtual environment
+
+$(VENV)/.ready-%: requirements/%.txt pyproject.toml scripts/bootstrap.py
+	@$(if $(PYTHON),$(PYTHON),python3) scripts/bootstrap.py --venv $(VENV) --lock $* $(if $(PYTHON),--python $(PYTHON))
+	@touch $@
+
+reproduce-%: $(READY) ## run one benchmark and draw its figure
+	$(BIN)/recon reproduce $* --preset $(PRESET) $(ARGS)
+
+test: $(READY) $(DEV) ## all tests, and lint
+	$(BIN)/pytest $(ARGS)
+
+lint: $(READY) $(DEV) ## format, lint, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) $(DEV) ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+data: $(READY) $(VENV)/.ready-data ## download and prepare MNIST and CIFAR-10 (the only target that downloads data)
+	$(BIN)/recon data prepare $(ARGS)
+
+lock: ## rewrite requirements/ with uv (pip install uv) from pyproject.toml
+	sh scripts/lock.sh
+
+clean: ## remove the environment and the cells computed here (stored results stay)
+	rm -rf $(VENV) .recon

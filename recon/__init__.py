@@ -1,0 +1,48 @@
+"""recon: how many training images do a network's initial and final weights give away, which ones, and why?
+
+    import recon
+
+    data = recon.load_task("mnist_odd_even", 20)
+    found = recon.reconstruct(params0, params1, attack="ntk-fast", image_shape=data.image_shape, box=data.box)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from recon.errors import ReconError
+
+if TYPE_CHECKING:
+    from recon.attacks import Reconstruction, attacks, reconstruct
+    from recon.dynamics import Descent, GradientFlow, Linearised, train
+    from recon.networks import MLP
+    from recon.tasks import load_task, tasks
+
+__all__ = [
+    "MLP",
+    "Descent",
+    "GradientFlow",
+    "Linearised",
+    "ReconError",
+    "Reconstruction",
+    "attacks",
+    "load_task",
+    "reconstruct",
+    "tasks",
+    "train",
+]
+
+_HOMES = {
+    "attacks": ("Reconstruction", "attacks", "reconstruct"),
+    "dynamics": ("Descent", "GradientFlow", "Linearised", "train"),
+    "networks": ("MLP",),
+    "tasks": ("load_task", "tasks"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: `import recon` and `recon --help` do not wait for JAX. `attacks` and `tasks` are also the names
+    # of the packages, so the functions are fetched by hand rather than left to the import system.
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"recon.{home}"), name)
+    raise AttributeError(f"module 'recon' has no attribute {name!r}")

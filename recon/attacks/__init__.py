@@ -1,0 +1,114 @@
+"""Attacks by name, behind one call. A new attack is one file in this package that defines `ATTACK`."""
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from recon.attacks.base import Attack, Problem, Reconstruction, Tree
+from recon.attacks.span import first_layer_span
+from recon.errors import ReconError
+from recon.networks import from_params
+from recon.progress import Report, reporter
+
+__all__ = ["Attack", "Problem", "Reconstruction", "attacks", "reconstruct"]
+
+
+@cache
+def attacks() -> dict[str, Attack]:
+    """Every attack of the package, by name."""
+    modules = (importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
+    found = [m.ATTACK for m in modules if hasattr(m, "ATTACK")]
+    return {attack.name: attack for attack in found}
+
+
+def reconstruct(
+    params0: Mapping[str, Mapping[str, Any]],
+    params1: Mapping[str, Mapping[str, Any]],
+    *,
+    attack: str = "ntk-fast",
+    image_shape: tuple[int, ...] | None = None,
+    box: tuple[Any, Any] | None = None,
+    m: int | None = None,
+    linearised: bool = False,
+    key: PRNGKeyArray | int = 0,
+    progress: bool | Report = True,
+    **options: Any,
+) -> Reconstruction:
+    """Recover training images from the initial and the final weights of a network.
+
+    Args:
+      params0, params1: weights in Flax layout, {'Dense_0': {'kernel': (in, out), 'bias': (out,)}, ...}, NumPy or JAX.
+      attack: name of the solver, see `attacks()`.
+      image_shape: shape of one image (default: flat, (in,)).
+      box: least and greatest value of an input, scalars or by channel; None: unknown.
+      m: number of images to reconstruct (default: twice the number of training images that the rank of the first
+        layer's change shows).
+      linearised: the weights are those of a Taylor model around `params0`.
+      key: PRNG key, or a seed.
+      progress: show a progress bar, or a `Report` to call.
+      **options: settings of the attack to change, by name.
+
+    Returns:
+      The reconstruction; after Ctrl-C the best so far, with `interrupted` true.
+
+    Raises:
+      ReconError: unknown attack or option, weights that are not finite, not alike or unchanged, or no way to tell `m`.
+    """
+    if attack not in attacks():
+        raise ReconError(f"Unknown attack {attack!r}: choose one of {', '.join(sorted(attacks()))}.")
+    solver = attacks()[attack]
+    known = {f.name for f in dataclasses.fields(solver.settings)}
+    if set(options) - known:
+        wrong = ", ".join(sorted(set(options) - known))
+        raise ReconError(f"Attack {attack!r} has no setting {wrong}: it has {', '.join(sorted(known))}.")
+    network = from_params(params0)
+    if network != from_params(params1):
+        raise ReconError(f"Initial and final weights are of different networks: {network} and {from_params(params1)}.")
+    before, after = _as_float32(params0, "initial"), _as_float32(params1, "final")
+    dim = before["Dense_0"]["kernel"].shape[0]
+    if after["Dense_0"]["kernel"].shape[0] != dim:
+        raise ReconError(f"Initial weights take {dim} inputs, final ones {after['Dense_0']['kernel'].shape[0]}.")
+    shape = (dim,) if image_shape is None else tuple(image_shape)
+    if int(np.prod(shape)) != dim:
+        raise ReconError(f"Images of shape {shape} have {int(np.prod(shape))} numbers, the network takes {dim}.")
+    change = jax.tree.map(lambda a, b: b - a, before, after)
+    if not any(np.any(leaf) for leaf in jax.tree.leaves(change)):
+        raise ReconError("Initial and final weights are equal: there is no change to reconstruct from.")
+    if m is None:
+        span = first_layer_span(change["Dense_0"]["kernel"])
+        if not span.clear:
+            raise ReconError("The rank of the first layer's change does not tell the number of images: give m.")
+        m = 2 * span.n
+    if m < 1:
+        raise ReconError(f"Cannot reconstruct {m} images: choose m of at least 1.")
+    limits = None if box is None else _box(box, shape)
+    problem = Problem(network, before, after, shape, limits, linearised, m)
+    rng = jax.random.key(key) if isinstance(key, int) else key
+    with reporter(f"attack {attack}", progress) as report:
+        return solver.run(problem, dataclasses.replace(solver.settings, **options), rng, report)
+
+
+def _as_float32(params: Mapping[str, Mapping[str, Any]], which: str) -> Tree:
+    tree = {name: {k: np.asarray(v, dtype=np.float32) for k, v in layer.items()} for name, layer in params.items()}
+    for name, layer in tree.items():
+        for part, array in layer.items():
+            if not np.isfinite(array).all():
+                raise ReconError(f"The {which} weights hold values that are not finite, in {name} {part}.")
+    return tree
+
+
+def _box(box: tuple[Any, Any], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    low, high = (np.asarray(b, dtype=np.float32) for b in box)
+    for side in (low, high):
+        if side.ndim > 1 or (side.ndim == 1 and side.shape[0] not in (1, shape[-1])):
+            raise ReconError(f"The box must be scalars or one value for each of the {shape[-1]} channels.")
+    if not np.all(low < high):
+        raise ReconError("The box's least value must lie below its greatest.")
+    return low, high

@@ -1,0 +1,89 @@
+"""What every attack takes and returns."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, PRNGKeyArray
+
+from recon.networks import MLP
+from recon.progress import Report
+
+Tree = dict[str, dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All that the attacker knows.
+
+    Attributes:
+      network: the architecture.
+      params0, params1: initial and final weights, float32.
+      image_shape: shape of one image, such as (28, 28, 1).
+      box: least and greatest value of an input by channel, or None.
+      linearised: the attacked model is the Taylor expansion around θ₀, whose gradients are those at θ₀ everywhere.
+      m: number of images to reconstruct.
+    """
+
+    network: MLP
+    params0: Tree
+    params1: Tree
+    image_shape: tuple[int, ...]
+    box: tuple[np.ndarray, np.ndarray] | None
+    linearised: bool
+    m: int
+
+    @property
+    def change(self) -> Tree:
+        """Δθ = θ_f − θ₀."""
+        tree: Tree = jax.tree.map(lambda a, b: b - a, self.params0, self.params1)
+        return tree
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What an attack found.
+
+    Attributes:
+      attack: its name.
+      images: reconstructions in the network's input space (mean-subtracted).
+      start: the images that the attack started from, a control for every score.
+      duals: dual weights for each point of the path, image and output, where the attack has them.
+      certified: images that the attack vouches for, where it can (None: it cannot).
+      confidence: in [0, 1], where the attack has one.
+      n_estimated: number of training images as the rank of the first layer's change tells it, or None.
+      trace: (step, loss) along the run.
+      steps: optimiser steps taken.
+      why: why it stopped.
+      work: counts and sizes of what was done: FLOPs and bytes a step as XLA reports them, peak temporary memory.
+      seconds: wall time of "trace", "compile" and "run".
+    """
+
+    attack: str
+    images: Float[np.ndarray, "m *shape"]
+    start: Float[np.ndarray, "m *shape"]
+    trace: Float[np.ndarray, "k 2"]
+    steps: int
+    why: str
+    duals: Float[np.ndarray, "p m c"] | None = None
+    certified: Bool[np.ndarray, " m"] | None = None
+    confidence: Float[np.ndarray, " m"] | None = None
+    n_estimated: int | None = None
+    work: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def interrupted(self) -> bool:
+        """Stopped from the keyboard: these are the best images so far, not the attack's result."""
+        return self.why == "interrupted"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A named solver: its settings and the function that runs it."""
+
+    name: str
+    settings: Any
+    run: Callable[[Problem, Any, PRNGKeyArray, Report], Reconstruction]

@@ -1,0 +1,201 @@
+"""A cell: one training-plus-attack setting, from task to score. What benchmarks are made of."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from recon.attacks import reconstruct
+from recon.dynamics import Dynamics, Linearised, Trained, outputs, train
+from recon.kernels import kernel_distance, ntk
+from recon.metrics import Score, score
+from recon.networks import MLP
+from recon.progress import Report, silent
+from recon.records import Stored, provenance
+from recon.tasks import TaskData, load_task
+
+TEST_IMAGES = 1000  # of the test split, for the accuracy of the attacked network
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network to train and to attack.
+
+    Attributes:
+      task: name of the task.
+      n_train: number of training images N.
+      network: architecture; its number of outputs is set by the task.
+      dynamics: training rule.
+      attack: name of the attack.
+      options: settings of the attack that differ from its own.
+      m_ratio: reconstructions per training image.
+      seed: chooses the images, the initial weights and the attack's start.
+    """
+
+    task: str
+    n_train: int
+    network: MLP
+    dynamics: Dynamics
+    attack: str
+    options: tuple[tuple[str, Any], ...] = ()
+    m_ratio: int = 2
+    seed: int = 0
+
+    @property
+    def linearised(self) -> bool:
+        """Whether the Taylor model is trained."""
+        return isinstance(self.dynamics, Linearised)
+
+    @property
+    def title(self) -> str:
+        """For progress bars and error messages."""
+        kind = "linearised" if self.linearised else "standard"
+        return f"{self.task} N={self.n_train} W={self.network.widths[0]} {kind} {self.attack} seed {self.seed}"
+
+    def settings(self) -> dict[str, Any]:
+        """All settings as plain values; the training rule and the attack by name."""
+        plain = dataclasses.asdict(self)
+        plain["dynamics"] = {"rule": type(self.dynamics).__name__, **plain["dynamics"]}
+        plain["options"] = dict(self.options)
+        return plain
+
+    def load(self, **where: Any) -> TaskData:
+        """The cell's images; `where` as in `recon.data.load_images`."""
+        return load_task(self.task, self.n_train, seed=self.seed, n_test=TEST_IMAGES, **where)
+
+
+def fingerprints(data: TaskData) -> dict[str, str]:
+    """Content hashes of a draw's three splits."""
+    return {name: getattr(data, name).fingerprint for name in ("train", "held_out", "test")}
+
+
+def compute(cell: Cell, data: TaskData, report: Report = silent) -> Stored:
+    """Train, attack, score.
+
+    Returns:
+      A record of settings, measurements and provenance, and the arrays that pictures are drawn from.
+
+    Raises:
+      ReconError: training or the attack failed.
+      KeyboardInterrupt: Ctrl-C; a partial attack is no result of the cell.
+    """
+    network = dataclasses.replace(cell.network, outputs=data.outputs)
+    k_init, k_attack = jax.random.split(jax.random.key(cell.seed))
+    params0 = jax.tree.map(np.asarray, network.init(k_init, int(np.prod(data.image_shape))))
+    trained = train(
+        network, params0, data.train.x, data.train.y, cell.dynamics, lambda f, text: report(0.1 * f, f"training: {text}")
+    )
+    found = reconstruct(
+        trained.initial.params,
+        trained.final.params,
+        attack=cell.attack,
+        image_shape=data.image_shape,
+        box=data.box,
+        m=cell.m_ratio * cell.n_train,
+        linearised=cell.linearised,
+        key=k_attack,
+        progress=lambda f, text: report(0.1 + 0.9 * f, f"attack: {text}"),
+        **dict(cell.options),
+    )
+    if found.interrupted:
+        raise KeyboardInterrupt
+    scores = {
+        "train": score(data.train.x, found.images, data.pixels),
+        "held_out": score(data.held_out.x, found.images, data.pixels),
+        "start": score(data.train.x, found.start, data.pixels),
+    }
+    thresholds = () if data.task.recognisable is None else (data.task.recognisable,)
+    matched = scores["train"].matching
+    record = {
+        "cell": cell.settings(),
+        "data": {
+            "source": data.source,
+            "title": data.task.title,
+            "fingerprints": fingerprints(data),
+            "mean": data.mean,
+            "recognisable": data.task.recognisable,
+        },
+        "training": training_record(network, trained, data),
+        "attack": {
+            "m": len(found.images),
+            "n_estimated": found.n_estimated,
+            "steps": found.steps,
+            "why": found.why,
+            "work": found.work,
+            "seconds": found.seconds,
+            "trace": thinned(found.trace),
+        },
+        "scores": {name: s.summary(thresholds) for name, s in scores.items()},
+        "images": per_image(scores, trained, data),
+        "provenance": provenance(),
+    }
+    arrays = {
+        "train": data.train.x,
+        "found": found.images[matched.index],
+        "spare": np.delete(found.images, matched.index, axis=0),
+        "start": found.start,
+    }
+    if found.duals is not None:
+        arrays["duals"] = found.duals
+    return Stored(record, arrays)
+
+
+def training_record(network: MLP, trained: Trained, data: TaskData) -> dict[str, Any]:
+    """What training did and reached."""
+    return {
+        "initial_loss": trained.initial.loss,
+        "loss": trained.final.loss,
+        "steps": trained.final.step,
+        "time": trained.final.time if np.isfinite(trained.final.time) else None,
+        "why": trained.why,
+        "seconds": trained.seconds,
+        "work": trained.work,
+        "kernel_distance": kernel_moved(network, trained, data.train.x),
+        "test_accuracy": accuracy(network, trained, data),
+        "trace": thinned(trained.trace),
+    }
+
+
+def kernel_moved(network: MLP, trained: Trained, x: np.ndarray) -> float:
+    """Kernel distance between θ₀ and θ_f on the training set; zero for a linearised model, whose kernel is fixed."""
+    if trained.linearised:
+        return 0.0
+    with jax.experimental.enable_x64():
+        kernel = jax.jit(lambda p: ntk(network, p, np.asarray(x, np.float64)))
+        k0, k1 = (
+            kernel(jax.tree.map(lambda a: np.asarray(a, np.float64), s.params)) for s in (trained.initial, trained.final)
+        )
+        return float(kernel_distance(k0, k1))
+
+
+def accuracy(network: MLP, trained: Trained, data: TaskData) -> float | None:
+    """Fraction of the test images classified correctly; None without a test split."""
+    if not len(data.test):
+        return None
+    f = outputs(network, trained.initial.params, trained.final.params, data.test.x, trained.linearised)
+    y = data.test.y
+    right = np.sign(f[:, 0]) == np.sign(y[:, 0]) if y.shape[1] == 1 else f.argmax(1) == y.argmax(1)
+    return float(right.mean())
+
+
+def per_image(scores: dict[str, Score], trained: Trained, data: TaskData) -> dict[str, Any]:
+    """Columns with an entry for each training image (held-out image for `held_out`)."""
+    return {
+        "label": data.train.labels,
+        "distance": scores["train"].matching.distance,
+        "distance_nearest": scores["train"].nearest,
+        "psnr_db": scores["train"].psnr,
+        "ssim": scores["train"].ssim,
+        "held_out": scores["held_out"].matching.distance,
+        "start": scores["start"].matching.distance,
+        "dual_norm": np.linalg.norm(trained.duals, axis=1),
+    }
+
+
+def thinned(trace: np.ndarray, most: int = 100) -> np.ndarray:
+    """At most `most` rows of a trace, first and last among them."""
+    if len(trace) <= most:
+        return trace
+    return trace[np.unique(np.linspace(0, len(trace) - 1, most).round().astype(int))]

@@ -1,0 +1,48 @@
+"""Source 3: a folder of class folders of the user's own pictures."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from recon.data.images import ImageSet
+from recon.errors import ReconError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+
+
+def load(folder: str | Path, split: str = "train") -> ImageSet:
+    """Pictures in `folder/CLASS/*`, all of one size, grey or RGB. It has no test split: `split="test"` is empty.
+
+    Raises:
+      ReconError: no such folder, fewer than two classes, an empty class, a file that is no picture, or mixed sizes.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ReconError(f"There is no folder {folder}: give one that holds a folder of pictures for each class.")
+    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if len(classes) < 2:
+        raise ReconError(f"{folder} holds {len(classes)} class folders: put each class's pictures in one of its own.")
+    images: list[np.ndarray] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        files = sorted(f for f in (folder / name).iterdir() if f.suffix.lower() in SUFFIXES)
+        if not files:
+            raise ReconError(f"{folder / name} holds no picture: add some ({', '.join(sorted(SUFFIXES))}) or remove it.")
+        for file in files:
+            try:
+                with Image.open(file) as picture:
+                    grey = picture.mode in ("1", "L", "I;16")
+                    pixels = np.asarray(picture.convert("L" if grey else "RGB"))
+            except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                raise ReconError(f"{file} cannot be read as a picture ({error}): replace or remove it.") from error
+            pixels = pixels.reshape(*pixels.shape[:2], -1)
+            if images and pixels.shape != images[0].shape:
+                raise ReconError(
+                    f"{file} is {pixels.shape} (height, width, channels), the pictures before it {images[0].shape}: "
+                    "bring all to one size and mode."
+                )
+            images.append(pixels)
+            labels.append(label)
+    pool = ImageSet(np.stack(images), np.array(labels, dtype=np.int64), tuple(classes), f"folder {folder.name}")
+    return pool.take(np.arange(0)) if split == "test" else pool

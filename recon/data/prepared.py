@@ -1,0 +1,70 @@
+"""Source 1: a prepared TensorFlow Datasets directory, read with `tfds.data_source`: no network, no TensorFlow."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from recon.data.cache import Arrays, decoded
+from recon.data.images import ImageSet
+from recon.errors import ReconError
+
+TFDS_DEFAULT = "~/tensorflow_datasets"
+
+
+def data_root(data_dir: str | os.PathLike[str] | None = None) -> Path:
+    """`data_dir`, else `TFDS_DATA_DIR`, else the default of TensorFlow Datasets."""
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or TFDS_DEFAULT).expanduser()
+
+
+def find(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> Path | None:
+    """The newest prepared version of `dataset`, or None. Looks at file names only."""
+    found = [p.parent for p in (data_root(data_dir) / dataset).glob("*.*.*/dataset_info.json")]
+    return max(found, key=lambda p: [int(n) if n.isdigit() else -1 for n in p.name.split(".")], default=None)
+
+
+def load(directory: Path, split: str) -> ImageSet:
+    """One split of a prepared data set.
+
+    Raises:
+      ReconError: the directory is not in array_record format, lacks the split, or cannot be read.
+    """
+    name = f"{directory.parent.name} {directory.name}"
+    again = f"prepare it again with `make data` (its directory is {directory})"
+    try:
+        info = json.loads((directory / "dataset_info.json").read_text())
+        lengths = {s["name"]: sum(map(int, s["shardLengths"])) for s in info["splits"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReconError(f"{name}: dataset_info.json is damaged ({error}): {again}.") from error
+    if info.get("fileFormat") != "array_record":
+        raise ReconError(f"{name} is stored as {info.get('fileFormat', 'tfrecord')}, not array_record: {again}.")
+    if split not in lengths:
+        raise ReconError(f"{name} has no split {split!r}, only {', '.join(lengths)}: {again}.")
+    files = sorted(directory.glob(f"*-{split}.array_record*"))
+    if not files:
+        raise ReconError(f"{name}: no array_record file for split {split!r}: {again}.")
+
+    def decode() -> Arrays:
+        logging.getLogger("absl").setLevel(logging.ERROR)  # its advice to install OpenCV
+        try:
+            import tensorflow_datasets as tfds
+
+            source = tfds.builder_from_directory(str(directory)).as_data_source(split=split)
+            n, batch = len(source), 500
+            images, labels = [], np.empty(n, np.int64)
+            for start in track(range(0, n, batch), f"Decoding {name} {split}", transient=True):
+                stop = min(start + batch, n)
+                for i, example in enumerate(source.__getitems__(list(range(start, stop))), start):
+                    images.append(example["image"])
+                    labels[i] = example["label"]
+            return np.stack(images), labels
+        except Exception as error:
+            raise ReconError(f"{name} cannot be read ({type(error).__name__}: {error}): {again}.") from error
+
+    images, labels = decoded(files, f"tfds {name} {split}", decode)
+    names = directory / "label.labels.txt"
+    classes = names.read_text().split() if names.exists() else [str(i) for i in range(int(labels.max()) + 1)]
+    return ImageSet(images, labels, tuple(classes), f"TFDS {name}")

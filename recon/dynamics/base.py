@@ -1,0 +1,89 @@
+"""What every training rule takes and returns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from recon.networks import MLP, Params
+
+HostParams = Mapping[str, Mapping[str, np.ndarray]]
+"""A parameter tree of NumPy arrays."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Weights along a training run.
+
+    Attributes:
+      params: float32 weights.
+      loss: mean over images of ½‖f − y‖² at these float32 weights, evaluated in float64.
+      step: training steps taken.
+      time: gradient-flow time (NaN for rules that have none).
+    """
+
+    params: HostParams
+    loss: float
+    step: int
+    time: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training run.
+
+    Attributes:
+      initial: the state at θ₀.
+      final: the state at θ_f.
+      checkpoints: early-stopped states, one for each loss asked for.
+      linearised: the trained model is the first-order Taylor expansion around θ₀.
+      duals: α = K⁻¹(y − f₀) with K the NTK at θ₀ (paper, eq. 6); exact for linearised dynamics run to convergence.
+      trace: (step, loss) along the run.
+      why: why training stopped.
+      seconds: wall time.
+      work: counts of what was done, such as gradient passes.
+    """
+
+    initial: State
+    final: State
+    linearised: bool
+    duals: Float[np.ndarray, "n c"]
+    trace: Float[np.ndarray, "k 2"]
+    why: str
+    seconds: float
+    checkpoints: tuple[State, ...] = ()
+    work: dict[str, int] = field(default_factory=dict)
+
+
+def to_host(params: Params) -> dict[str, dict[str, np.ndarray]]:
+    """Parameters as float32 NumPy arrays."""
+    return {name: {k: np.asarray(v, dtype=np.float32) for k, v in layer.items()} for name, layer in params.items()}
+
+
+def add(params: Params, change: Params) -> Params:
+    """θ + Δθ, leaf by leaf."""
+    total: Params = jax.tree.map(lambda a, b: a + b, params, change)
+    return total
+
+
+def mean_loss(residual: np.ndarray) -> float:
+    """Mean over images of ½‖f − y‖², from the residual (n, c)."""
+    return float(0.5 * np.sum(np.asarray(residual, np.float64) ** 2) / len(residual))
+
+
+def outputs(network: MLP, params0: HostParams, params: HostParams, x: np.ndarray, linearised: bool) -> np.ndarray:
+    """Outputs (n, c) of the trained model: the network at `params`, or its linearisation at `params0`.
+
+    In float64: in float32 a unit near its threshold can differ from the float64 training in its sign, which showed as
+    a residual of 1e-3 in one image of a hundred.
+    """
+    with jax.experimental.enable_x64():
+        p0, p1 = (jax.tree.map(lambda a: np.asarray(a, np.float64), p) for p in (params0, params))
+        x = np.asarray(x, np.float64)
+        if not linearised:
+            return np.asarray(jax.jit(network.apply)(p1, x))
+        change = jax.tree.map(lambda a, b: a - b, p1, p0)
+        f0, df = jax.jit(lambda p, d: jax.jvp(lambda q: network.apply(q, x), (p,), (d,)))(p0, change)
+        return np.asarray(f0 + df)

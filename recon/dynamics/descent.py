@@ -1,0 +1,158 @@
+"""Standard dynamics as plain descent: full batch, with momentum, or on minibatches; the loss is the mean of ½‖f − y‖²."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from recon.dynamics.base import HostParams, State, Trained, mean_loss, outputs, to_host
+from recon.errors import ReconError
+from recon.kernels import as_matrix, ntk
+from recon.networks import MLP
+from recon.progress import Report, silent
+
+CHUNK_SECONDS = 1.0  # of compiled steps between two looks at the loss, the clock and the keyboard
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Gradient descent.
+
+    Attributes:
+      rate: learning rate as a multiple of 1/L, L = λ_max(K)/N the largest curvature at θ₀.
+      learning_rate: the learning rate itself, in place of `rate` (the published examples use 4e-5).
+      momentum: 0 for plain descent; the published examples use 0.9.
+      nesterov: Nesterov's form of the momentum.
+      batch_size: None for full batches; else batches drawn without replacement within an epoch.
+      loss: stop when the loss on all images is at most this.
+      max_steps: stop with an error after so many steps.
+      dtype: precision of the run.
+      seed: order of the minibatches.
+    """
+
+    rate: float = 1.0
+    learning_rate: float | None = None
+    momentum: float = 0.0
+    nesterov: bool = False
+    batch_size: int | None = None
+    loss: float = 1e-10
+    max_steps: int = 1_000_000
+    dtype: Literal["float32", "float64"] = "float32"
+    seed: int = 0
+
+
+def train(
+    network: MLP,
+    params0: HostParams,
+    x: Float[np.ndarray, "n *shape"],
+    y: Float[np.ndarray, "n c"],
+    settings: Descent,
+    report: Report = silent,
+) -> Trained:
+    """Descend to `settings.loss`.
+
+    Raises:
+      ReconError: divergence, the loss not reached in `max_steps`, or a batch larger than the training set.
+    """
+    start = time.perf_counter()
+    n = len(x)
+    batch = settings.batch_size or n
+    if not 0 < batch <= n:
+        raise ReconError(f"A batch of {batch} images cannot be drawn from {n}: choose at most {n}.")
+    with jax.experimental.enable_x64():
+        p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
+        f0, kernel = jax.jit(lambda p, a: (network.apply(p, a), as_matrix(ntk(network, p, a))))(p64, np.float64(x))
+        kernel, e0 = np.asarray(kernel), np.asarray(y - f0).ravel()
+        curvature = float(np.linalg.eigvalsh(kernel)[-1]) / n
+        duals = np.linalg.solve(kernel, e0).reshape(n, -1)
+    learning_rate = settings.learning_rate or settings.rate / curvature
+    optimiser = optax.sgd(learning_rate, momentum=settings.momentum or None, nesterov=settings.nesterov)
+    with jax.experimental.enable_x64(settings.dtype == "float64"):
+        params = jax.tree.map(lambda a: jnp.asarray(a, settings.dtype), params0)
+        data = (jnp.asarray(x, settings.dtype), jnp.asarray(y, settings.dtype))
+        run = _compiled_steps(network, optimiser, data, batch, settings)
+        opt_state = optimiser.init(params)
+        step, chunk, trace = 0, 8, []
+        loss = loss0 = mean_loss(e0[:, None])
+        while True:
+            began = time.perf_counter()
+            params, opt_state, step_, loss_ = run(params, opt_state, step, min(step + chunk, settings.max_steps))
+            step, loss = int(step_), float(loss_)
+            took = time.perf_counter() - began
+            if took < CHUNK_SECONDS / 2:
+                chunk *= 2
+            trace.append((step, loss))
+            if not np.isfinite(loss) or loss > 1e6 * loss0:
+                raise ReconError(
+                    f"Training diverged at step {step} (loss {loss:.1e}): lower the rate "
+                    f"(now {learning_rate:.1e}, {learning_rate * curvature:.2f}/L)."
+                )
+            report(float(np.clip(np.log(loss0 / loss) / np.log(loss0 / settings.loss), 0, 1)), f"loss {loss:.1e}")
+            if loss <= settings.loss:
+                break
+            if step >= settings.max_steps:
+                raise ReconError(
+                    f"Loss {loss:.1e} after {step} steps is above {settings.loss:.0e}: raise max_steps or the rate."
+                )
+        final = to_host(params)
+    p0 = to_host(params0)
+    reached = mean_loss(outputs(network, p0, final, x, linearised=False) - y)
+    return Trained(
+        initial=State(p0, loss0, 0, 0.0),
+        final=State(final, reached, step, float("nan")),
+        linearised=False,
+        duals=duals,
+        trace=np.array([(0, loss0), *trace]),
+        why=f"loss {loss:.1e} reached",
+        seconds=time.perf_counter() - start,
+        work={"steps": step},
+    )
+
+
+def _compiled_steps(
+    network: MLP, optimiser: optax.GradientTransformation, data: tuple[Array, Array], batch: int, settings: Descent
+) -> Callable[[Any, Any, int, int], tuple[Any, Any, Array, Array]]:
+    """(params, optimiser state, step, last step) → the same after descending to the loss or to the last step."""
+    x, y = data
+    n = len(x)
+    per_epoch = n // batch
+    key = jax.random.key(settings.seed)
+
+    def loss_fn(params: Any, x: Array, y: Array) -> Array:
+        return 0.5 * jnp.sum((network.apply(params, x) - y) ** 2) / len(x)
+
+    def select(step: Array) -> tuple[Array, Array]:
+        if batch == n:
+            return x, y
+        order = jax.random.permutation(jax.random.fold_in(key, step // per_epoch), n)
+        index = jax.lax.dynamic_slice(order, (batch * (step % per_epoch),), (batch,))
+        return x[index], y[index]
+
+    @jax.jit
+    def run(params: Any, state: Any, first: Array, last: Array) -> tuple[Any, Any, Array, Array]:
+        def go_on(carry: tuple[Any, Any, Array, Array]) -> Array:
+            _, _, step, loss = carry
+            return (step < last) & (loss > settings.loss)
+
+        def body(carry: tuple[Any, Any, Array, Array]) -> tuple[Any, Any, Array, Array]:
+            params, state, step, loss = carry
+            before, grads = jax.value_and_grad(loss_fn)(params, *select(step))
+            updates, after = optimiser.update(grads, state, params)
+            moved = optax.apply_updates(params, updates)
+            if batch != n:
+                return moved, after, step + 1, loss_fn(moved, x, y)
+            # The loss that comes with the gradient is the one before the step: on reaching the target, keep it.
+            done = before <= settings.loss
+            params, state = jax.tree.map(lambda a, b: jnp.where(done, a, b), (params, state), (moved, after))
+            return params, state, jnp.where(done, step, step + 1), before
+
+        start = jnp.asarray(jnp.inf, x.dtype)
+        return jax.lax.while_loop(go_on, body, (params, state, first, start))
+
+    return run

@@ -1,0 +1,176 @@
+"""Standard dynamics as gradient flow, by a second-order exponential integrator in function space, in float64.
+
+The paper's tiny descent steps approximate the flow dθ/dt = Jᵀe/N of the mean of ½(f − y)², e = y − f. A step of length τ
+freezes the kernel K = VΛVᵀ at its start, predicts θ + Jᵀ K⁻¹(I − exp(−Kτ/N)) e, and corrects by taking J as linear
+in time between the two ends. With z = λτ/N for each eigenvalue λ:
+
+    p₁ = (1 − e^{−z})/λ,  p_s = (1 − e^{−z}(1 + z))/(λz),
+    Δθ = J₀ᵀ V (p₁ − p_s) Vᵀe + J₁ᵀ V p_s Vᵀe.
+
+The step is controlled by the predictor's miss d, the actual minus the predicted residual, in the norm of K⁻¹.
+"""
+
+import time
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from scipy import linalg
+
+from recon.dynamics.base import HostParams, State, Trained, add, mean_loss, outputs, to_host
+from recon.errors import ReconError
+from recon.kernels import as_matrix, ntk
+from recon.networks import MLP
+from recon.progress import Report, silent
+
+REJECT = 0.3  # a step whose miss exceeds this fraction of the residual is taken again, shorter
+GROW = 3.0
+SAFETY = 0.8
+
+
+@dataclass(frozen=True)
+class GradientFlow:
+    """Follow gradient flow to a loss.
+
+    Attributes:
+      loss: stop when the training loss is at most this.
+      tol: accuracy of a step; 1e-3 for results, 3e-4 for references, 1e-2 for tests.
+      checkpoints: losses at which to keep early-stopped states, landed on from above within 2 %.
+      max_steps: give up after so many steps.
+    """
+
+    loss: float = 1e-10
+    tol: float = 1e-3
+    checkpoints: tuple[float, ...] = ()
+    max_steps: int = 2000
+
+
+def step_weights(eigenvalues: np.ndarray, tau: float, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """p₁ and p_s of the module's docstring, accurate for any z ≥ 0 (series where the formulas cancel)."""
+    z = np.maximum(eigenvalues, 0.0) * tau / n
+    small = z < 1e-3
+    safe = np.where(small, 1.0, z)
+    first = np.where(small, 1 - z / 2 + z**2 / 6, -np.expm1(-safe) / safe)
+    second = np.where(small, 0.5 - z / 3 + z**2 / 8, (-np.expm1(-safe) - safe * np.exp(-safe)) / safe**2)
+    return tau / n * first, tau / n * second
+
+
+def train(
+    network: MLP,
+    params0: HostParams,
+    x: Float[np.ndarray, "n *shape"],
+    y: Float[np.ndarray, "n c"],
+    settings: GradientFlow,
+    report: Report = silent,
+) -> Trained:
+    """Integrate to `settings.loss`.
+
+    Raises:
+      ReconError: no progress within `max_steps`, or the outputs stop being finite.
+    """
+    start = time.perf_counter()
+    n = len(x)
+    work = {"kernels": 0, "vjp": 0, "forward": 0, "rejected": 0}
+    kept: list[tuple[HostParams, int, float]] = []
+    trace: list[tuple[int, float]] = []
+    targets = [*sorted(settings.checkpoints, reverse=True), settings.loss]
+    with jax.experimental.enable_x64():
+        x64, y64 = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        evaluate = jax.jit(lambda p: (network.apply(p, x64), as_matrix(ntk(network, p, x64))))
+        forward = jax.jit(lambda p: network.apply(p, x64))
+        pull = jax.jit(lambda p, v: jax.vjp(lambda q: network.apply(q, x64), p)[1](v)[0])
+        move = jax.jit(add)
+
+        def pulled(p: HostParams, v: np.ndarray) -> HostParams:
+            work["vjp"] += 1
+            change: HostParams = pull(p, v.reshape(n, -1))
+            return change
+
+        params = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
+        step, t, tau = 0, 0.0, None
+        loss0, scale0, duals0 = None, 0.0, np.zeros(0)
+        while True:
+            f, kernel = evaluate(params)
+            work["kernels"] += 1
+            e = np.asarray(y64 - f).ravel()
+            loss = float(0.5 * e @ e / n)
+            if not np.isfinite(loss):
+                raise ReconError("Training diverged: the outputs are not finite; check the weights and the images.")
+            trace.append((step, loss))
+            values, vectors = linalg.eigh(np.asarray(kernel))
+            c = vectors.T @ e
+            # Directions that the kernel cannot resolve in float64 do not enter the error norm.
+            floor = np.maximum(values, 1e-14 * values[-1])
+            if loss0 is None:
+                loss0, scale0 = loss, float(np.sqrt(np.sum(c**2 / floor)))
+                duals0 = vectors @ (c / floor)
+                tau = n / values[-1]
+            while targets and loss <= targets[0]:
+                if len(targets) > 1:
+                    kept.append((params, step, t))
+                targets.pop(0)
+            if not targets:
+                break
+            done = np.log(loss0 / loss) / np.log(loss0 / settings.loss)
+            report(float(np.clip(done, 0, 1)), f"loss {loss:.1e}, step {step}")
+            if step >= settings.max_steps:
+                raise ReconError(
+                    f"Gradient flow stopped at loss {loss:.1e} after {step} steps, above {settings.loss:.0e}: "
+                    "raise max_steps, use a wider network, or fewer images."
+                )
+            assert tau is not None
+            tau = _land(values, c, tau, n, targets[0])
+            while True:
+                first, second = step_weights(values, tau, n)
+                predicted = params_p = move(params, pulled(params, vectors @ (first * c)))
+                e_p = np.asarray(y64 - forward(predicted)).ravel()
+                work["forward"] += 1
+                miss = e_p - vectors @ (np.exp(-np.maximum(values, 0) * tau / n) * c)
+                relative = np.linalg.norm(miss) / np.linalg.norm(e)
+                error = float(np.sqrt(np.sum((vectors.T @ miss) ** 2 / floor)) / scale0)
+                factor = min(GROW, SAFETY * np.sqrt(settings.tol / max(error, 1e-300)))
+                if relative <= REJECT:
+                    break
+                work["rejected"] += 1
+                tau *= min(0.5, factor)
+                if not tau > 1e-12 * n / values[-1]:
+                    raise ReconError(f"Gradient flow is stuck at loss {loss:.1e}: check the images for duplicates.")
+            change = add(pulled(params, vectors @ ((first - second) * c)), pulled(params_p, vectors @ (second * c)))
+            params = move(params, change)
+            step, t = step + 1, t + tau
+            tau *= factor
+
+    p0 = to_host(params0)
+
+    def state(p: HostParams, step: int, t: float) -> State:
+        p32 = to_host(p)
+        return State(p32, mean_loss(outputs(network, p0, p32, x, linearised=False) - y), step, t)
+
+    return Trained(
+        initial=state(params0, 0, 0.0),
+        final=state(params, step, t),
+        checkpoints=tuple(state(*k) for k in kept),
+        linearised=False,
+        duals=duals0.reshape(n, -1),
+        trace=np.array(trace),
+        why=f"loss {loss:.1e} reached",
+        seconds=time.perf_counter() - start,
+        work={"steps": step, **work},
+    )
+
+
+def _land(values: np.ndarray, c: np.ndarray, tau: float, n: int, target: float) -> float:
+    """`tau`, cut where the frozen kernel predicts the target loss (aiming 1 % below it)."""
+
+    def predicted(t: float) -> float:
+        return float(0.5 * np.sum((np.exp(-np.maximum(values, 0) * t / n) * c) ** 2) / n)
+
+    aim = 0.99 * target
+    if predicted(tau) >= aim:
+        return tau
+    low, high = 0.0, tau
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if predicted(middle) > aim else (low, middle)
+    return high

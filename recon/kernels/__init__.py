@@ -1,0 +1,5 @@
+"""Neural tangent kernels of finite networks."""
+
+from recon.kernels.empirical import as_matrix, kernel_distance, ntk, ntk_by_jacobian
+
+__all__ = ["as_matrix", "kernel_distance", "ntk", "ntk_by_jacobian"]

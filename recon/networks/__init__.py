@@ -1,0 +1,6 @@
+"""Networks as frozen settings with plain `init(key, in_dim)` and `apply(params, x)`."""
+
+from recon.networks.activations import Activation, relu, softplus
+from recon.networks.mlp import MLP, Layers, Params, dense_layers, from_params
+
+__all__ = ["MLP", "Activation", "Layers", "Params", "dense_layers", "from_params", "relu", "softplus"]

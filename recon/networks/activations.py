@@ -1,0 +1,23 @@
+"""Activations with their derivatives, as the layer-wise formulas need them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class Activation(NamedTuple):
+    """An elementwise function and its derivative."""
+
+    value: Callable[[Float[Array, "..."]], Float[Array, "..."]]
+    slope: Callable[[Float[Array, "..."]], Float[Array, "..."]]
+
+
+relu = Activation(jax.nn.relu, lambda z: (z > 0).astype(z.dtype))
+
+
+def softplus(beta: float | Float[Array, ""]) -> Activation:
+    """Smooth surrogate of ReLU: log(1 + exp(βz))/β, which tends to ReLU as the sharpness β grows."""
+    return Activation(lambda z: jax.nn.softplus(beta * z) / beta, lambda z: jax.nn.sigmoid(beta * z))

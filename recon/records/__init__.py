@@ -1,0 +1,17 @@
+"""Results on disk, and what made them."""
+
+from recon.records.code_version import code_version
+from recon.records.files import json_bytes, read_json, write_bytes
+from recon.records.provenance import provenance
+from recon.records.store import Store, Stored, cell_key
+
+__all__ = [
+    "Store",
+    "Stored",
+    "cell_key",
+    "code_version",
+    "json_bytes",
+    "provenance",
+    "read_json",
+    "write_bytes",
+]

@@ -1,0 +1,70 @@
+"""Files written whole or not at all."""
+
+import io
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from recon.errors import ReconError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` atomically, creating folders.
+
+    Raises:
+      ReconError: the disk is full, or the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(content)
+                out.flush()
+                os.fsync(out.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise ReconError(f"Cannot write {path} ({error.strerror}): free some space or choose another place.") from error
+
+
+def json_bytes(value: Any) -> bytes:
+    """Readable JSON; NumPy numbers and arrays become numbers and lists."""
+
+    def plain(obj: Any) -> Any:
+        if isinstance(obj, np.ndarray):
+            return obj.tolist()
+        if isinstance(obj, np.generic):
+            return obj.item()
+        raise TypeError(f"{type(obj).__name__} does not belong in a record")
+
+    return msgspec.json.format(msgspec.json.encode(value, enc_hook=plain), indent=1) + b"\n"
+
+
+def read_json(path: Path) -> Any:
+    """Parsed JSON.
+
+    Raises:
+      ReconError: the file is absent or damaged.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise ReconError(f"There is no record {path}: make it with `recon reproduce`.") from error
+    except msgspec.DecodeError as error:
+        raise ReconError(f"{path} is damaged ({error}): remove it and run again.") from error
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Arrays as the content of a compressed .npz file."""
+    out = io.BytesIO()
+    np.savez_compressed(out, **dict(arrays))  # type: ignore[arg-type]
+    return out.getvalue()

@@ -1,0 +1,99 @@
+"""Computed cells on disk: each is computed once, whichever figure asks for it.
+
+A cell lies in its own folder, named by a hash of its settings, the fingerprint of its data and the version of the code:
+`record.json` (small) and `arrays.npz`. The folder appears in one rename, so a killed writer leaves nothing behind that
+could be taken for a result. What does not verify on loading is set aside.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from recon.errors import ReconError
+from recon.records.files import json_bytes, npz_bytes
+
+DEFAULT = Path(os.environ.get("RECON_STORE", ".recon")) / "cells"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A computed cell: what it measured, and its arrays."""
+
+    record: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+def cell_key(settings: Mapping[str, Any], fingerprints: Mapping[str, str], version: str) -> str:
+    """Name of a cell: twenty hex digits over its settings, data and code."""
+    canonical = msgspec.json.encode([settings, fingerprints, version], order="sorted")
+    return hashlib.sha256(canonical).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of computed cells."""
+
+    root: Path = DEFAULT
+
+    def load(self, key: str) -> Stored | None:
+        """The cell called `key`, or None if it has not been computed or what is there does not verify."""
+        folder = self.root / key
+        if not folder.is_dir():
+            return None
+        try:
+            envelope = msgspec.json.decode((folder / "record.json").read_bytes())
+            content = (folder / "arrays.npz").read_bytes()
+            record = envelope["record"]
+            sums = {"record": _sum(json_bytes(record)), "arrays": _sum(content)}
+            if envelope["key"] != key or envelope["sha256"] != sums:
+                raise ValueError("checksums do not match")
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return Stored(record, {name: arrays[name] for name in arrays.files})
+        except Exception as error:
+            aside = Path(tempfile.mkdtemp(dir=self.root, prefix=f"damaged-{key}-"))
+            os.rename(folder, aside / key)
+            warnings.warn(f"Cell {key} is damaged ({error}): set aside in {aside}, computing it again.", stacklevel=2)
+            return None
+
+    def save(self, key: str, stored: Stored) -> None:
+        """Store a cell; if another process stored it first, its copy stays.
+
+        Raises:
+          ReconError: the disk is full, or the folder cannot be written.
+        """
+        content = npz_bytes(stored.arrays)
+        record = msgspec.json.decode(json_bytes(stored.record))  # as it will be read back
+        sums = {"record": _sum(json_bytes(record)), "arrays": _sum(content)}
+        envelope = {"key": key, "sha256": sums, "record": record}
+        temporary = None
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(dir=self.root, prefix=f".{key}-"))
+            for name, data in (("arrays.npz", content), ("record.json", json_bytes(envelope))):
+                with open(temporary / name, "wb") as out:
+                    out.write(data)
+                    out.flush()
+                    os.fsync(out.fileno())
+            os.rename(temporary, self.root / key)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if not (self.root / key).is_dir():  # a folder that is not empty cannot be renamed onto
+                raise ReconError(f"Cannot store a cell in {self.root} ({error.strerror}): free some space.") from error
+        finally:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

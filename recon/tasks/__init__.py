@@ -1,0 +1,41 @@
+"""Tasks by name. A new task is one file in this package that defines `TASK`."""
+
+import importlib
+import os
+import pkgutil
+from functools import cache
+
+from recon.errors import ReconError
+from recon.tasks.base import Split, Task, TaskData, load, targets
+
+__all__ = ["Split", "Task", "TaskData", "load_task", "tasks", "targets"]
+
+
+@cache
+def tasks() -> dict[str, Task]:
+    """Every task of the package, by name."""
+    modules = (importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
+    found = [m.TASK for m in modules if hasattr(m, "TASK")]
+    return {task.name: task for task in found}
+
+
+def load_task(
+    name: str,
+    n_train: int,
+    *,
+    seed: int = 0,
+    n_test: int | None = None,
+    source: str = "auto",
+    data_dir: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None = None,
+) -> TaskData:
+    """Draw the task called `name`; see `recon.tasks.base.load`.
+
+    Raises:
+      ReconError: unknown task, or as `recon.tasks.base.load`.
+    """
+    if name not in tasks():
+        raise ReconError(f"Unknown task {name!r}: choose one of {', '.join(sorted(tasks()))}.")
+    return load(
+        tasks()[name], n_train, seed=seed, n_test=n_test, source=source, data_dir=data_dir, images=images
+    )
