@@ -7,7 +7,7 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format data lock clean
+.PHONY: help setup test lint format data bars readme lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -40,6 +40,12 @@ format: $(READY) $(DEV) ## format the code
 
 data: $(READY) $(VENV)/.ready-data ## download and prepare MNIST and CIFAR-10 (the only target that downloads data)
 	$(BIN)/recon data prepare $(ARGS)
+
+bars: $(READY) ## measure what the core promises (about fifteen minutes)
+	$(BIN)/python scripts/bars.py $(ARGS)
+
+readme: $(READY) ## write the numbers in README.md from results/
+	$(BIN)/python scripts/readme.py $(ARGS)
 
 lock: ## rewrite requirements/ with uv (pip install uv) from pyproject.toml
 	sh scripts/lock.sh

@@ -94,7 +94,7 @@ def plot(summary: Summary) -> "Figure":
     panels = summary["panels"]
     tasks = list(dict.fromkeys(p["task"] for p in panels))
     figure = new_figure(7.5, 1.05 * len(panels) + 2.6)
-    pictures, curves = figure.subfigures(2, 1, height_ratios=[1.05 * len(panels), 2.6])
+    pictures, curves = np.asarray(figure.subfigures(2, 1, height_ratios=[1.05 * len(panels), 2.6]))
     for axes, p in zip(np.atleast_1d(pictures.subplots(len(panels), 1)), panels, strict=True):
         gaps = (EACH, 2 * EACH) if p["thirds"] else ()
         strips.draw(axes, [p["rows"]["train"], p["rows"]["found"]], ["training", "recovered"], gaps)
@@ -119,7 +119,20 @@ def plot(summary: Summary) -> "Figure":
 
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Scores and controls, a row for each panel."""
-    columns = ["task", "dynamics", "N", "W", "mean L2", "median", "recognisable", "held-out", "start", "PSNR", "SSIM", "s"]
+    columns = [
+        "task",
+        "dynamics",
+        "N",
+        "W",
+        "mean L2",
+        "median",
+        "recognisable",
+        "held-out",
+        "start",
+        "PSNR",
+        "SSIM",
+        "s",
+    ]
     rows = []
     for p in summary["panels"]:
         s = p["scores"]

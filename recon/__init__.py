@@ -1,9 +1,9 @@
 """recon: how many training images do a network's initial and final weights give away, which ones, and why?
 
-    import recon
+import recon
 
-    data = recon.load_task("mnist_odd_even", 20)
-    found = recon.reconstruct(params0, params1, attack="ntk-fast", image_shape=data.image_shape, box=data.box)
+data = recon.load_task("mnist_odd_even", 20)
+found = recon.reconstruct(params0, params1, attack="ntk-fast", image_shape=data.image_shape, box=data.box)
 """
 
 from importlib import import_module

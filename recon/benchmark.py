@@ -64,7 +64,8 @@ class Benchmark:
         name = f"benchmarks.{self.path.stem}"
         if name not in sys.modules:
             spec = importlib.util.spec_from_file_location(name, self.path)
-            assert spec is not None and spec.loader is not None
+            assert spec is not None
+            assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             sys.modules[name] = module
             spec.loader.exec_module(module)
@@ -184,7 +185,7 @@ def source_name(results: Sequence[Stored]) -> str:
 
 def save(made: dict[str, Any], out: Path) -> Path:
     """Write a figure's record to `out/FIGURE/PRESET-SOURCE.json`; returns the path."""
-    path = out / made["figure"] / f"{made['preset']}-{made['source']}.json"
+    path: Path = out / made["figure"] / f"{made['preset']}-{made['source']}.json"
     write_bytes(path, json_bytes(made))
     return path
 

@@ -90,7 +90,12 @@ def compute(cell: Cell, data: TaskData, report: Report = silent) -> Stored:
     k_init, k_attack = jax.random.split(jax.random.key(cell.seed))
     params0 = jax.tree.map(np.asarray, network.init(k_init, int(np.prod(data.image_shape))))
     trained = train(
-        network, params0, data.train.x, data.train.y, cell.dynamics, lambda f, text: report(0.1 * f, f"training: {text}")
+        network,
+        params0,
+        data.train.x,
+        data.train.y,
+        cell.dynamics,
+        lambda f, text: report(0.1 * f, f"training: {text}"),
     )
     found = reconstruct(
         trained.initial.params,
@@ -204,4 +209,5 @@ def thinned(trace: np.ndarray, most: int = 100) -> np.ndarray:
     """At most `most` rows of a trace, first and last among them."""
     if len(trace) <= most:
         return trace
-    return trace[np.unique(np.linspace(0, len(trace) - 1, most).round().astype(int))]
+    rows = np.linspace(0, len(trace) - 1, most).round().astype(int)
+    return np.asarray(trace[np.unique(rows)])

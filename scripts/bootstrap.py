@@ -35,7 +35,9 @@ def find_python(asked):
             return path
         seen.append(f"{name} is {name_} {major}.{minor}")
     found = "; ".join(seen) or "none on the PATH"
-    sys.exit(f"recon needs CPython 3.11, 3.12 or 3.13 ({found}): install one, or name it with `make PYTHON=/path/to/it`.")
+    sys.exit(
+        f"recon needs CPython 3.11, 3.12 or 3.13 ({found}): install one, or name it with `make PYTHON=/path/to/it`."
+    )
 
 
 def run(*command):
@@ -59,9 +61,11 @@ def main():
         print(f"Creating {args.venv} on {base} ...", flush=True)
         run(base, "-m", "venv", args.venv)
     uv = shutil.which("uv")
-    pip = [uv, "pip", "install", "--python", python, "--compile-bytecode"] if uv else [
-        python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"
-    ]
+    pip = (
+        [uv, "pip", "install", "--python", python, "--compile-bytecode"]
+        if uv
+        else [python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+    )
     lock = ROOT / "requirements" / f"{args.lock}.txt"
     print(f"Installing {lock.relative_to(ROOT)} with {'uv' if uv else 'pip'} (a minute or two) ...", flush=True)
     run(*pip, "--quiet", "--no-deps", "--require-hashes", "-r", lock)

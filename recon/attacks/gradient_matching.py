@@ -1,4 +1,4 @@
-"""The paper's reconstruction loss (eq. 7) and the compiled loop that descends it; `ntk` and `ntk-fast` are settings of it.
+"""The paper's reconstruction loss (eq. 7) and the compiled loop that descends it, for `ntk` and `ntk-fast`.
 
     L(x, α) = ‖Δθ − (1/M) Σ_p Σ_j Σ_c α_pjc ∇_θ f_c(x_j; θ_p)‖² + box penalty,   θ_p = θ₀ + s_p Δθ.
 
@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
+from recon.arrays import Tensor
 from recon.attacks.base import Problem, Reconstruction
 from recon.attacks.span import first_layer_span
 from recon.errors import ReconError
@@ -84,11 +85,11 @@ class Known(NamedTuple):
 
     points: tuple[Params, ...]
     change: Params
-    basis: Array | None
-    box: tuple[Array, ...] | None
+    basis: Tensor | None
+    box: tuple[Tensor, ...] | None
 
 
-def stacked(target: Target, x: Array, activation: Activation, weights: Array | None = None) -> Layers:
+def stacked(target: Target, x: Tensor, activation: Activation, weights: Tensor | None = None) -> Layers:
     """`MLP.layers` at all points, stacked along the image axis: row p·M + j is image j at point p."""
     per_point = [
         target.network.layers(params, x, activation, None if weights is None else weights[p])
@@ -100,8 +101,8 @@ def stacked(target: Target, x: Array, activation: Activation, weights: Array | N
 
 
 def matching_loss(
-    target: Target, x: Float[Array, "m d"], duals: Float[Array, "p m c"], activation: Activation
-) -> Float[Array, ""]:
+    target: Target, x: Float[Tensor, "m d"], duals: Float[Tensor, "p m c"], activation: Activation
+) -> Float[Tensor, ""]:
     """‖Δθ − (1/M) Σ α ∇f(x)‖² (eq. 7), layer by layer."""
     m = x.shape[0]
     layers = stacked(target, x, activation, duals / m)
@@ -115,8 +116,8 @@ def matching_loss(
 
 
 def projected_loss(
-    target: Target, x: Float[Array, "m d"], activation: Activation, ridge: float
-) -> tuple[Float[Array, ""], Float[Array, "p m c"]]:
+    target: Target, x: Float[Tensor, "m d"], activation: Activation, ridge: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, "p m c"]]:
     """The least `matching_loss` over the duals, and the duals that reach it: α/M = (K_RR + ridge)⁻¹ b, b = ⟨Δθ, ∇f⟩."""
     m = x.shape[0]
     layers = stacked(target, x, activation)
@@ -140,13 +141,13 @@ def projected_loss(
     return norm - flat_b @ solved, m * solved.reshape(len(target.points), m, c)
 
 
-def box_penalty(x: Float[Array, "m *shape"], box: tuple[Array, ...], weight: float) -> Float[Array, ""]:
+def box_penalty(x: Float[Tensor, "m *shape"], box: tuple[Tensor, ...], weight: float) -> Float[Tensor, ""]:
     """weight·M·mean(relu(x − max)² + relu(min − x)²), with the box by channel (last axis)."""
     low, high = box
     return weight * len(x) * jnp.mean(jax.nn.relu(x - high) ** 2 + jax.nn.relu(low - x) ** 2)
 
 
-def sharpness(settings: GradientMatching, step: Array) -> Array:
+def sharpness(settings: GradientMatching, step: Tensor) -> Tensor:
     """Softplus sharpness β at a step."""
     exponent = settings.sharpness_decades * step / settings.steps
     return jnp.minimum(settings.sharpness + 10.0**exponent, settings.sharpness_end)
@@ -183,7 +184,7 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
     # Given to the compiled loop as arguments: as constants they would be copied into the program.
     known = Known(tuple(map(point, points)), reduced(jax.tree.map(jnp.asarray, change)), basis, box)
 
-    def images(coordinates: Array, known: Known) -> Array:
+    def images(coordinates: Tensor, known: Known) -> Tensor:
         flat = coordinates if known.basis is None else coordinates @ known.basis.T
         return flat.reshape(len(flat), *shape)
 
@@ -195,7 +196,7 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
         variables["duals"] = jax.random.uniform(k_duals, duals_shape, minval=-1.0, maxval=1.0) * settings.dual_scale
     start = np.asarray(images(variables["x"], known))
 
-    def objective(v: dict[str, Array], step: Array, known: Known) -> Array:
+    def objective(v: dict[str, Any], step: Tensor, known: Known) -> Tensor:
         activation = softplus(sharpness(settings, step))
         target = Target(problem.network, known.points, known.change)
         if settings.duals == "free":
@@ -214,6 +215,7 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
     state, trace, why, seconds["run"] = descend(advance, state, settings.steps, settings.seconds, report)
     final, _, steps, _ = state
 
+    duals: Tensor
     if settings.duals == "free":
         duals = final["duals"]
     else:
@@ -234,14 +236,14 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
     )
 
 
-LoopState = tuple[dict[str, Array], Any, int, float]
-Advance = Callable[[dict[str, Array], Any, int, int], tuple[dict[str, Array], Any, Array]]
+LoopState = tuple[dict[str, Any], Any, int, float]
+Advance = Callable[[dict[str, Any], Any, int, int], tuple[dict[str, Any], Any, Tensor]]
 
 
 def compiled_descent(
-    objective: Callable[[dict[str, Array], Array, Known], Array],
+    objective: Callable[[dict[str, Any], Tensor, Known], Tensor],
     optimiser: optax.GradientTransformation,
-    variables: dict[str, Array],
+    variables: dict[str, Any],
     known: Known,
 ) -> tuple[Advance, dict[str, float], dict[str, float]]:
     """The loop (variables, optimiser state, first step, last step) → (the same after, last loss), compiled once.
@@ -249,15 +251,15 @@ def compiled_descent(
     Also returns the seconds that tracing and compiling took, and XLA's account of one step.
     """
 
-    def advance(v: dict[str, Array], opt: Any, first: Array, last: Array, known: Known) -> tuple[Any, Any, Array]:
-        def body(i: Array, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
+    def advance(v: dict[str, Any], opt: Any, first: Tensor, last: Tensor, known: Known) -> tuple[Any, Any, Tensor]:
+        def body(i: Tensor, carry: tuple[Any, Any, Tensor]) -> tuple[Any, Any, Tensor]:
             v, opt, _ = carry
             loss, grads = jax.value_and_grad(objective)(v, i.astype(jnp.float32), known)
             updates, opt = optimiser.update(grads, opt, v)
             return optax.apply_updates(v, updates), opt, loss
 
         start = (v, opt, jnp.asarray(jnp.inf, jnp.float32))
-        final: tuple[Any, Any, Array] = jax.lax.fori_loop(first, last, body, start)
+        final: tuple[Any, Any, Tensor] = jax.lax.fori_loop(first, last, body, start)
         return final
 
     clock = time.perf_counter()
@@ -273,7 +275,11 @@ def compiled_descent(
         "bytes_per_step": float(costs.get("bytes accessed", math.nan)),
         "temporary_bytes": float(getattr(memory, "temp_size_in_bytes", math.nan)),
     }
-    return lambda v, opt, first, last: compiled(v, opt, first, last, known), {"trace": traced - clock, "compile": done - traced}, work
+    return (
+        lambda v, opt, first, last: compiled(v, opt, first, last, known),
+        {"trace": traced - clock, "compile": done - traced},
+        work,
+    )
 
 
 def descend(

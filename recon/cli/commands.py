@@ -26,11 +26,15 @@ err = Console(stderr=True)
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Prepared TFDS directory (default: TFDS_DATA_DIR, else ~/tensorflow_datasets).", show_default=False),
+    typer.Option(
+        help="Prepared TFDS directory (default: TFDS_DATA_DIR, else ~/tensorflow_datasets).", show_default=False
+    ),
 ]
 Source = Annotated[str, typer.Option(help="auto: prepared TFDS directory, else package pictures; tfds; samples.")]
 Images = Annotated[Path | None, typer.Option(help="Folder of class folders of your own pictures.", show_default=False)]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder for records and figures (default: results/).", show_default=False)]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder for records and figures (default: results/).", show_default=False)
+]
 Force = Annotated[bool, typer.Option("--force", help="Compute cells again even if they are stored.")]
 
 
@@ -72,7 +76,9 @@ def list_() -> None:
 @app.command()
 def reproduce(
     figure: Annotated[str, typer.Argument(help="Name of a figure, see `recon list`.")],
-    preset: Annotated[str, typer.Option(help="quick (minutes), full (the authors' example) or paper (for a GPU).")] = "quick",
+    preset: Annotated[
+        str, typer.Option(help="quick (minutes), full (the authors' example) or paper (for a GPU).")
+    ] = "quick",
     data_dir: DataDir = None,
     source: Source = "auto",
     force: Force = False,
@@ -87,7 +93,14 @@ def reproduce(
     where = {"data_dir": data_dir, "source": source}
     with overall(f"{figure} {preset}") as report:
         path = bench.reproduce(
-            found, cells, preset, root=project, out=out_dir or project / "results", where=where, force=force, report=report
+            found,
+            cells,
+            preset,
+            root=project,
+            out=out_dir or project / "results",
+            where=where,
+            force=force,
+            report=report,
         )
     show(found, path)
 
@@ -117,15 +130,21 @@ def run(
     n: Annotated[int, typer.Option("--n", help="Training images.")] = 20,
     width: Annotated[int, typer.Option(help="Width of each hidden layer.")] = 512,
     depth: Annotated[int, typer.Option(help="Hidden layers.")] = 2,
-    dynamics: Annotated[str, typer.Option(help="linearised, standard (gradient flow), descent or momentum.")] = "standard",
+    dynamics: Annotated[
+        str, typer.Option(help="linearised, standard (gradient flow), descent or momentum.")
+    ] = "standard",
     attack: Annotated[str, typer.Option(help="Name of an attack, see `recon list`.")] = "ntk-fast",
-    steps: Annotated[int | None, typer.Option(help="Steps of the attack (default: its own).", show_default=False)] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the attack (default: its own).", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Chooses images, weights and the attack's start.")] = 0,
     data_dir: DataDir = None,
     source: Source = "auto",
     images: Images = None,
     force: Force = False,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the record and figure (default: .recon/runs).")] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the record and figure (default: .recon/runs).")
+    ] = None,
 ) -> None:
     """Train one network, attack it, and show what comes back. Takes your own pictures with --images."""
     from recon import benchmark as bench
@@ -142,7 +161,9 @@ def run(
     if dynamics not in rules:
         raise ReconError(f"Unknown dynamics {dynamics!r}: choose one of {', '.join(rules)}.")
     if depth < 1 or width < 1:
-        raise ReconError(f"A network of {depth} hidden layers of width {width} has no hidden unit: choose at least 1 each.")
+        raise ReconError(
+            f"A network of {depth} hidden layers of width {width} has no hidden unit: choose at least 1 each."
+        )
     options = () if steps is None else (("steps", steps),)
     name = "pictures" if images is not None and task == "mnist_odd_even" else task
     cell = Cell(name, n, MLP((width,) * depth), rules[dynamics], attack, options, seed=seed)
@@ -230,4 +251,6 @@ def show(found: Any, path: Path) -> None:
     for claim in made["claims"]:
         verdict = claim["verdict"]
         out.print(f"[{colours[verdict]}]{verdict}[/]: {escape(claim['statement'])} {escape(claim['effect'])}")
-    out.print(f"{made['seconds']:.0f} s. Record and figure: {path.with_suffix('')}.{{json,png,pdf,svg}}", soft_wrap=True)
+    out.print(
+        f"{made['seconds']:.0f} s. Record and figure: {path.with_suffix('')}.{{json,png,pdf,svg}}", soft_wrap=True
+    )

@@ -42,7 +42,7 @@ def load_images(
         return prepared.load(directory, split)
     where = prepared.data_root(data_dir)
     fix = f"run `make data`, or point --data-dir or TFDS_DATA_DIR at a prepared directory (looked in {where})"
-    if source == "tfds" or data_dir is not None:
+    if source == "tfds" or (source == "auto" and data_dir is not None):
         raise ReconError(f"{dataset} is not prepared: {fix}.")
     if dataset not in samples.SAMPLES:
         raise ReconError(f"{dataset} has no package pictures and is not prepared: {fix}.")

@@ -29,7 +29,7 @@ def decoded(files: list[Path], what: str, decode: Callable[[], Arrays]) -> Array
     key = hashlib.sha256("\n".join([what, *facts]).encode()).hexdigest()[:24]
     path = cache_dir() / "images" / f"{key}.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             return stored["images"], stored["labels"]
     except Exception:  # absent or damaged: decode again
         pass

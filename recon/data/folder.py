@@ -28,7 +28,9 @@ def load(folder: str | Path, split: str = "train") -> ImageSet:
     for label, name in enumerate(classes):
         files = sorted(f for f in (folder / name).iterdir() if f.suffix.lower() in SUFFIXES)
         if not files:
-            raise ReconError(f"{folder / name} holds no picture: add some ({', '.join(sorted(SUFFIXES))}) or remove it.")
+            raise ReconError(
+                f"{folder / name} holds no picture: add some ({', '.join(sorted(SUFFIXES))}) or remove it."
+            )
         for file in files:
             try:
                 with Image.open(file) as picture:

@@ -4,11 +4,11 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.dynamics import descent, flow, linearised
-from recon.dynamics.base import HostParams, State, Trained, outputs
+from recon.dynamics.base import State, Trained, outputs
 from recon.dynamics.descent import Descent
 from recon.dynamics.flow import GradientFlow
 from recon.dynamics.linearised import Linearised
-from recon.networks import MLP
+from recon.networks import MLP, Params
 from recon.progress import Report, reporter
 
 __all__ = ["Descent", "Dynamics", "GradientFlow", "Linearised", "State", "Trained", "outputs", "train"]
@@ -18,7 +18,7 @@ Dynamics = Linearised | GradientFlow | Descent
 
 def train(
     network: MLP,
-    params0: HostParams,
+    params0: Params,
     x: Float[np.ndarray, "n *shape"],
     y: Float[np.ndarray, "n c"],
     dynamics: Dynamics,

@@ -73,7 +73,7 @@ def mean_loss(residual: np.ndarray) -> float:
     return float(0.5 * np.sum(np.asarray(residual, np.float64) ** 2) / len(residual))
 
 
-def outputs(network: MLP, params0: HostParams, params: HostParams, x: np.ndarray, linearised: bool) -> np.ndarray:
+def outputs(network: MLP, params0: Params, params: Params, x: np.ndarray, linearised: bool) -> np.ndarray:
     """Outputs (n, c) of the trained model: the network at `params`, or its linearisation at `params0`.
 
     In float64: in float32 a unit near its threshold can differ from the float64 training in its sign, which showed as

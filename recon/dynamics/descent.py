@@ -1,4 +1,4 @@
-"""Standard dynamics as plain descent: full batch, with momentum, or on minibatches; the loss is the mean of ½‖f − y‖²."""
+"""Standard dynamics as plain descent of the mean of ½‖f − y‖²: full batch, with momentum, or on minibatches."""
 
 import time
 from collections.abc import Callable
@@ -11,10 +11,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from recon.dynamics.base import HostParams, State, Trained, mean_loss, outputs, to_host
+from recon.dynamics.base import State, Trained, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, ntk
-from recon.networks import MLP
+from recon.networks import MLP, Params
 from recon.progress import Report, silent
 
 CHUNK_SECONDS = 1.0  # of compiled steps between two looks at the loss, the clock and the keyboard
@@ -49,7 +49,7 @@ class Descent:
 
 def train(
     network: MLP,
-    params0: HostParams,
+    params0: Params,
     x: Float[np.ndarray, "n *shape"],
     y: Float[np.ndarray, "n c"],
     settings: Descent,
@@ -141,7 +141,7 @@ def _compiled_steps(
             return (step < last) & (loss > settings.loss)
 
         def body(carry: tuple[Any, Any, Array, Array]) -> tuple[Any, Any, Array, Array]:
-            params, state, step, loss = carry
+            params, state, step, _ = carry
             before, grads = jax.value_and_grad(loss_fn)(params, *select(step))
             updates, after = optimiser.update(grads, state, params)
             moved = optax.apply_updates(params, updates)

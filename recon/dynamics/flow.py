@@ -1,8 +1,8 @@
 """Standard dynamics as gradient flow, by a second-order exponential integrator in function space, in float64.
 
-The paper's tiny descent steps approximate the flow dθ/dt = Jᵀe/N of the mean of ½(f − y)², e = y − f. A step of length τ
-freezes the kernel K = VΛVᵀ at its start, predicts θ + Jᵀ K⁻¹(I − exp(−Kτ/N)) e, and corrects by taking J as linear
-in time between the two ends. With z = λτ/N for each eigenvalue λ:
+The paper's tiny descent steps approximate the flow dθ/dt = Jᵀe/N of the mean of ½(f − y)², e = y − f. A step of
+length τ freezes the kernel K = VΛVᵀ at its start, predicts θ + Jᵀ K⁻¹(I − exp(−Kτ/N)) e, and corrects by taking J as
+linear in time between the two ends. With z = λτ/N for each eigenvalue λ:
 
     p₁ = (1 − e^{−z})/λ,  p_s = (1 − e^{−z}(1 + z))/(λz),
     Δθ = J₀ᵀ V (p₁ − p_s) Vᵀe + J₁ᵀ V p_s Vᵀe.
@@ -18,18 +18,18 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg
 
-from recon.dynamics.base import HostParams, State, Trained, add, mean_loss, outputs, to_host
+from recon.dynamics.base import State, Trained, add, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, ntk
-from recon.networks import MLP
+from recon.networks import MLP, Params
 from recon.progress import Report, silent
 
 REJECT = 0.3  # a step whose miss exceeds this fraction of the residual is taken again, shorter
 REJECT_TOL = 4.0  # so is one whose error exceeds the tolerance by this factor
 GROW = 3.0
 SAFETY = 0.7
-# The first step, in units of N/λ_max. Residuals are largest and most units cross their thresholds early on: with a first
-# step of 1 the end state was 1.5 to 2 % of ‖Δθ‖ from small-step descent, at any tolerance.
+# The first step, in units of N/λ_max. Residuals are largest and most units cross their thresholds early on: a first
+# step of 1 left an error that no tolerance took away.
 FIRST = 0.3
 
 
@@ -62,7 +62,7 @@ def step_weights(eigenvalues: np.ndarray, tau: float, n: int) -> tuple[np.ndarra
 
 def train(
     network: MLP,
-    params0: HostParams,
+    params0: Params,
     x: Float[np.ndarray, "n *shape"],
     y: Float[np.ndarray, "n c"],
     settings: GradientFlow,
@@ -76,7 +76,7 @@ def train(
     start = time.perf_counter()
     n = len(x)
     work = {"kernels": 0, "vjp": 0, "forward": 0, "rejected": 0}
-    kept: list[tuple[HostParams, int, float]] = []
+    kept: list[tuple[Params, int, float]] = []
     trace: list[tuple[int, float]] = []
     targets = [*sorted(settings.checkpoints, reverse=True), settings.loss]
     with jax.experimental.enable_x64():
@@ -86,9 +86,9 @@ def train(
         pull = jax.jit(lambda p, x, v: jax.vjp(lambda q: network.apply(q, x), p)[1](v)[0])
         move = jax.jit(add)
 
-        def pulled(p: HostParams, v: np.ndarray) -> HostParams:
+        def pulled(p: Params, v: np.ndarray) -> Params:
             work["vjp"] += 1
-            change: HostParams = pull(p, x64, v.reshape(n, -1))
+            change: Params = pull(p, x64, v.reshape(n, -1))
             return change
 
         params = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
@@ -147,7 +147,7 @@ def train(
 
     p0 = to_host(params0)
 
-    def state(p: HostParams, step: int, t: float) -> State:
+    def state(p: Params, step: int, t: float) -> State:
         p32 = to_host(p)
         return State(p32, mean_loss(outputs(network, p0, p32, x, linearised=False) - y), step, t)
 

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg, optimize
 
-from recon.dynamics.base import HostParams, State, Trained, add, mean_loss, outputs, to_host
+from recon.dynamics.base import State, Trained, add, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, ntk
-from recon.networks import MLP
+from recon.networks import MLP, Params
 from recon.progress import Report, silent
 
 RANK_FLOOR = 1e-13  # eigenvalues below this fraction of the largest are noise of the float64 kernel
@@ -38,7 +38,7 @@ class Linearised:
 
 def train(
     network: MLP,
-    params0: HostParams,
+    params0: Params,
     x: Float[np.ndarray, "n *shape"],
     y: Float[np.ndarray, "n c"],
     settings: Linearised,
@@ -82,7 +82,11 @@ def train(
             if not 0 < loss < loss_at(0.0):
                 raise ReconError(f"Loss {loss:g} must be above zero and below the initial loss {loss_at(0.0):g}.")
             low, high = n / values[-1] * 1e-9, n / values[0] * 400
-            return float(np.exp(optimize.brentq(lambda s: np.log(loss_at(np.exp(s)) / loss), np.log(low), np.log(high))))
+            return float(
+                np.exp(
+                    optimize.brentq(lambda s: np.log(max(loss_at(np.exp(s)), 1e-300) / loss), np.log(low), np.log(high))
+                )
+            )
 
         t_final = settings.time if settings.time is not None else np.inf
         if settings.loss is not None:

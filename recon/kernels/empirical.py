@@ -2,18 +2,19 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from recon.arrays import Tensor
 from recon.networks import MLP, Activation, Params, relu
 
 
 def ntk(
     network: MLP,
     params: Params,
-    x1: Float[Array, "n *shape"],
-    x2: Float[Array, "m *shape"] | None = None,
+    x1: Float[Tensor, "n *shape"],
+    x2: Float[Tensor, "m *shape"] | None = None,
     activation: Activation = relu,
-) -> Float[Array, "n c m c"]:
+) -> Float[Tensor, "n c m c"]:
     """⟨∇f_c(x1_i), ∇f_c'(x2_j)⟩ without any Jacobian: Σ_l (h hᵀ + 1) ∘ (δ δᵀ) over the layers, a few matrix products.
 
     Returns:
@@ -30,15 +31,15 @@ def ntk(
         (n, c, w), m = d1.shape, len(d2)
         sensitivity = (d1.reshape(n * c, w) @ d2.reshape(m * c, w).T).reshape(n, c, m, c)
         total = total + gram[:, None, :, None] * sensitivity
-    return total
+    return jnp.asarray(total)
 
 
 def ntk_by_jacobian(
-    network: MLP, params: Params, x1: Float[Array, "n *shape"], x2: Float[Array, "m *shape"] | None = None
-) -> Float[Array, "n c m c"]:
+    network: MLP, params: Params, x1: Float[Tensor, "n *shape"], x2: Float[Tensor, "m *shape"] | None = None
+) -> Float[Tensor, "n c m c"]:
     """The same kernel by contracting full Jacobians: for any network, and to check `ntk` with."""
 
-    def jacobian(x: Array) -> Array:
+    def jacobian(x: Tensor) -> Tensor:
         blocks = jax.jacrev(lambda p: network.apply(p, x))(params)
         n, c = network.apply(params, x).shape
         return jnp.concatenate([block.reshape(n * c, -1) for block in jax.tree.leaves(blocks)], axis=1)
@@ -49,12 +50,12 @@ def ntk_by_jacobian(
     return (j1 @ j2.T).reshape(len(x1), c, -1, c)
 
 
-def as_matrix(kernel: Float[Array, "n c m c"]) -> Float[Array, "nc mc"]:
+def as_matrix(kernel: Float[Tensor, "n c m c"]) -> Float[Tensor, "nc mc"]:
     """Kernel over (image, output) pairs as a matrix."""
     n, c, m, _ = kernel.shape
     return kernel.reshape(n * c, m * c)
 
 
-def kernel_distance(k0: Float[Array, "..."], k1: Float[Array, "..."]) -> Float[Array, ""]:
+def kernel_distance(k0: Float[Tensor, "..."], k1: Float[Tensor, "..."]) -> Float[Tensor, ""]:
     """1 − ⟨K₀, K₁⟩/(‖K₀‖‖K₁‖), in [0, 2]; for kernels, which are positive semi-definite, in [0, 1]."""
-    return 1 - jnp.vdot(k0, k1) / (jnp.linalg.norm(k0) * jnp.linalg.norm(k1))
+    return jnp.asarray(1 - jnp.vdot(k0, k1) / (jnp.linalg.norm(k0) * jnp.linalg.norm(k1)))

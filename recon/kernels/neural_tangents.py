@@ -5,8 +5,9 @@ import types
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from recon.arrays import Tensor
 from recon.networks import MLP, Params
 
 
@@ -22,8 +23,8 @@ def library() -> Any:
 
 
 def empirical_ntk(
-    network: MLP, params: Params, x1: Float[Array, "n *shape"], x2: Float[Array, "m *shape"]
-) -> Float[Array, "n c m c"]:
+    network: MLP, params: Params, x1: Float[Tensor, "n *shape"], x2: Float[Tensor, "m *shape"]
+) -> Float[Tensor, "n c m c"]:
     """Finite-width NTK by neural-tangents' Jacobian contraction, indexed as `recon.kernels.ntk`.
 
     The library's automatic choice of method raises on jax 0.5.3, so the method is named.

@@ -1,6 +1,6 @@
 """Distances between training images and reconstructions, and three ways to pair them."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -8,7 +8,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 
-class Matching(NamedTuple):
+@dataclass(frozen=True)
+class Matching:
     """Which reconstruction stands for which image.
 
     Attributes:

@@ -4,20 +4,21 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from recon.arrays import Tensor
 
 
 class Activation(NamedTuple):
     """An elementwise function and its derivative."""
 
-    value: Callable[[Float[Array, "..."]], Float[Array, "..."]]
-    slope: Callable[[Float[Array, "..."]], Float[Array, "..."]]
+    value: Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]]
+    slope: Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]]
 
 
 relu = Activation(jax.nn.relu, lambda z: (z > 0).astype(z.dtype))
 
 
-def softplus(beta: float | Float[Array, ""]) -> Activation:
+def softplus(beta: float | int | Float[Tensor, ""]) -> Activation:
     """Smooth surrogate of ReLU: log(1 + exp(βz))/β, which tends to ReLU as the sharpness β grows."""
     return Activation(lambda z: jax.nn.softplus(beta * z) / beta, lambda z: jax.nn.sigmoid(beta * z))

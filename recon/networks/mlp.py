@@ -1,20 +1,22 @@
 """The fully connected network of the paper: any depth, standard or NTK parametrisation, plain parameter trees."""
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
+from recon.arrays import Tensor
 from recon.errors import ReconError
 from recon.networks.activations import Activation, relu
 
-Params = Mapping[str, Mapping[str, Array]]
+Params = Mapping[str, Mapping[str, Tensor]]
 """Flax layout: {'Dense_0': {'kernel': (in, out), 'bias': (out,)}, ...}; a network without biases has no 'bias'."""
 
 INITIALISERS = {
@@ -36,9 +38,9 @@ class Layers(NamedTuple):
       outputs: the network's outputs, (n, outputs).
     """
 
-    inputs: list[Array]
-    deltas: list[Array]
-    outputs: Array
+    inputs: list[Any]
+    deltas: list[Any]
+    outputs: Tensor
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class MLP:
     w_std: float = 1.0
     b_std: float = 0.0
 
-    def init(self, key: PRNGKeyArray, in_dim: int) -> dict[str, dict[str, Array]]:
+    def init(self, key: PRNGKeyArray, in_dim: int) -> dict[str, dict[str, Any]]:
         """Initial parameters, float32 (float64 under `jax.enable_x64`), for inputs of `in_dim` numbers.
 
         Raises:
@@ -75,8 +77,8 @@ class MLP:
         if min(dims) < 1:
             raise ReconError(f"Layer sizes {dims} are not all positive: choose widths of at least 1.")
         standard = self.parametrisation == "standard"
-        params: dict[str, dict[str, Array]] = {}
-        for i, (fan_in, fan_out) in enumerate(zip(dims[:-1], dims[1:], strict=True)):
+        params: dict[str, dict[str, Any]] = {}
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(dims)):
             key, k_kernel, k_bias = jax.random.split(key, 3)
             draw = INITIALISERS[self.init_rule] if standard else jax.random.normal
             layer = {"kernel": draw(k_kernel, (fan_in, fan_out))}
@@ -89,16 +91,18 @@ class MLP:
         """Factors that kernels and biases of a layer with `fan_in` inputs are multiplied with."""
         return (1.0, 1.0) if self.parametrisation == "standard" else (self.w_std / math.sqrt(fan_in), self.b_std)
 
-    def apply(self, params: Params, x: Float[Array, "n *shape"], activation: Activation = relu) -> Float[Array, "n c"]:
+    def apply(
+        self, params: Params, x: Float[Tensor, "n *shape"], activation: Activation = relu
+    ) -> Float[Tensor, "n c"]:
         """Outputs for inputs of any image shape."""
-        return self._forward(params, x, activation)[2]
+        return jnp.asarray(self._forward(params, x, activation)[2])
 
     def layers(
         self,
         params: Params,
-        x: Float[Array, "n *shape"],
+        x: Float[Tensor, "n *shape"],
         activation: Activation = relu,
-        weights: Float[Array, "n c"] | None = None,
+        weights: Float[Tensor, "n c"] | None = None,
     ) -> Layers:
         """Forward and backward pass by hand; see `Layers`.
 
@@ -106,6 +110,7 @@ class MLP:
           weights: differentiate Σ_c weights[i, c] f_c(x_i) for each image; None: every output by itself.
         """
         inputs, slopes, outputs = self._forward(params, x, activation)
+        delta: Tensor
         if weights is None:
             n, c = outputs.shape
             delta = jnp.broadcast_to(jnp.eye(c, dtype=outputs.dtype), (n, c, c))
@@ -119,7 +124,7 @@ class MLP:
             deltas.append(delta)
         return Layers(inputs, deltas[::-1], outputs)
 
-    def _forward(self, params: Params, x: Array, activation: Activation) -> tuple[list[Array], list[Array], Array]:
+    def _forward(self, params: Params, x: Tensor, activation: Activation) -> tuple[list[Any], list[Any], Any]:
         h = x.reshape(len(x), -1)
         inputs, slopes = [], []
         dense = dense_layers(params)
@@ -137,7 +142,7 @@ class MLP:
         return inputs, slopes, h
 
 
-def dense_layers(params: Params) -> list[tuple[Array, Array | None]]:
+def dense_layers(params: Params) -> list[tuple[Any, Any]]:
     """(kernel, bias or None) of each layer, in order."""
     names = sorted(params, key=lambda name: int(name.rsplit("_", 1)[1]))
     return [(params[name]["kernel"], params[name].get("bias")) for name in names]

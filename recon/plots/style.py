@@ -39,7 +39,7 @@ def figure(width: float, height: float) -> "Figure":
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams.update(RC)
+    matplotlib.rcParams.update(RC)  # type: ignore[arg-type]  # its stub lists every key
     from matplotlib.figure import Figure as MatplotlibFigure
 
     return MatplotlibFigure(figsize=(width, height), layout="constrained")

@@ -26,6 +26,8 @@ def syntax_digest(source: str) -> str:
 @cache
 def code_version() -> str:
     """Twelve hex digits over all modules that a cell's numbers depend on."""
-    files = sorted(f for part in PARTS for f in ([PACKAGE / part] if part.endswith(".py") else (PACKAGE / part).rglob("*.py")))
+    files = sorted(
+        f for part in PARTS for f in ([PACKAGE / part] if part.endswith(".py") else (PACKAGE / part).rglob("*.py"))
+    )
     lines = [f"{f.relative_to(PACKAGE).as_posix()} {syntax_digest(f.read_text(encoding='utf-8'))}" for f in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

@@ -22,6 +22,7 @@ import numpy as np
 from recon.errors import ReconError
 from recon.records.files import json_bytes, npz_bytes
 
+
 @dataclass(frozen=True)
 class Stored:
     """A computed cell: what it measured, and its arrays."""

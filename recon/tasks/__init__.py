@@ -8,7 +8,7 @@ from functools import cache
 from recon.errors import ReconError
 from recon.tasks.base import Split, Task, TaskData, load, targets
 
-__all__ = ["Split", "Task", "TaskData", "load_task", "tasks", "targets"]
+__all__ = ["Split", "Task", "TaskData", "load_task", "targets", "tasks"]
 
 
 @cache
@@ -36,6 +36,4 @@ def load_task(
     """
     if name not in tasks():
         raise ReconError(f"Unknown task {name!r}: choose one of {', '.join(sorted(tasks()))}.")
-    return load(
-        tasks()[name], n_train, seed=seed, n_test=n_test, source=source, data_dir=data_dir, images=images
-    )
+    return load(tasks()[name], n_train, seed=seed, n_test=n_test, source=source, data_dir=data_dir, images=images)

@@ -1,4 +1,4 @@
-"""What a task is, and the arrays it gives: balanced, seeded, mean-subtracted, with held-out controls and a test split."""
+"""What a task is, and the arrays it gives: balanced, seeded, mean-subtracted, with controls and a test split."""
 
 import os
 from collections.abc import Mapping
@@ -48,6 +48,7 @@ class Split:
     fingerprint: str
 
     def __len__(self) -> int:
+        """Number of images."""
         return len(self.x)
 
 
@@ -92,7 +93,7 @@ def targets(group: np.ndarray, n_groups: int) -> Float32[np.ndarray, "n outputs"
     """−1/+1 for two groups, one-hot − 1/C for C > 2. `group` holds (n,) integers in [0, n_groups)."""
     if n_groups == 2:
         return (2.0 * group[:, None] - 1.0).astype(np.float32)
-    return (np.eye(n_groups)[group] - 1.0 / n_groups).astype(np.float32)
+    return np.asarray(np.eye(n_groups)[group] - 1.0 / n_groups, np.float32)
 
 
 def _groups(task: Task, pool: ImageSet) -> tuple[tuple[str, ...], np.ndarray]:
@@ -134,10 +135,13 @@ def load(
     """Draw a task: `n_train` balanced training images and as many held-out ones, chosen by `seed` and content alone.
 
     Args:
+      task: what to draw.
       n_train: number of training images, a multiple of the number of classes.
       seed: chooses the images.
       n_test: at most this many test images (None: all).
-      source, data_dir, images: see `recon.data.load_images`.
+      source: see `recon.data.load_images`; so for the next two.
+      data_dir: a prepared TFDS directory.
+      images: a folder of class folders.
 
     Raises:
       ReconError: the data are not there, are too few, or `n_train` does not split evenly over the classes.

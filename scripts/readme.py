@@ -1,0 +1,109 @@
+"""Write the numbers in README.md from the records in `results/`: `make readme`. `--check` only compares."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+START, END = "<!-- numbers: written by `make readme` from results/, checked by the tests -->", "<!-- /numbers -->"
+
+
+def load(name: str) -> Any:
+    """A record in `results/`, or None if it is not there."""
+    path = ROOT / "results" / name
+    return msgspec.json.decode(path.read_bytes()) if path.exists() else None
+
+
+def figure_table(name: str) -> list[str]:
+    """Scores and controls of a stored fig1 record."""
+    made = load(name)
+    if made is None:
+        return []
+    sources = " and ".join(dict.fromkeys(p["source"] for p in made["summary"]["panels"]))
+    lines = [
+        f"Figure 1, preset `{made['preset']}`, {sources} (`results/{name}`, {made['seconds']:.0f} s):",
+        "",
+        "| task | dynamics | N | W | mean L2 | recognisable | held-out, mean L2 | start, mean L2 |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for p in made["summary"]["panels"]:
+        s = p["scores"]
+        below = ", ".join(f"{count} (L2 < {limit})" for limit, count in s["train"]["below"].items())
+        lines.append(
+            f"| {p['title']} | {p['dynamics']} | {p['n']} | {p['width']} | {s['train']['mean']:.2f} | {below} "
+            f"| {s['held_out']['mean']:.2f} | {s['start']['mean']:.2f} |"
+        )
+    return [*lines, ""]
+
+
+def bars_lines() -> list[str]:
+    """What `make bars` measured."""
+    bars = load("bars.json")
+    if bars is None:
+        return []
+    n, w = bars["n"], bars["width"]
+    gaps = [g for run in bars["linearised"] for g in run["gap"].values()]
+    flow, attack = bars["flow"], bars["attack"]
+    means = [a["train"]["mean"] for a in attack]
+    steps, descents = [f["steps"] for f in flow], [f["descent_steps"] for f in flow]
+    apart, coarse = np.array([f["gap"] for f in flow]), np.array([f["gap_of_descent_at_0.1"] for f in flow])
+    below = [a["train"]["below"]["2.5"] for a in attack]
+    return [
+        f"The solvers, MNIST odd/even, N = {n}, W = {w} (`results/bars.json`, `make bars`):",
+        "",
+        f"- linearised closed form against gradient descent, converged and stopped at three losses: at most "
+        f"{max(gaps):.0e} apart in θ, relative to ‖Δθ‖;",
+        f"- gradient flow in {min(steps)} to {max(steps)} steps against descent at 0.02/L in {min(descents):,} to "
+        f"{max(descents):,}: median {np.median(apart):.1%} of ‖Δθ‖ apart over {len(flow)} seeds, within 1 % on "
+        f"{(apart < 0.01).sum()}, at worst {apart.max():.1%} (descent at 0.1/L: median {np.median(coarse):.1%}, at "
+        f"worst {coarse.max():.1%});",
+        f"- `ntk-fast`, linearised dynamics, {len(attack)} seeds: mean L2 {np.mean(means):.2f} ± "
+        f"{np.std(means, ddof=1):.2f}, {min(below)} to {max(below)} of {n} images under 2.5, held-out control "
+        f"{np.mean([a['held_out']['mean'] for a in attack]):.2f}, {np.mean([a['seconds'] for a in attack]):.0f} s.",
+        "",
+    ]
+
+
+def reference_lines() -> list[str]:
+    """The published schedule, run once to its end."""
+    made = load("reference/ntk-published-schedule.json")
+    if made is None:
+        return []
+    cell = made["cells"][0]
+    s = cell["scores"]
+    return [
+        f"The published attack step for step (`ntk`, {cell['attack']['steps']:,} steps, standard dynamics, N = "
+        f"{cell['cell']['n_train']}, W = {cell['cell']['network']['widths'][0]}, {cell['data']['source']}; "
+        f"`results/reference/ntk-published-schedule.json`): mean L2 {s['train']['mean']:.2f}, "
+        f"{s['train']['below']['2.5']} of {cell['cell']['n_train']} under 2.5, held-out control "
+        f"{s['held_out']['mean']:.2f}, {cell['attack']['seconds']['run'] / 60:.0f} minutes on one core.",
+        "",
+    ]
+
+
+def numbers() -> str:
+    """The block between the marks."""
+    lines = ["", *figure_table("fig1/quick-samples.json"), *figure_table("fig1/full-tfds.json"), *bars_lines()]
+    return "\n".join([*lines, *reference_lines()])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    _, after = rest.split(END)
+    wanted = f"{before}{START}\n{numbers()}\n{END}{after}"
+    if args.check:
+        sys.exit(None if wanted == text else "README.md differs from the records in results/: run `make readme`.")
+    readme.write_text(wanted, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The command line as a user meets it: real processes, real signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from recon.benchmark import benchmarks
+from tests.conftest import ROOT
+
+RUN = ["run", "--source", "samples", "--n", "6", "--width", "32"]
+
+
+@pytest.fixture
+def env(tmp_path):
+    return os.environ | {"TFDS_DATA_DIR": str(tmp_path / "nothing"), "RECON_CACHE_DIR": str(tmp_path / "cache")}
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder with the project's benchmarks and no results."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "benchmarks").symlink_to(ROOT / "benchmarks")
+    return tmp_path / "work"
+
+
+def recon(*args, cwd, env):
+    return subprocess.run([sys.executable, "-m", "recon", *args], cwd=cwd, env=env, capture_output=True, text=True)
+
+
+def test_help_is_quick_and_loads_nothing_heavy(checkout, env):
+    script = "import sys; sys.argv = ['recon', '--help']\ntry:\n import recon.cli; recon.cli.main()\nfinally:\n"
+    script += (
+        " print([m for m in ('jax', 'tensorflow', 'neural_tangents', 'matplotlib', 'skimage') if m in sys.modules])"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], cwd=checkout, env=env, capture_output=True, text=True)
+    assert time.monotonic() - began < 2
+    assert done.stdout.strip().endswith("[]")
+    assert "reproduce" in done.stdout
+
+
+def test_list_names_everything(checkout, env):
+    done = recon("list", cwd=checkout, env=env)
+    assert done.returncode == 0
+    for word in ("fig1", "mnist_odd_even", "cifar10_10way", "pictures", "ntk-fast"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["reproduce", "fig0"], "choose one of fig1"),
+        (["reproduce", "fig1", "--preset", "huge"], "choose one of quick"),
+        (["reproduce", "fig1", "--data-dir", "nowhere"], "make data"),
+        (["reproduce", "fig1", "--preset", "full"], "choose N up to 10"),
+        ([*RUN, "--task", "mnist"], "Unknown task"),
+        ([*RUN, "--attack", "magic"], "Unknown attack"),
+        ([*RUN, "--n", "7"], "multiple of 2"),
+        ([*RUN, "--dynamics", "wild"], "Unknown dynamics"),
+        ([*RUN, "--width", "0"], "at least 1"),
+        ([*RUN, "--images", "nowhere"], "no folder"),
+        (["plot", "fig1", "--out", "empty"], "recon reproduce fig1"),
+        (["data", "prepare", "imagenet"], "choose from mnist"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(checkout, env, args, message):
+    began = time.monotonic()
+    done = recon(*args, cwd=checkout, env=env)
+    took = time.monotonic() - began
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    assert not (checkout / "results").exists()
+    # Two seconds on an idle machine; tests share theirs.
+    assert took < 6
+
+
+def test_run_writes_a_record_and_pictures(checkout, env):
+    done = recon(*RUN, "--steps", "20", "--out", "out", cwd=checkout, env=env)
+    assert done.returncode == 0, done.stderr
+    files = {p.suffix for p in (checkout / "out" / "fig1").iterdir()}
+    assert files == {".json", ".png", ".pdf", ".svg"}
+    (path,) = (checkout / "out" / "fig1").glob("*.json")
+    assert json.loads(path.read_text())["cells"][0]["cell"]["n_train"] == 6
+    redrawn = recon("plot", "fig1", "--out", "out", cwd=checkout, env=env)
+    assert redrawn.returncode == 0, redrawn.stderr
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_keeps_finished_cells_and_goes_on(checkout, env, sign):
+    text = (ROOT / "benchmarks" / "fig1_reconstructions.py").read_text()
+    text = text.replace('"n": (40, 10), "width": 512', '"n": (6, 6), "width": 32')
+    (checkout / "benchmarks").unlink()
+    (checkout / "benchmarks").mkdir()
+    (checkout / "benchmarks" / "fig1_reconstructions.py").write_text(text)
+    command = [sys.executable, "-m", "recon", "reproduce", "fig1", "--source", "samples"]
+    process = subprocess.Popen(command, cwd=checkout, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    cells = checkout / ".recon" / "cells"
+    deadline = time.monotonic() + 120
+    while not (finished := stored(cells)):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(sign)
+    process.communicate(timeout=60)
+    assert process.returncode == (130 if sign == signal.SIGINT else -9)
+    assert not (checkout / "results").exists()
+    done = recon("reproduce", "fig1", "--source", "samples", cwd=checkout, env=env)
+    assert done.returncode == 0, done.stderr
+    after = stored(cells)
+    assert len(after) == 4
+    assert finished.items() <= after.items()
+    made = json.loads((checkout / "results" / "fig1" / "quick-samples.json").read_text())
+    assert len(made["cells"]) == 4
+
+
+def stored(cells):
+    """Time of making of each stored cell."""
+    found = {}
+    for path in cells.glob("*/record.json"):
+        if not path.parent.name.startswith("."):
+            found[path.parent.name] = path.stat().st_mtime_ns
+    return found
+
+
+def test_make_help_and_list_find_the_same_figures():
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in benchmarks(ROOT):
+        assert f"reproduce-{name} " in done.stdout

@@ -1,0 +1,52 @@
+"""Shared fixtures: small networks and data, and the prepared data directory where there is one."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from recon.data import prepared
+from recon.networks import MLP
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def decoded_images_in_a_folder_of_their_own(tmp_path_factory):
+    os.environ["RECON_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def tfds_dir():
+    """A prepared TFDS directory with MNIST and CIFAR-10; tests that need one skip where there is none."""
+    if prepared.find("mnist") is None or prepared.find("cifar10") is None:
+        pytest.skip("no prepared TFDS directory with MNIST and CIFAR-10: set TFDS_DATA_DIR to run this test")
+    return prepared.data_root()
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def x64():
+    with jax.experimental.enable_x64():
+        yield
+
+
+def small_problem(n=6, dim=12, widths=(24, 24), outputs=1, seed=0, **options):
+    """(network, float32 initial weights, images (n, dim), targets) of a problem that trains in a blink."""
+    network = MLP(widths, outputs=outputs, **options)
+    params = jax.tree.map(np.asarray, network.init(jax.random.key(seed), dim))
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, dim)).astype(np.float32)
+    y = rng.choice([-1.0, 1.0], size=(n, outputs)).astype(np.float32)
+    return network, params, x, y
+
+
+def flat(tree):
+    """A parameter tree as one float64 vector."""
+    return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)])

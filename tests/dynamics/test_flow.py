@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import quad
+
+from recon.dynamics import Descent, GradientFlow, Linearised, flow, train
+from recon.errors import ReconError
+from tests.conftest import flat, small_problem
+
+
+@given(st.floats(0, 1e4), st.floats(1e-6, 10), st.integers(1, 50))
+def test_step_weights_are_the_integrals_they_stand_for(eigenvalue, tau, n):
+    whole, rising = flow.step_weights(np.array([eigenvalue]), tau, n)
+    rate = eigenvalue / n
+    # Beyond 40 decay times the integrand is nothing; leaving it out keeps the quadrature exact.
+    end = min(tau, 40 / rate) if rate > 0 else tau
+    expected = [quad(lambda t, k=k: (t / tau) ** k * np.exp(-rate * t) / n, 0, end, epsrel=1e-10)[0] for k in (0, 1)]
+    np.testing.assert_allclose([whole[0], rising[0]], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_flow_ends_where_small_steps_end(outputs):
+    network, params0, x, y = small_problem(n=6, widths=(64, 64), outputs=outputs)
+    followed = train(network, params0, x, y, GradientFlow(tol=3e-4))
+    stepped = train(network, params0, x, y, Descent(rate=0.01, dtype="float64"))
+    change = flat(stepped.final.params) - flat(params0)
+    gap = np.linalg.norm(flat(followed.final.params) - flat(stepped.final.params))
+    assert gap < 0.02 * np.linalg.norm(change)
+    # The linear model ends elsewhere: the integrator follows the moving kernel.
+    linear = train(network, params0, x, y, Linearised())
+    assert np.linalg.norm(flat(linear.final.params) - flat(stepped.final.params)) > 5 * gap
+    assert followed.final.loss <= 1.01e-10
+    assert followed.work["steps"] < stepped.final.step / 20
+
+
+def test_checkpoints_land_on_their_losses_and_lie_on_the_path():
+    network, params0, x, y = small_problem(n=6, widths=(64, 64))
+    losses = (0.1, 1e-3, 1e-6)
+    trained = train(network, params0, x, y, GradientFlow(checkpoints=losses))
+    assert [s.loss for s in trained.checkpoints] == pytest.approx(losses, rel=0.03)
+    early = train(network, params0, x, y, GradientFlow(loss=1e-3))
+    gap = np.linalg.norm(flat(early.final.params) - flat(trained.checkpoints[1].params))
+    assert gap < 0.01 * np.linalg.norm(flat(early.final.params) - flat(params0))
+    assert np.all(np.diff(trained.trace[:, 1]) < 0)
+
+
+def test_failures_say_what_to_do():
+    network, params0, x, y = small_problem(n=6)
+    with pytest.raises(ReconError, match="max_steps"):
+        train(network, params0, x, y, GradientFlow(max_steps=2))
+    with pytest.raises(ReconError, match="not finite"):
+        train(network, params0, x * np.nan, y, GradientFlow())
+    twice, contradicting = np.concatenate([x, x[:1]]), np.concatenate([y, -y[:1]])
+    with pytest.raises(ReconError, match=r"duplicates|max_steps"):
+        train(network, params0, twice, contradicting, GradientFlow(max_steps=200))

@@ -1,0 +1,160 @@
+import ast
+import getpass
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recon import ReconError
+from recon.records import Store, Stored, cell_key, json_bytes, provenance, read_json, write_bytes
+from recon.records.code_version import PACKAGE, PARTS, code_version, syntax_digest
+
+SOURCE = '''
+"""Module."""
+
+
+def f(x):
+    """Double."""
+    return 2 * x
+'''
+
+
+def test_code_version_follows_the_mathematics_only():
+    same = SOURCE.replace('"""Double."""', '"""Twice x, said otherwise."""').replace("return", "# why\n    return")
+    assert syntax_digest(same) == syntax_digest(SOURCE)
+    assert syntax_digest(SOURCE.replace('    """Double."""\n', '    """D."""\n\n')) == syntax_digest(SOURCE)
+    assert syntax_digest(SOURCE.replace("2 * x", "2 + x")) != syntax_digest(SOURCE)
+    assert all((PACKAGE / part).exists() for part in PARTS)
+    assert len(code_version()) == 12
+    ast.parse(SOURCE)
+
+
+def test_key_depends_on_settings_data_and_code():
+    base = ({"n": 1, "w": 2}, {"train": "a"}, "v")
+    key = cell_key(*base)
+    assert cell_key({"w": 2, "n": 1}, {"train": "a"}, "v") == key
+    assert (
+        len({key, cell_key({"n": 2}, *base[1:]), cell_key(base[0], {"train": "b"}, "v"), cell_key(*base[:2], "u")}) == 4
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "cells")
+
+
+MADE = Stored({"loss": 0.1, "curve": [1.0, 2.0]}, {"x": np.arange(6.0).reshape(2, 3)})
+
+
+def test_what_was_stored_comes_back(store):
+    assert store.load("k") is None
+    store.save("k", Stored({"loss": np.float64(0.1), "curve": np.array([1.0, 2.0])}, MADE.arrays))
+    back = store.load("k")
+    assert back.record == MADE.record
+    np.testing.assert_array_equal(back.arrays["x"], MADE.arrays["x"])
+    assert [p.name for p in store.root.iterdir()] == ["k"]
+
+
+def test_first_writer_stays_unless_replaced(store):
+    other = Stored({"loss": 9.0}, {})
+    store.save("k", MADE)
+    store.save("k", other)
+    assert store.load("k").record == MADE.record
+    store.save("k", other, replace=True)
+    assert store.load("k").record == other.record
+    assert [p.name for p in store.root.iterdir()] == ["k"]
+
+
+@pytest.mark.parametrize("file", ["record.json", "arrays.npz"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "foreign"])
+def test_damaged_cells_are_set_aside_with_a_warning(store, file, damage):
+    store.save("k", MADE)
+    path = store.root / "k" / file
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif damage == "cut":
+        path.write_bytes(content[:-20])
+    elif damage == "remove":
+        path.unlink()
+    else:
+        store.save("other", Stored({"loss": 2.0}, {"x": np.zeros(1)}))
+        shutil.copyfile(store.root / "other" / file, path)
+    with pytest.warns(UserWarning, match="set aside"):
+        assert store.load("k") is None
+    assert not (store.root / "k").exists()
+    assert any(p.name.startswith("damaged-k") for p in store.root.iterdir())
+    store.save("k", MADE)
+    with warnings.catch_warnings():
+        assert store.load("k").record == MADE.record
+
+
+def test_killed_writer_leaves_nothing_that_counts(store, tmp_path):
+    script = f"""
+import os, signal, numpy as np
+from recon.records import store as module
+from recon.records import Store, Stored
+from pathlib import Path
+write = os.fsync
+module.os.fsync = lambda fd: os.kill(os.getpid(), signal.SIGKILL)
+Store(Path({str(store.root)!r})).save("k", Stored({{"loss": 1.0}}, {{"x": np.zeros(3)}}))
+"""
+    done = subprocess.run([sys.executable, "-c", script])
+    assert done.returncode == -9
+    assert store.load("k") is None
+    store.save("k", MADE)
+    assert store.load("k").record == MADE.record
+
+
+def test_files_are_whole_or_absent(tmp_path):
+    target = tmp_path / "folder" / "file"
+    write_bytes(target, b"one")
+    assert target.read_bytes() == b"one"
+    with pytest.raises(ReconError, match="Cannot write"):
+        write_bytes(target / "below-a-file", b"two")
+    assert [p.name for p in target.parent.iterdir()] == ["file"]
+    with pytest.raises(ReconError, match="no record"):
+        read_json(tmp_path / "absent.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ReconError, match="damaged"):
+        read_json(tmp_path / "bad.json")
+
+
+def test_full_disk_is_said_and_leaves_the_old_file(tmp_path, monkeypatch):
+    write_bytes(tmp_path / "file", b"old")
+
+    def full(fd):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ReconError, match="No space left"):
+        write_bytes(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(ReconError, match="No space left"):
+        Store(tmp_path / "cells").save("k", MADE)
+    assert list((tmp_path / "cells").iterdir()) == []
+
+
+@given(st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False) | st.lists(st.integers(-(2**31), 2**31)) | st.none()))
+def test_json_round_trip(value):
+    assert json.loads(json_bytes(value)) == value
+
+
+def test_provenance_names_the_making_and_nobody():
+    made = provenance()
+    assert made["versions"]["jax"] == "0.5.3"
+    assert made["code_version"] == code_version()
+    text = json.dumps(made)
+    assert socket.gethostname() not in text
+    assert getpass.getuser() not in text.replace("root/", "")
+    assert str(PACKAGE) not in text

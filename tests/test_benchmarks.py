@@ -1,0 +1,71 @@
+"""The contract that every module in `benchmarks/` keeps, on a tiny preset."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from recon import benchmark as bench
+from recon.dynamics import GradientFlow, Linearised
+from recon.networks import MLP
+from recon.records import Store, json_bytes, read_json
+from tests.conftest import ROOT
+
+ALL = bench.benchmarks(ROOT)
+
+
+def shrunk(cell):
+    """The same cell, small enough to run in a blink."""
+    dynamics = Linearised() if cell.linearised else GradientFlow(tol=1e-2)
+    return dataclasses.replace(
+        cell, n_train=6, network=MLP((32, 32)), dynamics=dynamics, options=(*cell.options, ("steps", 30))
+    )
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_contract(name, tmp_path):
+    benchmark = ALL[name]
+    module = benchmark.module()
+    assert set(module.PRESETS) == {"quick", "full", "paper"}
+    assert benchmark.title.startswith(module.__doc__.split("\n")[0][:20])
+    assert f"make reproduce-{name}" in module.__doc__
+    for preset in module.PRESETS:
+        cells = benchmark.cells(preset)
+        assert len({str(c.settings()) for c in cells}) == len(cells) > 0
+    cells = [shrunk(c) for c in benchmark.cells("quick")]
+    told = []
+    options = {
+        "root": tmp_path,
+        "out": tmp_path / "results",
+        "where": {"source": "samples"},
+        "force": False,
+        "report": lambda planned: lambda i, f, text: told.append((i, f)),
+    }
+    path = bench.reproduce(benchmark, cells, "tiny", **options)
+    made = read_json(path)
+    assert path.name == "tiny-samples.json"
+    assert path.stat().st_size < 1_500_000
+    assert {c["verdict"] for c in made["claims"]} <= {"reproduced", "not reproduced", "inconclusive"}
+    for record in made["cells"]:
+        assert {"train", "held_out", "start"} <= set(record["scores"])
+        assert record["data"]["fingerprints"]["train"] != record["data"]["fingerprints"]["held_out"]
+        assert record["provenance"]["code_version"]
+    _, columns, rows = module.table(made["summary"])
+    assert all(len(row) == len(columns) for row in rows)
+    pictures = {kind: path.with_suffix(f".{kind}").read_bytes() for kind in ("png", "pdf", "svg")}
+    assert told[-1] == (len(cells) - 1, 1.0)
+
+    # A second run computes nothing and says the same; a redraw from the record alone gives the same picture.
+    again = read_json(bench.reproduce(benchmark, cells, "tiny", **options))
+    assert json_bytes(again["cells"]) == json_bytes(made["cells"])
+    assert json_bytes(again["summary"]) == json_bytes(made["summary"])
+    bench.draw(benchmark, path)
+    assert path.with_suffix(".png").read_bytes() == pictures["png"]
+
+    # The controls are what they say: distances recomputed from the stored arrays.
+    stored = Store(tmp_path / ".recon" / "cells")
+    planned = bench.plan(cells, {"source": "samples"})
+    for p, record in zip(planned, made["cells"]):
+        arrays = stored.load(p.key).arrays
+        flat = (arrays["train"] - arrays["found"]).reshape(len(arrays["train"]), -1)
+        np.testing.assert_allclose(np.linalg.norm(flat, axis=1), record["images"]["distance"], rtol=1e-5)

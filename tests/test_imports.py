@@ -1,0 +1,35 @@
+"""Every package is importable by itself, and nothing heavy comes along uncalled for."""
+
+import subprocess
+import sys
+
+import pytest
+
+PACKAGES = (
+    "data",
+    "tasks",
+    "networks",
+    "kernels",
+    "dynamics",
+    "attacks",
+    "metrics",
+    "records",
+    "plots",
+    "cli",
+    "benchmark",
+)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_alone(name):
+    script = f"import sys, recon.{name}; print([m for m in ('tensorflow', 'neural_tangents') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["data", "tasks", "metrics", "errors", "benchmark", "cli"])
+def test_without_jax(name):
+    script = f"import sys, recon.{name}; print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
