@@ -25,7 +25,7 @@ $(VENV)/.ready-%: requirements/%.txt pyproject.toml scripts/bootstrap.py
 reproduce-%: $(READY) ## run one benchmark and draw its figure
 	$(BIN)/recon reproduce $* --preset $(PRESET) $(ARGS)
 
-test: $(READY) $(DEV) ## all tests, and lint
+test: $(READY) $(DEV) ## all tests
 	$(BIN)/pytest $(ARGS)
 
 lint: $(READY) $(DEV) ## format, lint, types and the direction of imports
@@ -38,7 +38,9 @@ format: $(READY) $(DEV) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-data: $(READY) $(VENV)/.ready-data ## download and prepare MNIST and CIFAR-10 (the only target that downloads data)
+data: $(READY) ## download and prepare MNIST and CIFAR-10 (the only target that downloads data)
+	@$(BIN)/recon data reachable $(ARGS)
+	@$(MAKE) --no-print-directory $(VENV)/.ready-data
 	$(BIN)/recon data prepare $(ARGS)
 
 bars: $(READY) ## measure what the core promises (about fifteen minutes)

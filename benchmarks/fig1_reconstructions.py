@@ -148,7 +148,7 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
                 below or "no threshold set",
                 f"{s['held_out']['mean']:.2f}",
                 f"{s['start']['mean']:.2f}",
-                f"{s['train']['psnr_db_mean']:.1f} dB",
+                f"{s['train']['psnr_db_mean']:.1f}",
                 f"{s['train']['ssim_mean']:.2f}",
                 f"{p['seconds']:.0f}",
             ]

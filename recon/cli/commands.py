@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -22,6 +23,8 @@ data_app = typer.Typer(help="Data sets: what is there, and downloading.", no_arg
 app.add_typer(data_app, name="data")
 
 out = Console()
+if not out.is_terminal:
+    out = Console(width=120)  # a log has no width of its own
 err = Console(stderr=True)
 
 DataDir = Annotated[
@@ -190,6 +193,15 @@ def data_prepare(
         out.print(f"{name}: {prepare(name, data_dir)}")
 
 
+@data_app.command("reachable", hidden=True)
+def data_reachable(data_dir: DataDir = None) -> None:
+    """Fail at once if a data set is neither prepared nor within reach, before `make data` installs TensorFlow."""
+    from recon.data.prepare import HOSTS, found_or_reachable
+
+    for name in HOSTS:
+        found_or_reachable(name, data_dir)
+
+
 @data_app.command("show")
 def data_show(data_dir: DataDir = None, source: Source = "auto") -> None:
     """Which source each data set would be read from."""
@@ -210,6 +222,7 @@ def overall(title: str) -> Iterator[Callable[[Sequence[Any]], Callable[[int, flo
     if not err.is_terminal:
 
         def lines(planned: Sequence[Any]) -> Callable[[int, float, str], None]:
+            announce(planned)
             report = plain(title)
             return lambda i, f, text: report((i + f) / len(planned), f"({planned[i].cell.title}: {text})")
 
@@ -218,6 +231,7 @@ def overall(title: str) -> Iterator[Callable[[Sequence[Any]], Callable[[int, flo
     with bars(err) as display:
 
         def both(planned: Sequence[Any]) -> Callable[[int, float, str], None]:
+            announce(planned)
             whole = display.add_task(title, total=float(len(planned)), text="")
             current = [display.add_task(planned[0].cell.title, total=1.0, text=""), 0]
 
@@ -237,13 +251,19 @@ def overall(title: str) -> Iterator[Callable[[Sequence[Any]], Callable[[int, flo
             raise
 
 
+def announce(planned: Sequence[Any]) -> None:
+    """Say where the pictures come from."""
+    for source in dict.fromkeys(p.data.source for p in planned):
+        err.print(f"Pictures: {escape(source)}", highlight=False)
+
+
 def show(found: Any, path: Path) -> None:
     """Print a record's table, its claims, and where the files are."""
     from recon.records import read_json
 
     made = read_json(path)
     title, columns, rows = found.module().table(made["summary"])
-    table = Table(*columns, title=title, title_style="bold", header_style="bold")
+    table = Table(*columns, title=title, title_style="bold", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in rows:
         table.add_row(*map(escape, row))
     out.print(table)

@@ -21,11 +21,11 @@ def _reachable(url: str, timeout: float = 5.0) -> bool:
         return False
 
 
-def prepare(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> str:
-    """Download and prepare `dataset` as array_record files; a no-op if it is there. Returns its directory.
+def found_or_reachable(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> str | None:
+    """The directory of `dataset` if it is prepared, None if it can be downloaded.
 
     Raises:
-      ReconError: unknown data set, TensorFlow missing, or the download failed.
+      ReconError: unknown data set, a damaged directory, or neither.
     """
     if dataset not in HOSTS:
         raise ReconError(f"Unknown data set {dataset!r}: choose from {', '.join(HOSTS)}.")
@@ -38,6 +38,18 @@ def prepare(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> str
             f"Cannot reach {HOSTS[dataset]} to download {dataset}: connect to the internet, or copy a prepared "
             f"directory to {prepared.data_root(data_dir) / dataset}."
         )
+    return None
+
+
+def prepare(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> str:
+    """Download and prepare `dataset` as array_record files; a no-op if it is there. Returns its directory.
+
+    Raises:
+      ReconError: as `found_or_reachable`; TensorFlow is missing; the download failed.
+    """
+    found = found_or_reachable(dataset, data_dir)
+    if found is not None:
+        return found
     try:
         import tensorflow  # noqa: F401
         import tensorflow_datasets as tfds

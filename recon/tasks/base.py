@@ -156,10 +156,11 @@ def load(
     order = _group_order(pool, group, n_groups, seed)
     share, have = n_train // n_groups, min(map(len, order))
     if 2 * share > have:
+        fixes = [f"choose N up to {have // 2 * n_groups}"] if have >= 2 else []
+        fixes += ["add pictures"] if images else ["run `make data` for the full set"] if source != "tfds" else []
         raise ReconError(
             f"{task.name} with N = {n_train} takes {2 * share} images of each class (as many held out as trained on), "
-            f"and {pool.source} has {have}: choose N up to {have // 2 * n_groups}"
-            + ("." if images or source == "tfds" else ", or run `make data` for the full set.")
+            f"and of one class {pool.source} has {have}: {', or '.join(fixes) or 'choose another task'}."
         )
     chosen = np.concatenate([o[:share] for o in order])
     control = np.concatenate([o[share : 2 * share] for o in order])

@@ -145,7 +145,11 @@ def test_full_disk_is_said_and_leaves_the_old_file(tmp_path, monkeypatch):
     assert list((tmp_path / "cells").iterdir()) == []
 
 
-@given(st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False) | st.lists(st.integers(-(2**31), 2**31)) | st.none()))
+@given(
+    st.dictionaries(
+        st.text(), st.floats(allow_nan=False, allow_infinity=False) | st.lists(st.integers(-(2**31), 2**31)) | st.none()
+    )
+)
 def test_json_round_trip(value):
     assert json.loads(json_bytes(value)) == value
 
