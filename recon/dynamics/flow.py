@@ -27,7 +27,9 @@ from recon.progress import Report, silent
 REJECT = 0.3  # a step whose miss exceeds this fraction of the residual is taken again, shorter
 REJECT_TOL = 4.0  # so is one whose error exceeds the tolerance by this factor
 GROW = 3.0
-SAFETY = 0.7
+# Step size relative to what the error estimate allows: shorter while the loss is above a fraction of the initial one,
+# where most units cross their thresholds, which the estimate does not see.
+EARLY, SAFETY_EARLY, SAFETY_LATE = 0.2, 0.6, 0.9
 # The first step, in units of N/λ_max. Residuals are largest and most units cross their thresholds early on: a first
 # step of 1 left an error that no tolerance took away.
 FIRST = 0.3
@@ -133,7 +135,8 @@ def train(
                 miss = e_p - vectors @ (np.exp(-np.maximum(values, 0) * tau / n) * c)
                 relative = np.linalg.norm(miss) / np.linalg.norm(e)
                 error = float(np.sqrt(np.sum((vectors.T @ miss) ** 2 / floor)) / scale0)
-                factor = min(GROW, SAFETY * np.sqrt(settings.tol / max(error, 1e-300)))
+                safety = SAFETY_EARLY if loss > EARLY * loss0 else SAFETY_LATE
+                factor = min(GROW, safety * np.sqrt(settings.tol / max(error, 1e-300)))
                 if relative <= REJECT and error <= REJECT_TOL * settings.tol:
                     break
                 work["rejected"] += 1
