@@ -1,0 +1,215 @@
+"""Exact recovery from the first layer's change, with a certificate and without a wide-network limit.
+
+Every gradient step, whatever the loss, the batch or the momentum, changes the first layer by a combination of training
+images: [ΔW₁; Δb₁] = Σ_i (x_i; 1) G_iᵀ, of rank N where N < d and N < W, and G_i vanishes exactly at every hidden unit
+that was never active on x_i, about half of them. The row space is known from a singular value decomposition, and on
+which half of the units G_i vanishes is a half-space test in the known weights at θ₀ and θ_f. So the attack searches
+the row space for the N vectors that vanish on their own half-space; the inverse of their matrix is the images.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import jax
+import numpy as np
+from jaxtyping import Float, PRNGKeyArray
+
+from recon.attacks.base import Attack, Problem, Reconstruction
+from recon.attacks.first_layer.batched import Array, logistic, normalised
+from recon.attacks.first_layer.joint import certificate, cleaned, images, joint, passing, placed
+from recon.attacks.first_layer.observe import CLEAR_GAP, Observed, observe
+from recon.attacks.first_layer.search import (
+    ALIKE,
+    Vectors,
+    deflated,
+    distinct,
+    finish,
+    joined,
+    none,
+    stage_one,
+    stage_two,
+    starts,
+)
+from recon.progress import Report
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Settings of the search.
+
+    Attributes:
+      seconds: stop after so much time (None: no limit).
+      starts: stop after so many starts (None: 100 for each training image).
+      patience: stop after so many batches in a row that found nothing.
+      batch: most starts at once.
+      rounds: most rounds of the first stage.
+      ratio: accept a vector whose median |g| on inactive units is below this fraction of rms |g| on active ones.
+      agreement: and whose pattern agrees with its image's on this fraction of the units.
+    """
+
+    seconds: float | None = None
+    starts: int | None = None
+    patience: int = 12
+    batch: int = 128
+    rounds: int = 30
+    ratio: float = 0.002
+    agreement: float = 0.85
+
+
+@dataclass
+class Progress:
+    """What the search has so far; the one thing that changes while it runs, so that Ctrl-C loses nothing."""
+
+    found: Vectors
+    starts: int = 0
+    rounds: int = 0
+    batches: int = 0
+    dry: int = 0
+    joint: int = 0
+    trace: list[tuple[int, int]] = field(default_factory=list)
+
+
+def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) -> Reconstruction:
+    """Search until complete, out of time or out of starts.
+
+    Returns exactly the images that were found, fewer than N if the search did not complete: `problem.m` is not used.
+    Certified images come first, then by falling confidence.
+    """
+    began = time.perf_counter()
+    seen = observed(problem)
+    seconds = {"svd": time.perf_counter() - began}
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+    progress = Progress(none(seen.n))
+    why = "no clear rank"
+    try:
+        if seen.gap > CLEAR_GAP:
+            why = search(seen, settings, progress, rng, lambda: time.perf_counter() - began, report)
+    except KeyboardInterrupt:
+        why = "interrupted"
+    found = progress.found
+    if len(found):
+        found = replace(found, c=placed(seen, found))
+    vouched = certificate(seen, found)
+    order = np.lexsort((-vouched.confidence, ~vouched.certified))
+    seconds["run"] = time.perf_counter() - began
+    shape = problem.image_shape
+    control = initial_images(seen, problem.m, rng)
+    return Reconstruction(
+        attack="exact",
+        images=images(seen, found.c[order]).astype(np.float32).reshape(-1, *shape),
+        start=control.astype(np.float32).reshape(-1, *shape),
+        trace=np.array(progress.trace, np.float64).reshape(-1, 2),
+        steps=progress.batches,
+        why=why,
+        certified=vouched.certified[order],
+        confidence=vouched.confidence[order],
+        n_estimated=seen.n if seen.gap > CLEAR_GAP else None,
+        work={
+            "starts": progress.starts,
+            "rounds": progress.rounds,
+            "batches": progress.batches,
+            "joint_steps": progress.joint,
+            "gap": seen.gap,
+        },
+        seconds=seconds,
+    )
+
+
+def observed(problem: Problem) -> Observed:
+    """The first layer of a problem as the search sees it."""
+    first, last = problem.params0["Dense_0"], problem.params1["Dense_0"]
+    bias = "bias" in first
+    kernel, offset = problem.network.scales(first["kernel"].shape[0])
+
+    def stacked(layer: dict[str, np.ndarray], kernel: float, offset: float) -> Float[Array, "D w"]:
+        rows = [kernel * np.asarray(layer["kernel"], np.float64)]
+        return np.concatenate([*rows, offset * np.asarray(layer["bias"], np.float64)[None]]) if bias else rows[0]
+
+    # Parameters are multiplied by the scales in the forward pass, their gradients once more.
+    before, after = (stacked(layer, kernel, offset) for layer in (first, last))
+    scale = np.full((len(before), 1), kernel**2)
+    if bias:
+        scale[-1] = offset**2
+    box = None
+    if problem.box is not None:
+        low, high = (np.broadcast_to(np.float64(b), problem.image_shape).ravel() for b in problem.box)
+        box = (low, high)
+    return observe((after - before) / scale, before, None if problem.linearised else after, bias, box)
+
+
+def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Float[Array, "m d"]:
+    """Images of random columns of the change: what the search starts from, a control for its score."""
+    columns = rng.choice(seen.v.shape[1], count)
+    c = (seen.s[:, None] * seen.v[:, columns]).T
+    x = normalised(c) @ seen.u[:-1].T if seen.bias else normalised(c) @ seen.u.T
+    return x * np.sqrt(x.shape[1]) * 0.3
+
+
+def search(
+    seen: Observed,
+    settings: Exact,
+    progress: Progress,
+    rng: np.random.Generator,
+    clock: Callable[[], float],
+    report: Report,
+) -> str:
+    """Find vectors batch by batch and keep them in `progress`; returns why it stopped."""
+    most = 100 * seen.n if settings.starts is None else settings.starts
+    fit = logistic(seen.p0 if seen.still else (seen.p0 + seen.p1) / 2, 0.005)
+    clean_at = 1.4 * 10
+    while True:
+        if len(progress.found) == seen.n:
+            after = joint(seen, progress.found)
+            progress.joint += 1
+            good = passing(after)
+            progress.found = after if good.all() else after.take(good)
+            if good.all():
+                return "complete"
+        if progress.starts >= most:
+            return "out of starts"
+        if settings.seconds is not None and clock() > settings.seconds:
+            return "out of time"
+        if progress.dry >= settings.patience:
+            return "nothing more found"
+        new = one_batch(seen, progress, settings, fit, rng)
+        before = len(progress.found)
+        progress.found = merged(progress.found, new, seen.n)
+        progress.dry = 0 if len(progress.found) > before else progress.dry + 1
+        if len(progress.found) > clean_at or progress.dry == 2:
+            if len(progress.found) and len(progress.found) < seen.n:
+                progress.found = cleaned(seen, progress.found)
+                progress.joint += 1
+            clean_at = max(1.4 * len(progress.found), clean_at)
+        progress.trace.append((progress.starts, len(progress.found)))
+        report(len(progress.found) / seen.n, f"{len(progress.found)} of {seen.n}, {progress.starts} starts")
+
+
+def one_batch(seen: Observed, progress: Progress, settings: Exact, fit: object, rng: np.random.Generator) -> Vectors:
+    """Search from one batch of starts; returns what is accepted."""
+    missing = seen.n - len(progress.found)
+    count = min(settings.batch, max(16, 4 * missing))
+    reduced = deflated(seen, progress.found, hold_q=progress.batches % 3 != 2)
+    y = starts(seen, progress.found, reduced, count, rng)
+    y, z, share, rounds = stage_one(reduced, y, rng, settings.rounds)
+    keep = distinct(z, share, 0.9)
+    y, z, share = stage_two(reduced, y[keep], z[keep])
+    keep = distinct(z, share, ALIKE)
+    keep = keep[: max(8, int((share < 0.02).sum()))]
+    vectors = finish(seen, y[keep] @ reduced.basis_c, z[keep] @ reduced.basis_q, fit)
+    progress.starts += count
+    progress.rounds += rounds
+    progress.batches += 1
+    return vectors.take((vectors.ratio < settings.ratio) & (vectors.agreement > settings.agreement))
+
+
+def merged(found: Vectors, new: Vectors, most: int) -> Vectors:
+    """The found and those of the new that differ from all of them, best first."""
+    for i in np.argsort(new.ratio, kind="stable"):
+        row = new.take(np.array([i]))
+        if len(found) < most and (not len(found) or np.abs(found.q @ row.q[0]).max() < ALIKE):
+            found = joined(found, row)
+    return found
+
+
+ATTACK = Attack("exact", Exact(), run)
