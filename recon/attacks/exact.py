@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from recon.attacks.base import Attack, Problem, Reconstruction
-from recon.attacks.first_layer.batched import Array, logistic, normalised
+from recon.attacks.first_layer.batched import Array, normalised
 from recon.attacks.first_layer.joint import certificate, cleaned, images, joint, passing, placed
 from recon.attacks.first_layer.observe import CLEAR_GAP, Observed, observe
 from recon.attacks.first_layer.search import (
@@ -66,6 +66,7 @@ class Progress:
     rounds: int = 0
     batches: int = 0
     dry: int = 0
+    best: int = 0
     joint: int = 0
     trace: list[tuple[int, int]] = field(default_factory=list)
 
@@ -156,7 +157,6 @@ def search(
 ) -> str:
     """Find vectors batch by batch and keep them in `progress`; returns why it stopped."""
     most = 100 * seen.n if settings.starts is None else settings.starts
-    fit = logistic(seen.p0 if seen.still else (seen.p0 + seen.p1) / 2, 0.005)
     clean_at = 1.4 * 10
     while True:
         if len(progress.found) == seen.n:
@@ -172,20 +172,23 @@ def search(
             return "out of time"
         if progress.dry >= settings.patience:
             return "nothing more found"
-        new = one_batch(seen, progress, settings, fit, rng)
-        before = len(progress.found)
+        new = one_batch(seen, progress, settings, rng)
         progress.found = merged(progress.found, new, seen.n)
-        progress.dry = 0 if len(progress.found) > before else progress.dry + 1
-        if len(progress.found) > clean_at or progress.dry == 2:
-            if len(progress.found) and len(progress.found) < seen.n:
-                progress.found = cleaned(seen, progress.found)
-                progress.joint += 1
+        progress.dry = 0 if len(progress.found) > progress.best else progress.dry + 1
+        progress.best = max(progress.best, len(progress.found))
+        stuck = progress.dry and progress.dry % 2 == 0
+        if 0 < len(progress.found) < seen.n and (len(progress.found) > clean_at or stuck):
+            # A mixture among the found blocks the images it is made of: when nothing new comes, doubt the worst.
+            missing = seen.n - len(progress.found)
+            spare = min(missing * progress.dry // 2, len(progress.found) // 4) if stuck else 0
+            progress.found = cleaned(seen, progress.found, spare)
+            progress.joint += 1
             clean_at = max(1.4 * len(progress.found), clean_at)
         progress.trace.append((progress.starts, len(progress.found)))
         report(len(progress.found) / seen.n, f"{len(progress.found)} of {seen.n}, {progress.starts} starts")
 
 
-def one_batch(seen: Observed, progress: Progress, settings: Exact, fit: object, rng: np.random.Generator) -> Vectors:
+def one_batch(seen: Observed, progress: Progress, settings: Exact, rng: np.random.Generator) -> Vectors:
     """Search from one batch of starts; returns what is accepted."""
     missing = seen.n - len(progress.found)
     count = min(settings.batch, max(16, 4 * missing))
@@ -194,9 +197,11 @@ def one_batch(seen: Observed, progress: Progress, settings: Exact, fit: object, 
     y, z, share, rounds = stage_one(reduced, y, rng, settings.rounds)
     keep = distinct(z, share, 0.9)
     y, z, share = stage_two(reduced, y[keep], z[keep])
-    keep = distinct(z, share, ALIKE)
-    keep = keep[: max(8, int((share < 0.02).sum()))]
-    vectors = finish(seen, y[keep] @ reduced.basis_c, z[keep] @ reduced.basis_q, fit)
+    keep = distinct(z, share, ALIKE)[: max(16, count // 4)]
+    vectors = finish(seen, reduced, y[keep], z[keep] @ reduced.basis_q)
+    # Nearly right ones become right when the finish starts from what it gave.
+    again = vectors.take(vectors.ratio < 0.05)
+    vectors = finish(seen, reduced, (again.c @ reduced.basis_c.T).astype(np.float32), again.q)
     progress.starts += count
     progress.rounds += rounds
     progress.batches += 1

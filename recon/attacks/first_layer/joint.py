@@ -5,9 +5,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from recon.attacks.first_layer.batched import TINY, Array, normalised
+from recon.attacks.first_layer.batched import TINY, Array, logistic, normalised
 from recon.attacks.first_layer.observe import Observed
-from recon.attacks.first_layer.search import Vectors, corrected, inactive_units, judged, robust
+from recon.attacks.first_layer.search import (
+    Vectors,
+    active_labels,
+    complement,
+    corrected,
+    inactive_units,
+    judged,
+    robust,
+)
 
 PASS_RATIO = 0.003  # a joint step is done when every vector is below this ratio
 PASS_AGREEMENT = 0.85
@@ -45,19 +53,31 @@ def outside(seen: Observed, c: Float[Array, "k n"]) -> Float[Array, " k"]:
 
 
 def placed(seen: Observed, found: Vectors, projections: int = 3) -> Float[Array, "k n"]:
-    """Coordinates that meet r_j·c_i = 0 for all pairs, nearest to the given ones in the box."""
+    """Coordinates that meet r_j·c_i = 0 for all pairs, nearest to the given ones in the box.
+
+    Short of n vectors this leaves each c free along the missing ones' directions, where the pattern of g decides.
+    """
     r = found.q / seen.s
     c = found.c
-    if len(found) < seen.n:
-        for _ in range(projections):
-            c = boxed(seen, corrected(c, r))
-    return corrected(c, r)
+    if len(found) == seen.n:
+        return corrected(c, r)
+    for _ in range(projections):
+        c = boxed(seen, corrected(c, r))
+    c = corrected(c, r)
+    free = complement(normalised(r), seen.n)
+    middle = seen.p0 if seen.still else (seen.p0 + seen.p1) / 2
+    fit = logistic(middle @ free.T, 0.005)
+    labels = active_labels(found.q @ seen.v, found.ratio)
+    for scale in (10.0, 30.0):
+        c = normalised(scale * c + fit.shift(labels, scale * c @ middle.T, 8) @ free)
+    return c
 
 
 def joint(seen: Observed, found: Vectors, rounds: int = 5) -> Vectors:
-    """Place the coordinates, take the patterns again, solve again; until all pass."""
+    """Place the coordinates, take the patterns again, solve again."""
     for softness in EDGES[:rounds]:
         c = placed(seen, found)
+        softness = max(softness * (1 - len(found) / seen.n), EDGES[-1]) if len(found) < seen.n else softness
         q, _ = robust(seen, c, found.q, solves=3, steps=14, softness=softness)
         found = judged(seen, c, q)
     return Vectors(placed(seen, found), found.q, found.ratio, found.agreement)
@@ -68,10 +88,17 @@ def passing(found: Vectors) -> Bool[np.ndarray, " k"]:
     return (found.ratio < PASS_RATIO) & (found.agreement > PASS_AGREEMENT)
 
 
-def cleaned(seen: Observed, found: Vectors) -> Vectors:
-    """The found set after a joint step, without what it shows to be mixtures."""
-    after = joint(seen, found, rounds=1)
-    return after.take((after.ratio < DROP_RATIO) & (after.agreement > PASS_AGREEMENT))
+def cleaned(seen: Observed, found: Vectors, spare: int = 0) -> Vectors:
+    """The found set after joint steps, without what they show to be mixtures, and without the `spare` worst.
+
+    The nearer to complete, the better the coordinates are known, and the more is asked of a vector.
+    """
+    share = len(found) / seen.n
+    after = joint(seen, found, rounds=1 + (share > 0.5) + (share > 0.9))
+    limit = DROP_RATIO if share < 0.9 else PASS_RATIO
+    good = np.flatnonzero((after.ratio < limit) & (after.agreement > PASS_AGREEMENT))
+    good = good[np.argsort(after.ratio[good], kind="stable")]
+    return after.take(np.sort(good[: max(len(good) - spare, 0)]))
 
 
 class Certificate(NamedTuple):

@@ -263,11 +263,20 @@ def judged(seen: Observed, c: Float[Array, "b n"], q: Float[Array, "b n"]) -> Ve
     return Vectors(c, q, noise / level, agreement)
 
 
-def finish(seen: Observed, c: Float[Array, "b n"], q: Float[Array, "b n"], fit: Logistic) -> Vectors:
-    """Robust null vectors in float64, then c from the units that they show to be active."""
-    q, _ = robust(seen, c, q, solves=5, steps=14)
-    g = q @ seen.v
-    first = judged(seen, c, q)
+def edge(missing: int, n: int) -> float:
+    """Softness of the pattern's edge that the coordinates' accuracy calls for: they are free in `missing` directions."""
+    return max(SOFTNESS * missing / n, 0.01)
+
+
+def active_labels(g: Float[Array, "b w"], ratio: Float[Array, " b"]) -> Float[Array, "b w"]:
+    """One where |g| stands clear of the noise on the inactive units."""
     level = np.sqrt(np.mean(g * g, axis=1, keepdims=True))
-    labels = (np.abs(g) > np.maximum(10 * (first.ratio[:, None] * level), 1e-2 * level)).astype(float)
-    return judged(seen, normalised(fit.fit(labels, 6)), q)
+    return (np.abs(g) > level * np.maximum(10 * ratio[:, None], 1e-2)).astype(float)
+
+
+def finish(seen: Observed, reduced: Deflated, y: Float[Array, "b m"], q: Float[Array, "b n"]) -> Vectors:
+    """Robust null vectors in float64, then c from the units that they show to be active."""
+    c = normalised(y @ reduced.basis_c)
+    q, _ = robust(seen, c, q, solves=5, steps=14, softness=edge(len(reduced.basis_c), seen.n))
+    labels = active_labels(q @ seen.v, judged(seen, c, q).ratio)
+    return judged(seen, normalised(reduced.slow.fit(labels.astype(np.float32), 6) @ reduced.basis_c), q)
