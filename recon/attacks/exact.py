@@ -17,7 +17,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.first_layer.batched import Array, normalised
-from recon.attacks.first_layer.joint import certificate, cleaned, images, joint, passing, placed
+from recon.attacks.first_layer.joint import best, certificate, cleaned, images, joint, passing, placed
 from recon.attacks.first_layer.observe import CLEAR_GAP, Observed, observe
 from recon.attacks.first_layer.search import (
     ALIKE,
@@ -67,6 +67,7 @@ class Progress:
     batches: int = 0
     dry: int = 0
     best: int = 0
+    failed: int = 0
     joint: int = 0
     trace: list[tuple[int, int]] = field(default_factory=list)
 
@@ -162,10 +163,12 @@ def search(
         if len(progress.found) == seen.n:
             after = joint(seen, progress.found)
             progress.joint += 1
-            good = passing(after)
-            progress.found = after if good.all() else after.take(good)
-            if good.all():
+            if passing(after).all():
+                progress.found = after
                 return "complete"
+            # The inverse spreads one false vector's error over all: doubt those of least agreement, more each time.
+            progress.failed += 1
+            progress.found = best(progress.found, seen.n - max(2, seen.n // 50) * progress.failed)
         if progress.starts >= most:
             return "out of starts"
         if settings.seconds is not None and clock() > settings.seconds:
@@ -192,7 +195,7 @@ def one_batch(seen: Observed, progress: Progress, settings: Exact, rng: np.rando
     """Search from one batch of starts; returns what is accepted."""
     missing = seen.n - len(progress.found)
     count = min(settings.batch, max(16, 4 * missing))
-    reduced = deflated(seen, progress.found, hold_q=progress.batches % 3 != 2)
+    reduced = deflated(seen, progress.found, hold_q=missing > 0.1 * seen.n and progress.batches % 3 != 2)
     y = starts(seen, progress.found, reduced, count, rng)
     y, z, share, rounds = stage_one(reduced, y, rng, settings.rounds)
     keep = distinct(z, share, 0.9)

@@ -20,7 +20,9 @@ from recon.attacks.first_layer.search import (
 PASS_RATIO = 0.003  # a joint step is done when every vector is below this ratio
 PASS_AGREEMENT = 0.85
 DROP_RATIO = 0.01  # vectors above this ratio after a joint step are mixtures of images
-EDGES = (0.15, 0.05, 0.02, 0.01, 0.005)  # softness of the pattern's edge, falling as the coordinates become exact
+SETTLED_RATIO, SETTLED_AGREEMENT = 5e-4, 0.97  # vectors that need no second look
+# Share of the vectors that are trusted, and softness of the pattern's edge, in each round of a joint step.
+JOINT = ((0.8, 0.03), (0.9, 0.02), (1.0, 0.02), (1.0, 0.01), (1.0, 0.005))
 CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
 CERTAIN_BOX = 0.05  # L2 distance of an image to its box
 
@@ -52,19 +54,25 @@ def outside(seen: Observed, c: Float[Array, "k n"]) -> Float[Array, " k"]:
     return distance
 
 
-def placed(seen: Observed, found: Vectors, projections: int = 3) -> Float[Array, "k n"]:
-    """Coordinates that meet r_j·c_i = 0 for all pairs, nearest to the given ones in the box.
+def placed(seen: Observed, found: Vectors, trust: float = 1.0, projections: int = 3) -> Float[Array, "k n"]:
+    """Coordinates that meet r_j·c_i = 0 for i ≠ j, nearest to the given ones in the box.
 
-    Short of n vectors this leaves each c free along the missing ones' directions, where the pattern of g decides.
+    Short of n conditions this leaves each c free in some directions, where the pattern of g decides.
+
+    Args:
+      trust: the share of the found whose r count, those of best agreement: a noisy or false r spoils every c.
     """
     r = found.q / seen.s
+    count = int(np.ceil(trust * len(found)))
+    trusted = np.zeros(len(found), bool)
+    trusted[np.argsort(-found.agreement, kind="stable")[:count]] = True
     c = found.c
-    if len(found) == seen.n:
+    if count == seen.n:
         return corrected(c, r)
     for _ in range(projections):
-        c = boxed(seen, corrected(c, r))
-    c = corrected(c, r)
-    free = complement(normalised(r), seen.n)
+        c = boxed(seen, corrected(c, r, trusted))
+    c = corrected(c, r, trusted)
+    free = complement(normalised(r[trusted]), seen.n)
     middle = seen.p0 if seen.still else (seen.p0 + seen.p1) / 2
     fit = logistic(middle @ free.T, 0.005)
     labels = active_labels(found.q @ seen.v, found.ratio)
@@ -73,12 +81,11 @@ def placed(seen: Observed, found: Vectors, projections: int = 3) -> Float[Array,
     return c
 
 
-def joint(seen: Observed, found: Vectors, rounds: int = 5) -> Vectors:
-    """Place the coordinates, take the patterns again, solve again."""
-    for softness in EDGES[:rounds]:
-        c = placed(seen, found)
-        softness = max(softness * (1 - len(found) / seen.n), EDGES[-1]) if len(found) < seen.n else softness
-        q, _ = robust(seen, c, found.q, solves=3, steps=14, softness=softness)
+def joint(seen: Observed, found: Vectors) -> Vectors:
+    """Place the coordinates of all, take the patterns again, solve again; in the end each c is the inverse's."""
+    for trust, softness in JOINT:
+        c = placed(seen, found, trust)
+        q, _ = robust(seen, c, found.q, solves=3, steps=8, softness=softness)
         found = judged(seen, c, q)
     return Vectors(placed(seen, found), found.q, found.ratio, found.agreement)
 
@@ -89,16 +96,27 @@ def passing(found: Vectors) -> Bool[np.ndarray, " k"]:
 
 
 def cleaned(seen: Observed, found: Vectors, spare: int = 0) -> Vectors:
-    """The found set after joint steps, without what they show to be mixtures, and without the `spare` worst.
+    """The found set without what better coordinates show to be mixtures, and without the `spare` worst.
 
-    The nearer to complete, the better the coordinates are known, and the more is asked of a vector.
+    Only vectors whose pattern is in doubt are solved again.
     """
     share = len(found) / seen.n
-    after = joint(seen, found, rounds=1 + (share > 0.5) + (share > 0.9))
+    for softness in (0.15 * (1 - share), 0.05 * (1 - share)):
+        c = placed(seen, found, 0.9)
+        now = judged(seen, c, found.q)
+        doubt = np.flatnonzero((now.ratio > SETTLED_RATIO) | (now.agreement < SETTLED_AGREEMENT))
+        q = now.q.copy()
+        q[doubt], _ = robust(seen, c[doubt], q[doubt], solves=3, steps=8, softness=max(softness, 0.005))
+        found = judged(seen, c, q)
     limit = DROP_RATIO if share < 0.9 else PASS_RATIO
-    good = np.flatnonzero((after.ratio < limit) & (after.agreement > PASS_AGREEMENT))
-    good = good[np.argsort(after.ratio[good], kind="stable")]
-    return after.take(np.sort(good[: max(len(good) - spare, 0)]))
+    good = np.flatnonzero((found.ratio < limit) & (found.agreement > PASS_AGREEMENT))
+    return best(found.take(good), len(good) - spare)
+
+
+def best(found: Vectors, count: int) -> Vectors:
+    """The `count` vectors whose patterns agree best with their images, in their order."""
+    order = np.argsort(-found.agreement, kind="stable")
+    return found.take(np.sort(order[: max(count, 0)]))
 
 
 class Certificate(NamedTuple):

@@ -108,21 +108,29 @@ def deflated(seen: Observed, found: Vectors, hold_q: bool) -> Deflated:
     )
 
 
-def corrected(c: Float[Array, "k n"], r: Float[Array, "k n"]) -> Float[Array, "k n"]:
+def corrected(
+    c: Float[Array, "k n"], r: Float[Array, "k n"], trusted: Bool[np.ndarray, " k"] | None = None
+) -> Float[Array, "k n"]:
     """The unit c nearest to the given ones with r_j·c_i = 0 for i ≠ j; the inverse of r once k = n.
 
     r_i·c_i is left free: r is long and c rough at first, so that their product says nothing.
+
+    Args:
+      trusted: the j that count (None: all).
     """
-    if not len(c):
-        return c
+    trust = np.ones(len(c), bool) if trusted is None else trusted
+    if not trust.any():
+        return normalised(c)
     r = normalised(r)
-    if len(c) == c.shape[1]:
-        inverse = normalised(linalg.inv(r).T)
+    if trust.sum() == c.shape[1]:
+        inverse = normalised(linalg.pinv(r).T)
         return inverse * np.where(np.einsum("kn,kn->k", inverse, c) < 0, -1.0, 1.0)[:, None]
-    dual = linalg.solve(r @ r.T, r, assume_a="pos")  # dual_i·r_j = δ_ij
-    step = (c @ r.T) @ dual
-    free = np.einsum("kn,kn->k", step, dual) / np.einsum("kn,kn->k", dual, dual)
-    return normalised(c - step + free[:, None] * dual)
+    known = r[trust]
+    dual = linalg.solve(known @ known.T + 1e-12 * np.eye(len(known)), known, assume_a="pos")  # dual_i·r_j = δ_ij
+    step = (c @ known.T) @ dual
+    own = step[trust]
+    step[trust] -= (np.einsum("kn,kn->k", own, dual) / np.einsum("kn,kn->k", dual, dual))[:, None] * dual
+    return normalised(c - step)
 
 
 def starts(
