@@ -186,7 +186,7 @@ def search(
             spare = min(missing * progress.dry // 2, len(progress.found) // 4) if stuck else 0
             progress.found = cleaned(seen, progress.found, spare)
             progress.joint += 1
-            clean_at = max(1.4 * len(progress.found), clean_at)
+            clean_at = max(1.25 * len(progress.found), clean_at)
         progress.trace.append((progress.starts, len(progress.found)))
         report(len(progress.found) / seen.n, f"{len(progress.found)} of {seen.n}, {progress.starts} starts")
 
@@ -208,7 +208,9 @@ def one_batch(seen: Observed, progress: Progress, settings: Exact, rng: np.rando
     progress.starts += count
     progress.rounds += rounds
     progress.batches += 1
-    return vectors.take((vectors.ratio < settings.ratio) & (vectors.agreement > settings.agreement))
+    # A half-space of m coordinates learnt from W labels errs on a share of the units that grows as m/W.
+    limit = max(settings.agreement, 0.98 - 0.35 * missing / seen.v.shape[1])
+    return vectors.take((vectors.ratio < settings.ratio) & (vectors.agreement > limit))
 
 
 def merged(found: Vectors, new: Vectors, most: int) -> Vectors:
