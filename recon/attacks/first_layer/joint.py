@@ -85,7 +85,7 @@ def joint(seen: Observed, found: Vectors) -> Vectors:
     """Place the coordinates of all, take the patterns again, solve again; in the end each c is the inverse's."""
     for trust, softness in JOINT:
         c = placed(seen, found, trust)
-        q, _ = robust(seen, c, found.q, solves=3, steps=8, softness=softness)
+        q = robust(seen, c, found.q, solves=3, steps=8, softness=softness, warm=True)
         found = judged(seen, c, q)
     return Vectors(placed(seen, found), found.q, found.ratio, found.agreement)
 
@@ -106,7 +106,7 @@ def cleaned(seen: Observed, found: Vectors, spare: int = 0) -> Vectors:
         now = judged(seen, c, found.q)
         doubt = np.flatnonzero((now.ratio > SETTLED_RATIO) | (now.agreement < SETTLED_AGREEMENT))
         q = now.q.copy()
-        q[doubt], _ = robust(seen, c[doubt], q[doubt], solves=3, steps=8, softness=max(softness, 0.005))
+        q[doubt] = robust(seen, c[doubt], q[doubt], solves=3, steps=8, softness=max(softness, 0.005))
         found = judged(seen, c, q)
     limit = DROP_RATIO if share < 0.9 else PASS_RATIO
     good = np.flatnonzero((found.ratio < limit) & (found.agreement > PASS_AGREEMENT))

@@ -230,24 +230,31 @@ def stage_two(
 
 
 def robust(
-    seen: Observed, c: Float[Array, "b n"], q: Float[Array, "b n"], solves: int, steps: int, softness: float = SOFTNESS
-) -> tuple[Float[Array, "b n"], Float[Array, "b w"]]:
+    seen: Observed,
+    c: Float[Array, "b n"],
+    q: Float[Array, "b n"],
+    solves: int,
+    steps: int,
+    softness: float = SOFTNESS,
+    warm: bool = False,
+) -> Float[Array, "b n"]:
     """Null vectors on all inactive units, weighted by how surely they are so; those with large entries lose weight.
 
-    Returns:
-      Unit q, and each unit's prior probability of being inactive.
+    Args:
+      softness: width of the pattern's edge, as a fraction of the pre-activations' rms.
+      warm: q is nearly right already, so that its entries count from the first solve on.
     """
-    upper, inactive = inactive_units(c, seen.p0, seen.p1)
+    upper, _ = inactive_units(c, seen.p0, seen.p1)
     rms = np.sqrt(np.mean((c @ seen.p0.T) ** 2, axis=1, keepdims=True))
     prior = sigmoid(-upper / (softness * rms))
-    weight = prior
     for i in range(solves):
-        q = null_vectors(seen.v, weight, q, steps)
-        if i < solves - 1:
+        weight = prior
+        if warm or i:
             g = q @ seen.v
             width = 3 * typical(g, upper < -softness * rms) + 1e-9
             weight = prior / (1 + (g / width) ** 2)
-    return q, prior
+        q = null_vectors(seen.v, weight, q, steps)
+    return q
 
 
 def typical(g: Float[Array, "b w"], mask: Bool[np.ndarray, "b w"]) -> Float[Array, "b 1"]:
@@ -285,6 +292,6 @@ def active_labels(g: Float[Array, "b w"], ratio: Float[Array, " b"]) -> Float[Ar
 def finish(seen: Observed, reduced: Deflated, y: Float[Array, "b m"], q: Float[Array, "b n"]) -> Vectors:
     """Robust null vectors in float64, then c from the units that they show to be active."""
     c = normalised(y @ reduced.basis_c)
-    q, _ = robust(seen, c, q, solves=5, steps=14, softness=edge(len(reduced.basis_c), seen.n))
+    q = robust(seen, c, q, solves=5, steps=14, softness=edge(len(reduced.basis_c), seen.n))
     labels = active_labels(q @ seen.v, judged(seen, c, q).ratio)
     return judged(seen, normalised(reduced.slow.fit(labels.astype(np.float32), 6) @ reduced.basis_c), q)
