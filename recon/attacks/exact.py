@@ -66,7 +66,7 @@ class Progress:
     rounds: int = 0
     batches: int = 0
     dry: int = 0
-    best: int = 0
+    top: Vectors = field(default_factory=lambda: none(0))
     failed: int = 0
     joint: int = 0
     trace: list[tuple[int, int]] = field(default_factory=list)
@@ -158,7 +158,7 @@ def search(
 ) -> str:
     """Find vectors batch by batch and keep them in `progress`; returns why it stopped."""
     most = 100 * seen.n if settings.starts is None else settings.starts
-    clean_at = 1.4 * 10
+    clean_at = 14
     while True:
         if len(progress.found) == seen.n:
             after = joint(seen, progress.found)
@@ -169,6 +169,7 @@ def search(
             # The inverse spreads one false vector's error over all: doubt those of least agreement, more each time.
             progress.failed += 1
             progress.found = best(progress.found, seen.n - max(2, seen.n // 50) * progress.failed)
+            progress.top = progress.found
         if progress.starts >= most:
             return "out of starts"
         if settings.seconds is not None and clock() > settings.seconds:
@@ -177,16 +178,17 @@ def search(
             return "nothing more found"
         new = one_batch(seen, progress, settings, rng)
         progress.found = merged(progress.found, new, seen.n)
-        progress.dry = 0 if len(progress.found) > progress.best else progress.dry + 1
-        progress.best = max(progress.best, len(progress.found))
-        stuck = progress.dry and progress.dry % 2 == 0
-        if 0 < len(progress.found) < seen.n and (len(progress.found) > clean_at or stuck):
+        progress.dry += 1
+        if len(progress.found) > len(progress.top):
+            progress.top, progress.dry = progress.found, 0
+        stuck = progress.dry > 0 and progress.dry % 2 == 0
+        if stuck or clean_at < len(progress.found) < seen.n:
             # A mixture among the found blocks the images it is made of: when nothing new comes, doubt the worst.
-            missing = seen.n - len(progress.found)
-            spare = min(missing * progress.dry // 2, len(progress.found) // 4) if stuck else 0
-            progress.found = cleaned(seen, progress.found, spare)
+            base = progress.top if stuck else progress.found
+            spare = min((seen.n - len(base)) * progress.dry // 2, seen.n // 10) if stuck else 0
+            progress.found = cleaned(seen, base, spare)
             progress.joint += 1
-            clean_at = max(1.25 * len(progress.found), clean_at)
+            clean_at = max(int(1.25 * len(progress.found)), clean_at)
         progress.trace.append((progress.starts, len(progress.found)))
         report(len(progress.found) / seen.n, f"{len(progress.found)} of {seen.n}, {progress.starts} starts")
 
@@ -209,7 +211,7 @@ def one_batch(seen: Observed, progress: Progress, settings: Exact, rng: np.rando
     progress.rounds += rounds
     progress.batches += 1
     # A half-space of m coordinates learnt from W labels errs on a share of the units that grows as m/W.
-    limit = max(settings.agreement, 0.98 - 0.35 * missing / seen.v.shape[1])
+    limit = max(settings.agreement, 0.98 - 0.35 * missing / seen.v.shape[1] - 0.02 * progress.dry)
     return vectors.take((vectors.ratio < settings.ratio) & (vectors.agreement > limit))
 
 

@@ -100,6 +100,8 @@ def cleaned(seen: Observed, found: Vectors, spare: int = 0) -> Vectors:
 
     Only vectors whose pattern is in doubt are solved again.
     """
+    if not len(found):
+        return found
     share = len(found) / seen.n
     for softness in (0.15 * (1 - share), 0.05 * (1 - share)):
         c = placed(seen, found, 0.9)
