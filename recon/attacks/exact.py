@@ -18,7 +18,7 @@ from jaxtyping import Float, PRNGKeyArray
 from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.first_layer.batched import Array, normalised
 from recon.attacks.first_layer.joint import best, certificate, cleaned, images, joint, passing, placed
-from recon.attacks.first_layer.observe import CLEAR_GAP, Observed, observe
+from recon.attacks.first_layer.observe import Observed, observe
 from recon.attacks.first_layer.search import (
     ALIKE,
     Vectors,
@@ -62,11 +62,11 @@ class Progress:
     """What the search has so far; the one thing that changes while it runs, so that Ctrl-C loses nothing."""
 
     found: Vectors
+    top: Vectors
     starts: int = 0
     rounds: int = 0
     batches: int = 0
     dry: int = 0
-    top: Vectors = field(default_factory=lambda: none(0))
     failed: int = 0
     joint: int = 0
     trace: list[tuple[int, int]] = field(default_factory=list)
@@ -82,10 +82,10 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
     seen = observed(problem)
     seconds = {"svd": time.perf_counter() - began}
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
-    progress = Progress(none(seen.n))
+    progress = Progress(none(seen.n), none(seen.n))
     why = "no clear rank"
     try:
-        if seen.gap > CLEAR_GAP:
+        if seen.clear:
             why = search(seen, settings, progress, rng, lambda: time.perf_counter() - began, report)
     except KeyboardInterrupt:
         why = "interrupted"
@@ -106,7 +106,7 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
         why=why,
         certified=vouched.certified[order],
         confidence=vouched.confidence[order],
-        n_estimated=seen.n if seen.gap > CLEAR_GAP else None,
+        n_estimated=seen.n if seen.clear else None,
         work={
             "starts": progress.starts,
             "rounds": progress.rounds,
@@ -122,22 +122,16 @@ def observed(problem: Problem) -> Observed:
     """The first layer of a problem as the search sees it."""
     first, last = problem.params0["Dense_0"], problem.params1["Dense_0"]
     bias = "bias" in first
-    kernel, offset = problem.network.scales(first["kernel"].shape[0])
+    def stacked(layer: dict[str, np.ndarray]) -> Float[Array, "D w"]:
+        rows = np.asarray(layer["kernel"], np.float64)
+        return np.concatenate([rows, np.asarray(layer["bias"], np.float64)[None]]) if bias else rows
 
-    def stacked(layer: dict[str, np.ndarray], kernel: float, offset: float) -> Float[Array, "D w"]:
-        rows = [kernel * np.asarray(layer["kernel"], np.float64)]
-        return np.concatenate([*rows, offset * np.asarray(layer["bias"], np.float64)[None]]) if bias else rows[0]
-
-    # Parameters are multiplied by the scales in the forward pass, their gradients once more.
-    before, after = (stacked(layer, kernel, offset) for layer in (first, last))
-    scale = np.full((len(before), 1), kernel**2)
-    if bias:
-        scale[-1] = offset**2
+    before, after = stacked(first), stacked(last)
     box = None
     if problem.box is not None:
         low, high = (np.broadcast_to(np.float64(b), problem.image_shape).ravel() for b in problem.box)
         box = (low, high)
-    return observe((after - before) / scale, before, None if problem.linearised else after, bias, box)
+    return observe(before, after, bias, box, still=problem.linearised)
 
 
 def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Float[Array, "m d"]:

@@ -19,6 +19,7 @@ from recon.attacks.first_layer.batched import (
 from recon.attacks.first_layer.observe import Observed
 
 SOFTNESS = 0.15  # of the pattern's edge in the robust finish, in units of the pre-activations' rms
+NOISE_ALLOWED = 2.0  # multiples of the rounding noise that are not held against a vector; its median is 0.67
 ALIKE = 0.98  # cosine of two null vectors that are taken for one
 
 
@@ -29,7 +30,7 @@ class Vectors:
     Attributes:
       c: coordinates of (x; 1) in U, up to a factor.
       q: unit null vectors.
-      ratio: median |g| on inactive units over rms |g| on active ones; zero but for float32 rounding if right.
+      ratio: median |g| on inactive units beyond what rounding explains, over rms |g| on active ones; zero if right.
       agreement: fraction of units that are active on U c exactly where g is not zero.
     """
 
@@ -275,7 +276,9 @@ def judged(seen: Observed, c: Float[Array, "b n"], q: Float[Array, "b n"]) -> Ve
     zero = np.abs(g) < np.maximum(10 * noise, 1e-2 * level)[:, None]
     sure = inactive | active
     agreement = ((zero == inactive) & sure).sum(1) / np.maximum(sure.sum(1), 1)
-    return Vectors(c, q, noise / level, agreement)
+    # Rounding of the weights leaves rms `expected` on inactive units, more on the rows of images of small weight.
+    expected = seen.noise * np.linalg.norm(q / seen.s, axis=1)
+    return Vectors(c, q, np.maximum(noise - NOISE_ALLOWED * expected, 0) / level, agreement)
 
 
 def edge(missing: int, n: int) -> float:
