@@ -89,9 +89,9 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
             why = search(seen, settings, progress, rng, lambda: time.perf_counter() - began, report)
     except KeyboardInterrupt:
         why = "interrupted"
-    found = progress.found
-    if len(found):
-        found = replace(found, c=placed(seen, found))
+    found = progress.found if why == "complete" else progress.top
+    if len(found) and why != "complete":
+        found = replace(found, c=placed(seen, found, 0.9))
     vouched = certificate(seen, found)
     order = np.lexsort((-vouched.confidence, ~vouched.certified))
     seconds["run"] = time.perf_counter() - began
@@ -122,6 +122,7 @@ def observed(problem: Problem) -> Observed:
     """The first layer of a problem as the search sees it."""
     first, last = problem.params0["Dense_0"], problem.params1["Dense_0"]
     bias = "bias" in first
+
     def stacked(layer: dict[str, np.ndarray]) -> Float[Array, "D w"]:
         rows = np.asarray(layer["kernel"], np.float64)
         return np.concatenate([rows, np.asarray(layer["bias"], np.float64)[None]]) if bias else rows
@@ -131,6 +132,10 @@ def observed(problem: Problem) -> Observed:
     if problem.box is not None:
         low, high = (np.broadcast_to(np.float64(b), problem.image_shape).ravel() for b in problem.box)
         box = (low, high)
+    if problem.state is not None:
+        # The state holds the gradients of the last steps, whose patterns are those at the final weights.
+        state = stacked(problem.state["Dense_0"])
+        return observe(after, after, bias, box, still=True, state=state)
     return observe(before, after, bias, box, still=problem.linearised)
 
 
@@ -205,7 +210,7 @@ def one_batch(seen: Observed, progress: Progress, settings: Exact, rng: np.rando
     progress.rounds += rounds
     progress.batches += 1
     # A half-space of m coordinates learnt from W labels errs on a share of the units that grows as m/W.
-    limit = max(settings.agreement, 0.98 - 0.35 * missing / seen.v.shape[1] - 0.02 * progress.dry)
+    limit = max(settings.agreement, 1 - seen.slack - 0.35 * missing / seen.v.shape[1] - 0.02 * progress.dry)
     return vectors.take((vectors.ratio < settings.ratio) & (vectors.agreement > limit))
 
 

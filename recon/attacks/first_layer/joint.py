@@ -20,7 +20,7 @@ from recon.attacks.first_layer.search import (
 PASS_RATIO = 0.003  # a joint step is done when every vector is below this ratio
 PASS_AGREEMENT = 0.85
 DROP_RATIO = 0.01  # vectors above this ratio after a joint step are mixtures of images
-SETTLED_RATIO, SETTLED_AGREEMENT = 5e-4, 0.97  # vectors that need no second look
+SETTLED_RATIO = 5e-4  # vectors below need no second look, if their pattern agrees
 # Share of the vectors that are trusted, and softness of the pattern's edge, in each round of a joint step.
 JOINT = ((0.8, 0.03), (0.9, 0.02), (1.0, 0.02), (1.0, 0.01), (1.0, 0.005))
 CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
@@ -85,7 +85,7 @@ def joint(seen: Observed, found: Vectors) -> Vectors:
     """Place the coordinates of all, take the patterns again, solve again; in the end each c is the inverse's."""
     for trust, softness in JOINT:
         c = placed(seen, found, trust)
-        q = robust(seen, c, found.q, solves=3, steps=8, softness=softness, warm=True)
+        q = robust(seen, c, found.q, solves=3, steps=8, softness=softness * seen.slack / 0.02, warm=True)
         found = judged(seen, c, q)
     return Vectors(placed(seen, found), found.q, found.ratio, found.agreement)
 
@@ -106,9 +106,9 @@ def cleaned(seen: Observed, found: Vectors, spare: int = 0) -> Vectors:
     for softness in (0.15 * (1 - share), 0.05 * (1 - share)):
         c = placed(seen, found, 0.9)
         now = judged(seen, c, found.q)
-        doubt = np.flatnonzero((now.ratio > SETTLED_RATIO) | (now.agreement < SETTLED_AGREEMENT))
+        doubt = np.flatnonzero((now.ratio > SETTLED_RATIO) | (now.agreement < 0.99 - seen.slack))
         q = now.q.copy()
-        q[doubt] = robust(seen, c[doubt], q[doubt], solves=3, steps=8, softness=max(softness, 0.005))
+        q[doubt] = robust(seen, c[doubt], q[doubt], solves=3, steps=8, softness=max(softness, seen.slack / 4))
         found = judged(seen, c, q)
     limit = DROP_RATIO if share < 0.9 else PASS_RATIO
     good = np.flatnonzero((found.ratio < limit) & (found.agreement > PASS_AGREEMENT))

@@ -12,6 +12,8 @@ from recon.attacks.first_layer.batched import Array
 NOISE = 1e-6  # singular values below this fraction of the largest are float32 rounding of the weights
 CLEAR_GAP = 10.0  # of neighbouring singular values
 DECAY_GAP = 1e3  # below this, see whether weight decay hides the rank
+SLACK = 0.02  # units that were active for a part of the training only
+STATE_SLACK = 0.1  # patterns move while the optimiser averages
 NARROW = 0.4  # images for each hidden unit above which inactive units are too few to tell images from mixtures
 
 
@@ -31,6 +33,7 @@ class Observed:
       gap: ratio of the singular values on the two sides of the cut.
       noise: rms of an entry of the change below the cut: rounding, mostly.
       bias: whether the last row of U belongs to the biases.
+      slack: share of the units on which a right vector may disagree with its image's pattern at the known weights.
       low, high: least and greatest value of each input, or None.
     """
 
@@ -42,6 +45,7 @@ class Observed:
     gap: float
     noise: float
     bias: bool
+    slack: float
     low: Float[Array, " d"] | None
     high: Float[Array, " d"] | None
 
@@ -138,4 +142,4 @@ def observe(
     p0 = p0 * scale
     p1 = p0 if still else (final.T @ cut.u) * scale
     low, high = (None, None) if box is None else box
-    return Observed(cut.u, cut.s, cut.v, p0, p1, cut.gap, cut.noise, bias, low, high)
+    return Observed(cut.u, cut.s, cut.v, p0, p1, cut.gap, cut.noise, bias, SLACK if state is None else STATE_SLACK, low, high)

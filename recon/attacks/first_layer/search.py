@@ -249,7 +249,8 @@ def robust(
     rms = np.sqrt(np.mean((c @ seen.p0.T) ** 2, axis=1, keepdims=True))
     prior = sigmoid(-upper / (softness * rms))
     for i in range(solves):
-        weight = prior
+        # At first only units that lie deep enough not to have been active for a while.
+        weight = sigmoid(-(upper + 3 * seen.slack * rms) / (softness * rms))
         if warm or i:
             g = q @ seen.v
             width = 3 * typical(g, upper < -softness * rms) + 1e-9
