@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from recon.attacks.base import Attack, Problem, Reconstruction
-from recon.attacks.first_layer.batched import Array, normalised
+from recon.attacks.first_layer.batched import normalised
 from recon.attacks.first_layer.joint import best, certificate, cleaned, images, joint, passing, placed
 from recon.attacks.first_layer.observe import Observed, observe
 from recon.attacks.first_layer.search import (
@@ -123,7 +123,7 @@ def observed(problem: Problem) -> Observed:
     first, last = problem.params0["Dense_0"], problem.params1["Dense_0"]
     bias = "bias" in first
 
-    def stacked(layer: dict[str, np.ndarray]) -> Float[Array, "D w"]:
+    def stacked(layer: dict[str, np.ndarray]) -> Float[np.ndarray, "D w"]:
         rows = np.asarray(layer["kernel"], np.float64)
         return np.concatenate([rows, np.asarray(layer["bias"], np.float64)[None]]) if bias else rows
 
@@ -139,7 +139,7 @@ def observed(problem: Problem) -> Observed:
     return observe(before, after, bias, box, still=problem.linearised)
 
 
-def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Float[Array, "m d"]:
+def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Float[np.ndarray, "m d"]:
     """Images of random columns of the change: what the search starts from, a control for its score."""
     columns = rng.choice(seen.v.shape[1], count)
     c = (seen.s[:, None] * seen.v[:, columns]).T

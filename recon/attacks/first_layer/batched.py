@@ -4,7 +4,6 @@ All arrays carry the batch first. The precision is that of the arguments: float3
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -12,18 +11,17 @@ from scipy import linalg
 
 TINY = 1e-30
 
-Array = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
-def normalised(rows: Float[Array, "b n"]) -> Float[Array, "b n"]:
+def normalised(rows: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b n"]:
     """Rows scaled to unit length."""
-    unit: Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
+    unit: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
     return unit
 
 
 def null_vectors(
-    v: Float[Array, "n w"], weight: Float[Array, "b w"], start: Float[Array, "b n"], steps: int
-) -> Float[Array, "b n"]:
+    v: Float[np.ndarray, "n w"], weight: Float[np.ndarray, "b w"], start: Float[np.ndarray, "b n"], steps: int
+) -> Float[np.ndarray, "b n"]:
     """Unit q of least Σ_k weight_k (q·v_k)², weights in [0, 1].
 
     The rows of `v` are orthonormal, so that the smallest eigenvector of V diag(w) Vᵀ is the largest of
@@ -49,13 +47,13 @@ def null_vectors(
             small[:, i, : i + 1] += overlap[:, :, 0]
         q = normalised(image)
     _, vectors = np.linalg.eigh(small)  # reads the lower triangle
-    found: Array = np.matmul(vectors[:, None, :, -1], basis)[:, 0]
+    found: np.ndarray = np.matmul(vectors[:, None, :, -1], basis)[:, 0]
     return normalised(found)
 
 
-def sigmoid(x: Array) -> Array:
+def sigmoid(x: np.ndarray) -> np.ndarray:
     """1/(1 + e^(−x)), without overflow."""
-    value: Array = 0.5 * (1 + np.tanh(0.5 * x))
+    value: np.ndarray = 0.5 * (1 + np.tanh(0.5 * x))
     return value
 
 
@@ -70,12 +68,12 @@ class Logistic:
       ridge: λ.
     """
 
-    p: Float[Array, "w n"]
-    pinv: Float[Array, "w n"]
-    step: Float[Array, "n n"]
+    p: Float[np.ndarray, "w n"]
+    pinv: Float[np.ndarray, "w n"]
+    step: Float[np.ndarray, "n n"]
     ridge: float
 
-    def fit(self, labels: Float[Array, "b w"], steps: int) -> Float[Array, "b n"]:
+    def fit(self, labels: Float[np.ndarray, "b w"], steps: int) -> Float[np.ndarray, "b n"]:
         """Coefficients c with σ(P c) near the labels, by `steps` Nesterov steps from the least-squares fit."""
         c = 3 * (2 * labels - 1) @ self.pinv
         y = c
@@ -86,7 +84,7 @@ class Logistic:
             c = new
         return c
 
-    def shift(self, labels: Float[Array, "b w"], offset: Float[Array, "b w"], steps: int) -> Float[Array, "b n"]:
+    def shift(self, labels: Float[np.ndarray, "b w"], offset: Float[np.ndarray, "b w"], steps: int) -> Float[np.ndarray, "b n"]:
         """Coefficients to add to logits `offset` that are nearly right already."""
         c = y = np.zeros((len(labels), self.p.shape[1]), self.p.dtype)
         for i in range(steps):
@@ -97,7 +95,7 @@ class Logistic:
         return c
 
 
-def logistic(p: Float[Array, "w n"], ridge: float) -> Logistic:
+def logistic(p: Float[np.ndarray, "w n"], ridge: float) -> Logistic:
     """Regression on the rows of `p`, `ridge` as a fraction of the mean eigenvalue of PᵀP/4."""
     gram = np.asarray(p.T @ p, np.float64)
     n = len(gram)
@@ -107,13 +105,13 @@ def logistic(p: Float[Array, "w n"], ridge: float) -> Logistic:
     return Logistic(p, (p @ inverse).astype(p.dtype), step.astype(p.dtype), lam)
 
 
-def masked_mean(values: Array, mask: Array) -> Array:
+def masked_mean(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Mean of the values under the mask, by row, as a column."""
-    total: Array = np.einsum("bw,bw->b", values, mask, dtype=values.dtype) / np.maximum(mask.sum(1), 1)
+    total: np.ndarray = np.einsum("bw,bw->b", values, mask, dtype=values.dtype) / np.maximum(mask.sum(1), 1)
     return total[:, None]
 
 
-def active_probability(g: Float[Array, "b w"], inactive: Bool[np.ndarray, "b w"]) -> Float[Array, "b w"]:
+def active_probability(g: Float[np.ndarray, "b w"], inactive: Bool[np.ndarray, "b w"]) -> Float[np.ndarray, "b w"]:
     """Probability that a unit was active, from the size of its entry: two zero-mean Gaussians, mixed evenly.
 
     Args:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from recon.attacks.first_layer.batched import TINY, Array, logistic, normalised
+from recon.attacks.first_layer.batched import TINY, logistic, normalised
 from recon.attacks.first_layer.observe import Observed
 from recon.attacks.first_layer.search import (
     Vectors,
@@ -27,17 +27,17 @@ CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on ac
 CERTAIN_BOX = 0.05  # L2 distance of an image to its box
 
 
-def images(seen: Observed, c: Float[Array, "k n"]) -> Float[Array, "k d"]:
+def images(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k d"]:
     """Inputs of coordinates c: U c with its last entry, the bias's input, scaled to one."""
     x = c @ seen.u.T
     if not seen.bias:
         return x
     last = x[:, -1:]
-    scaled: Array = x[:, :-1] / np.where(np.abs(last) > TINY, last, 1.0)
+    scaled: np.ndarray = x[:, :-1] / np.where(np.abs(last) > TINY, last, 1.0)
     return scaled
 
 
-def boxed(seen: Observed, c: Float[Array, "k n"]) -> Float[Array, "k n"]:
+def boxed(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:
     """Coordinates of the images clipped to their box."""
     if seen.low is None or not seen.bias:
         return c
@@ -45,16 +45,16 @@ def boxed(seen: Observed, c: Float[Array, "k n"]) -> Float[Array, "k n"]:
     return x @ seen.u[:-1] + seen.u[-1]
 
 
-def outside(seen: Observed, c: Float[Array, "k n"]) -> Float[Array, " k"]:
+def outside(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, " k"]:
     """L2 distance of each image to its box, zero without one."""
     if seen.low is None or not seen.bias:
         return np.zeros(len(c))
     x = images(seen, c)
-    distance: Array = np.linalg.norm(x - np.clip(x, seen.low, seen.high), axis=1)
+    distance: np.ndarray = np.linalg.norm(x - np.clip(x, seen.low, seen.high), axis=1)
     return distance
 
 
-def placed(seen: Observed, found: Vectors, trust: float = 1.0, projections: int = 3) -> Float[Array, "k n"]:
+def placed(seen: Observed, found: Vectors, trust: float = 1.0, projections: int = 3) -> Float[np.ndarray, "k n"]:
     """Coordinates that meet r_j·c_i = 0 for i ≠ j, nearest to the given ones in the box.
 
     Short of n conditions this leaves each c free in some directions, where the pattern of g decides.
@@ -130,16 +130,16 @@ class Certificate(NamedTuple):
     """
 
     certified: Bool[np.ndarray, " k"]
-    confidence: Float[Array, " k"]
+    confidence: Float[np.ndarray, " k"]
 
 
-def tail(seen: Observed, found: Vectors) -> Float[Array, " k"]:
+def tail(seen: Observed, found: Vectors) -> Float[np.ndarray, " k"]:
     """80 % quantile of |g| on inactive units over rms |g| on active ones."""
     g = np.abs(found.q @ seen.v)
     _, inactive = inactive_units(found.c, seen.p0, seen.p1)
     level = np.sqrt((g * g * ~inactive).sum(1) / np.maximum((~inactive).sum(1), 1)) + TINY
     quantile = np.nanquantile(np.where(inactive, g, np.nan), 0.8, axis=1) if len(g) else np.zeros(0)
-    ratio: Array = np.nan_to_num(quantile, nan=1.0) / level
+    ratio: np.ndarray = np.nan_to_num(quantile, nan=1.0) / level
     return ratio
 
 

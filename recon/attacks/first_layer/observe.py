@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg
 
-from recon.attacks.first_layer.batched import Array
 
 NOISE = 1e-6  # singular values below this fraction of the largest are float32 rounding of the weights
 CLEAR_GAP = 10.0  # of neighbouring singular values
@@ -37,17 +36,17 @@ class Observed:
       low, high: least and greatest value of each input, or None.
     """
 
-    u: Float[Array, "D n"]
-    s: Float[Array, " n"]
-    v: Float[Array, "n w"]
-    p0: Float[Array, "w n"]
-    p1: Float[Array, "w n"]
+    u: Float[np.ndarray, "D n"]
+    s: Float[np.ndarray, " n"]
+    v: Float[np.ndarray, "n w"]
+    p0: Float[np.ndarray, "w n"]
+    p1: Float[np.ndarray, "w n"]
     gap: float
     noise: float
     bias: bool
     slack: float
-    low: Float[Array, " d"] | None
-    high: Float[Array, " d"] | None
+    low: Float[np.ndarray, " d"] | None
+    high: Float[np.ndarray, " d"] | None
 
     @property
     def n(self) -> int:
@@ -73,14 +72,14 @@ class Factors(NamedTuple):
       noise: rms of an entry of the rest, from the largest singular value below the cut.
     """
 
-    u: Float[Array, "D n"]
-    s: Float[Array, " n"]
-    v: Float[Array, "n w"]
+    u: Float[np.ndarray, "D n"]
+    s: Float[np.ndarray, " n"]
+    v: Float[np.ndarray, "n w"]
     gap: float
     noise: float
 
 
-def factors(z: Float[Array, "D w"]) -> Factors:
+def factors(z: Float[np.ndarray, "D w"]) -> Factors:
     """Rank and factors, by the smaller Gram matrix: float64 squared still resolves what float32 weights hold."""
     wide = z.shape[0] < z.shape[1]
     values, vectors = linalg.eigh(z @ z.T if wide else z.T @ z, overwrite_a=True, check_finite=False)
@@ -95,7 +94,7 @@ def factors(z: Float[Array, "D w"]) -> Factors:
     return Factors(u, s, v, float(ratio[n - 1]), noise)
 
 
-def decayed(initial: Float[Array, "D w"], final: Float[Array, "D w"], plain: Factors, most: int = 20) -> Factors:
+def decayed(initial: Float[np.ndarray, "D w"], final: Float[np.ndarray, "D w"], plain: Factors, most: int = 20) -> Factors:
     """The change without the multiple of the initial weights that weight decay leaves in the final ones.
 
     Plain descent with weight decay ends at A_f = c A₀ + Z with Z in the images' span. The unknown c follows from the
@@ -118,12 +117,12 @@ def decayed(initial: Float[Array, "D w"], final: Float[Array, "D w"], plain: Fac
 
 
 def observe(
-    initial: Float[Array, "D w"],
-    final: Float[Array, "D w"],
+    initial: Float[np.ndarray, "D w"],
+    final: Float[np.ndarray, "D w"],
     bias: bool,
-    box: tuple[Float[Array, " d"], Float[Array, " d"]] | None = None,
+    box: tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]] | None = None,
     still: bool = False,
-    state: Float[Array, "D w"] | None = None,
+    state: Float[np.ndarray, "D w"] | None = None,
 ) -> Observed:
     """Cut the first layer's change at its rank.
 

@@ -8,7 +8,6 @@ from scipy import linalg
 
 from recon.attacks.first_layer.batched import (
     TINY,
-    Array,
     Logistic,
     active_probability,
     logistic,
@@ -34,10 +33,10 @@ class Vectors:
       agreement: fraction of units that are active on U c exactly where g is not zero.
     """
 
-    c: Float[Array, "k n"]
-    q: Float[Array, "k n"]
-    ratio: Float[Array, " k"]
-    agreement: Float[Array, " k"]
+    c: Float[np.ndarray, "k n"]
+    q: Float[np.ndarray, "k n"]
+    ratio: Float[np.ndarray, " k"]
+    agreement: Float[np.ndarray, " k"]
 
     def __len__(self) -> int:
         return len(self.c)
@@ -72,21 +71,21 @@ class Deflated:
       quick, slow: regressions for the two stages.
     """
 
-    basis_c: Float[Array, "m n"]
-    basis_q: Float[Array, "l n"]
-    v: Float[Array, "l w"]
-    p0: Float[Array, "w m"]
-    p1: Float[Array, "w m"]
+    basis_c: Float[np.ndarray, "m n"]
+    basis_q: Float[np.ndarray, "l n"]
+    v: Float[np.ndarray, "l w"]
+    p0: Float[np.ndarray, "w m"]
+    p1: Float[np.ndarray, "w m"]
     quick: Logistic
     slow: Logistic
 
 
-def complement(rows: Float[Array, "k n"], n: int) -> Float[Array, "m n"]:
+def complement(rows: Float[np.ndarray, "k n"], n: int) -> Float[np.ndarray, "m n"]:
     """Orthonormal rows orthogonal to all of `rows`."""
     if not len(rows):
         return np.eye(n)
     q, _ = linalg.qr(rows.T)
-    rest: Array = q[:, len(rows) :].T
+    rest: np.ndarray = q[:, len(rows) :].T
     return rest
 
 
@@ -110,8 +109,8 @@ def deflated(seen: Observed, found: Vectors, hold_q: bool) -> Deflated:
 
 
 def corrected(
-    c: Float[Array, "k n"], r: Float[Array, "k n"], trusted: Bool[np.ndarray, " k"] | None = None
-) -> Float[Array, "k n"]:
+    c: Float[np.ndarray, "k n"], r: Float[np.ndarray, "k n"], trusted: Bool[np.ndarray, " k"] | None = None
+) -> Float[np.ndarray, "k n"]:
     """The unit c nearest to the given ones with r_j·c_i = 0 for i ≠ j; the inverse of r once k = n.
 
     r_i·c_i is left free: r is long and c rough at first, so that their product says nothing.
@@ -136,7 +135,7 @@ def corrected(
 
 def starts(
     seen: Observed, found: Vectors, reduced: Deflated, count: int, rng: np.random.Generator
-) -> Float[Array, "b m"]:
+) -> Float[np.ndarray, "b m"]:
     """Reduced coordinates to start from: columns of the change less what is found, a fifth of them isotropic."""
     columns = rng.choice(seen.v.shape[1], count, replace=count > seen.v.shape[1])
     c = (seen.s[:, None] * seen.v[:, columns]).T
@@ -151,7 +150,7 @@ def starts(
     return np.where(rng.random((count, 1)) < 0.2, random, y).astype(np.float32)
 
 
-def inactive_units(c: Array, p0: Array, p1: Array) -> tuple[Float[Array, "b w"], Bool[np.ndarray, "b w"]]:
+def inactive_units(c: np.ndarray, p0: np.ndarray, p1: np.ndarray) -> tuple[Float[np.ndarray, "b w"], Bool[np.ndarray, "b w"]]:
     """The larger of the two pre-activations of each unit, and whether it is negative."""
     upper = c @ p0.T
     if p1 is not p0:
@@ -160,8 +159,8 @@ def inactive_units(c: Array, p0: Array, p1: Array) -> tuple[Float[Array, "b w"],
 
 
 def stage_one(
-    reduced: Deflated, y: Float[Array, "b m"], rng: np.random.Generator, rounds: int
-) -> tuple[Float[Array, "b m"], Float[Array, "b l"], Float[Array, " b"], int]:
+    reduced: Deflated, y: Float[np.ndarray, "b m"], rng: np.random.Generator, rounds: int
+) -> tuple[Float[np.ndarray, "b m"], Float[np.ndarray, "b l"], Float[np.ndarray, " b"], int]:
     """Alternate between null vectors and half-spaces until a row stops improving.
 
     Returns:
@@ -192,7 +191,7 @@ def stage_one(
     return y, z, share, done
 
 
-def distinct(z: Float[Array, "b l"], quality: Float[Array, " b"], alike: float) -> np.ndarray:
+def distinct(z: Float[np.ndarray, "b l"], quality: Float[np.ndarray, " b"], alike: float) -> np.ndarray:
     """Indices of the best of each group of nearly parallel rows, best first."""
     order = np.argsort(quality, kind="stable")
     unit = normalised(z)
@@ -204,7 +203,7 @@ def distinct(z: Float[Array, "b l"], quality: Float[Array, " b"], alike: float) 
     return np.array(kept, np.int64)
 
 
-def surest(upper: Float[Array, "b w"], inactive: Bool[np.ndarray, "b w"], share: float) -> Bool[np.ndarray, "b w"]:
+def surest(upper: Float[np.ndarray, "b w"], inactive: Bool[np.ndarray, "b w"], share: float) -> Bool[np.ndarray, "b w"]:
     """The `share` of each row's inactive units that lie deepest."""
     depth = np.where(inactive, upper, np.inf)
     order = np.sort(depth, axis=1)
@@ -213,8 +212,8 @@ def surest(upper: Float[Array, "b w"], inactive: Bool[np.ndarray, "b w"], share:
 
 
 def stage_two(
-    reduced: Deflated, y: Float[Array, "b m"], z: Float[Array, "b l"], rounds: int = 3
-) -> tuple[Float[Array, "b m"], Float[Array, "b l"], Float[Array, " b"]]:
+    reduced: Deflated, y: Float[np.ndarray, "b m"], z: Float[np.ndarray, "b l"], rounds: int = 3
+) -> tuple[Float[np.ndarray, "b m"], Float[np.ndarray, "b l"], Float[np.ndarray, " b"]]:
     """Null vectors on the surest inactive units, the worst tenth of them dropped; crisp labels."""
     share = np.ones(len(y))
     for i in range(rounds):
@@ -232,13 +231,13 @@ def stage_two(
 
 def robust(
     seen: Observed,
-    c: Float[Array, "b n"],
-    q: Float[Array, "b n"],
+    c: Float[np.ndarray, "b n"],
+    q: Float[np.ndarray, "b n"],
     solves: int,
     steps: int,
     softness: float = SOFTNESS,
     warm: bool = False,
-) -> Float[Array, "b n"]:
+) -> Float[np.ndarray, "b n"]:
     """Null vectors on all inactive units, weighted by how surely they are so; those with large entries lose weight.
 
     Args:
@@ -259,15 +258,15 @@ def robust(
     return q
 
 
-def typical(g: Float[Array, "b w"], mask: Bool[np.ndarray, "b w"]) -> Float[Array, "b 1"]:
+def typical(g: Float[np.ndarray, "b w"], mask: Bool[np.ndarray, "b w"]) -> Float[np.ndarray, "b 1"]:
     """Median |g| under the mask, by row."""
     order = np.sort(np.where(mask, np.abs(g), np.inf), axis=1)
     middle = np.maximum(mask.sum(1) // 2, 0)
-    value: Array = np.take_along_axis(order, middle[:, None], 1)
+    value: np.ndarray = np.take_along_axis(order, middle[:, None], 1)
     return np.where(np.isfinite(value), value, 1.0)
 
 
-def judged(seen: Observed, c: Float[Array, "b n"], q: Float[Array, "b n"]) -> Vectors:
+def judged(seen: Observed, c: Float[np.ndarray, "b n"], q: Float[np.ndarray, "b n"]) -> Vectors:
     """Candidates with their ratio and agreement."""
     g = q @ seen.v
     a0, a1 = c @ seen.p0.T, c @ seen.p1.T
@@ -287,13 +286,13 @@ def edge(missing: int, n: int) -> float:
     return max(SOFTNESS * missing / n, 0.01)
 
 
-def active_labels(g: Float[Array, "b w"], ratio: Float[Array, " b"]) -> Float[Array, "b w"]:
+def active_labels(g: Float[np.ndarray, "b w"], ratio: Float[np.ndarray, " b"]) -> Float[np.ndarray, "b w"]:
     """One where |g| stands clear of the noise on the inactive units."""
     level = np.sqrt(np.mean(g * g, axis=1, keepdims=True))
     return (np.abs(g) > level * np.maximum(10 * ratio[:, None], 1e-2)).astype(float)
 
 
-def finish(seen: Observed, reduced: Deflated, y: Float[Array, "b m"], q: Float[Array, "b n"]) -> Vectors:
+def finish(seen: Observed, reduced: Deflated, y: Float[np.ndarray, "b m"], q: Float[np.ndarray, "b n"]) -> Vectors:
     """Robust null vectors in float64, then c from the units that they show to be active."""
     c = normalised(y @ reduced.basis_c)
     q = robust(seen, c, q, solves=5, steps=14, softness=edge(len(reduced.basis_c), seen.n))
