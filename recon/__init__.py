@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from recon.errors import ReconError
 
 if TYPE_CHECKING:
-    from recon.attacks import Reconstruction, attacks, reconstruct
+    from recon.attacks import Reconstruction, reconstruct
     from recon.dynamics import Descent, GradientFlow, Linearised, train
     from recon.networks import MLP
-    from recon.tasks import load_task, tasks
+    from recon.tasks import load_task
 
 __all__ = [
     "MLP",
@@ -24,24 +24,21 @@ __all__ = [
     "Linearised",
     "ReconError",
     "Reconstruction",
-    "attacks",
     "load_task",
     "reconstruct",
-    "tasks",
     "train",
 ]
 
 _HOMES = {
-    "attacks": ("Reconstruction", "attacks", "reconstruct"),
+    "attacks": ("Reconstruction", "reconstruct"),
     "dynamics": ("Descent", "GradientFlow", "Linearised", "train"),
     "networks": ("MLP",),
-    "tasks": ("load_task", "tasks"),
+    "tasks": ("load_task",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: `import recon` and `recon --help` do not wait for JAX. `attacks` and `tasks` are also the names
-    # of the packages, so the functions are fetched by hand rather than left to the import system.
+    # On first use: `import recon` and `recon --help` do not wait for JAX.
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"recon.{home}"), name)

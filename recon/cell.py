@@ -50,9 +50,14 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """For progress bars and error messages."""
+        """For progress bars."""
         kind = "linearised" if self.linearised else "standard"
         return f"{self.task} N={self.n_train} W={self.network.widths[0]} {kind} {self.attack} seed {self.seed}"
+
+    @property
+    def slug(self) -> str:
+        """For file names."""
+        return self.title.replace("=", "").replace(" ", "-").lower()
 
     def settings(self) -> dict[str, Any]:
         """All settings as plain values; the training rule and the attack by name."""
@@ -163,9 +168,10 @@ def kernel_moved(network: MLP, trained: Trained, x: np.ndarray) -> float:
     if trained.linearised:
         return 0.0
     with jax.experimental.enable_x64():
-        kernel = jax.jit(lambda p: ntk(network, p, np.asarray(x, np.float64)))
+        kernel = jax.jit(lambda p, x: ntk(network, p, x))
         k0, k1 = (
-            kernel(jax.tree.map(lambda a: np.asarray(a, np.float64), s.params)) for s in (trained.initial, trained.final)
+            kernel(jax.tree.map(lambda a: np.asarray(a, np.float64), s.params), np.asarray(x, np.float64))
+            for s in (trained.initial, trained.final)
         )
         return float(kernel_distance(k0, k1))
 

@@ -84,8 +84,9 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Attack:
-    """A named solver: its settings and the function that runs it."""
+    """A named solver: what it is in a line, its settings, and the function that runs it."""
 
     name: str
+    title: str
     settings: Any
     run: Callable[[Problem, Any, PRNGKeyArray, Report], Reconstruction]

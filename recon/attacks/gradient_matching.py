@@ -79,6 +79,15 @@ class Target(NamedTuple):
     change: Params
 
 
+class Known(NamedTuple):
+    """Arrays that the loss depends on: see `Target`; the span's basis and the pixel box, if they are used."""
+
+    points: tuple[Params, ...]
+    change: Params
+    basis: Array | None
+    box: tuple[Array, ...] | None
+
+
 def stacked(target: Target, x: Array, activation: Activation, weights: Array | None = None) -> Layers:
     """`MLP.layers` at all points, stacked along the image axis: row p·M + j is image j at point p."""
     per_point = [
@@ -131,7 +140,7 @@ def projected_loss(
     return norm - flat_b @ solved, m * solved.reshape(len(target.points), m, c)
 
 
-def box_penalty(x: Float[Array, "m *shape"], box: tuple[Array, Array], weight: float) -> Float[Array, ""]:
+def box_penalty(x: Float[Array, "m *shape"], box: tuple[Array, ...], weight: float) -> Float[Array, ""]:
     """weight·M·mean(relu(x − max)² + relu(min − x)²), with the box by channel (last axis)."""
     low, high = box
     return weight * len(x) * jnp.mean(jax.nn.relu(x - high) ** 2 + jax.nn.relu(low - x) ** 2)
@@ -170,11 +179,12 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
         params: Params = jax.tree.map(lambda a, d: jnp.asarray(a + s * d), problem.params0, change)
         return reduced(params)
 
-    target = Target(problem.network, tuple(map(point, points)), reduced(jax.tree.map(jnp.asarray, change)))
     box = None if problem.box is None else tuple(jnp.asarray(b, jnp.float32) for b in problem.box)
+    # Given to the compiled loop as arguments: as constants they would be copied into the program.
+    known = Known(tuple(map(point, points)), reduced(jax.tree.map(jnp.asarray, change)), basis, box)
 
-    def images(coordinates: Array) -> Array:
-        flat = coordinates if basis is None else coordinates @ basis.T
+    def images(coordinates: Array, known: Known) -> Array:
+        flat = coordinates if known.basis is None else coordinates @ known.basis.T
         return flat.reshape(len(flat), *shape)
 
     k_x, k_duals = jax.random.split(key)
@@ -183,22 +193,23 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
     if settings.duals == "free":
         duals_shape = (len(points), m, problem.network.outputs)
         variables["duals"] = jax.random.uniform(k_duals, duals_shape, minval=-1.0, maxval=1.0) * settings.dual_scale
-    start = np.asarray(images(variables["x"]))
+    start = np.asarray(images(variables["x"], known))
 
-    def objective(v: dict[str, Array], step: Array) -> Array:
+    def objective(v: dict[str, Array], step: Array, known: Known) -> Array:
         activation = softplus(sharpness(settings, step))
+        target = Target(problem.network, known.points, known.change)
         if settings.duals == "free":
             loss = matching_loss(target, v["x"], v["duals"], activation)
         else:
             loss, _ = projected_loss(target, v["x"], activation, settings.ridge)
-        return loss if box is None else loss + box_penalty(images(v["x"]), box, settings.box_weight)
+        return loss if known.box is None else loss + box_penalty(images(v["x"], known), known.box, settings.box_weight)
 
     schedule = (
         optax.cosine_decay_schedule(settings.learning_rate, settings.steps)
         if settings.decay == "cosine"
         else settings.learning_rate
     )
-    advance, seconds, work = compiled_descent(objective, optax.adam(schedule), variables)
+    advance, seconds, work = compiled_descent(objective, optax.adam(schedule), variables, known)
     state = (variables, optax.adam(schedule).init(variables), 0, float("inf"))
     state, trace, why, seconds["run"] = descend(advance, state, settings.steps, settings.seconds, report)
     final, _, steps, _ = state
@@ -207,10 +218,11 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
         duals = final["duals"]
     else:
         beta = sharpness(settings, jnp.asarray(float(steps)))
-        duals = jax.jit(lambda x: projected_loss(target, x, softplus(beta), settings.ridge)[1])(final["x"])
+        target = Target(problem.network, known.points, known.change)
+        _, duals = projected_loss(target, final["x"], softplus(beta), settings.ridge)
     return Reconstruction(
         attack=name,
-        images=np.asarray(images(final["x"])),
+        images=np.asarray(images(final["x"], known)),
         start=start,
         duals=np.asarray(duals),
         n_estimated=span.n if span.clear else None,
@@ -227,19 +239,20 @@ Advance = Callable[[dict[str, Array], Any, int, int], tuple[dict[str, Array], An
 
 
 def compiled_descent(
-    objective: Callable[[dict[str, Array], Array], Array],
+    objective: Callable[[dict[str, Array], Array, Known], Array],
     optimiser: optax.GradientTransformation,
     variables: dict[str, Array],
+    known: Known,
 ) -> tuple[Advance, dict[str, float], dict[str, float]]:
     """The loop (variables, optimiser state, first step, last step) → (the same after, last loss), compiled once.
 
     Also returns the seconds that tracing and compiling took, and XLA's account of one step.
     """
 
-    def advance(v: dict[str, Array], opt: Any, first: Array, last: Array) -> tuple[dict[str, Array], Any, Array]:
+    def advance(v: dict[str, Array], opt: Any, first: Array, last: Array, known: Known) -> tuple[Any, Any, Array]:
         def body(i: Array, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
             v, opt, _ = carry
-            loss, grads = jax.value_and_grad(objective)(v, i.astype(jnp.float32))
+            loss, grads = jax.value_and_grad(objective)(v, i.astype(jnp.float32), known)
             updates, opt = optimiser.update(grads, opt, v)
             return optax.apply_updates(v, updates), opt, loss
 
@@ -248,7 +261,7 @@ def compiled_descent(
         return final
 
     clock = time.perf_counter()
-    lowered = jax.jit(advance).lower(variables, optimiser.init(variables), 0, 1)
+    lowered = jax.jit(advance).lower(variables, optimiser.init(variables), 0, 1, known)
     traced = time.perf_counter()
     compiled = lowered.compile()
     done = time.perf_counter()
@@ -260,7 +273,7 @@ def compiled_descent(
         "bytes_per_step": float(costs.get("bytes accessed", math.nan)),
         "temporary_bytes": float(getattr(memory, "temp_size_in_bytes", math.nan)),
     }
-    return compiled, {"trace": traced - clock, "compile": done - traced}, work
+    return lambda v, opt, first, last: compiled(v, opt, first, last, known), {"trace": traced - clock, "compile": done - traced}, work
 
 
 def descend(

@@ -5,4 +5,4 @@ from functools import partial
 from recon.attacks.base import Attack
 from recon.attacks.gradient_matching import GradientMatching, run
 
-ATTACK = Attack("ntk", GradientMatching(), partial(run, "ntk"))
+ATTACK = Attack("ntk", "published objective, published schedule", GradientMatching(), partial(run, "ntk"))

@@ -11,4 +11,4 @@ from recon.attacks.gradient_matching import GradientMatching, run
 
 SETTINGS = GradientMatching(steps=2_000, decay="cosine", duals="projected")
 
-ATTACK = Attack("ntk-fast", SETTINGS, partial(run, "ntk-fast"))
+ATTACK = Attack("ntk-fast", "published objective, decayed rate, projected duals", SETTINGS, partial(run, "ntk-fast"))

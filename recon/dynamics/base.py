@@ -85,5 +85,5 @@ def outputs(network: MLP, params0: HostParams, params: HostParams, x: np.ndarray
         if not linearised:
             return np.asarray(jax.jit(network.apply)(p1, x))
         change = jax.tree.map(lambda a, b: a - b, p1, p0)
-        f0, df = jax.jit(lambda p, d: jax.jvp(lambda q: network.apply(q, x), (p,), (d,)))(p0, change)
+        f0, df = jax.jit(lambda p, d, x: jax.jvp(lambda q: network.apply(q, x), (p,), (d,)))(p0, change, x)
         return np.asarray(f0 + df)

@@ -58,7 +58,7 @@ def train(
         x64 = np.asarray(x, np.float64)
         report(0.0, "kernel")
         kernel = np.asarray(jax.jit(lambda p, a: as_matrix(ntk(network, p, a)))(p64, x64))
-        f0, pull = jax.vjp(jax.jit(lambda p: network.apply(p, x64)), p64)
+        f0, pull = jax.vjp(lambda p: jax.jit(network.apply)(p, x64), p64)
         e0 = np.asarray(y - f0).ravel()
         values, vectors = linalg.eigh(kernel)
         if not np.isfinite(values).all() or values[0] < RANK_FLOOR * values[-1]:

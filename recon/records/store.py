@@ -22,9 +22,6 @@ import numpy as np
 from recon.errors import ReconError
 from recon.records.files import json_bytes, npz_bytes
 
-DEFAULT = Path(os.environ.get("RECON_STORE", ".recon")) / "cells"
-
-
 @dataclass(frozen=True)
 class Stored:
     """A computed cell: what it measured, and its arrays."""
@@ -43,7 +40,7 @@ def cell_key(settings: Mapping[str, Any], fingerprints: Mapping[str, str], versi
 class Store:
     """A folder of computed cells."""
 
-    root: Path = DEFAULT
+    root: Path
 
     def load(self, key: str) -> Stored | None:
         """The cell called `key`, or None if it has not been computed or what is there does not verify."""
@@ -65,8 +62,8 @@ class Store:
             warnings.warn(f"Cell {key} is damaged ({error}): set aside in {aside}, computing it again.", stacklevel=2)
             return None
 
-    def save(self, key: str, stored: Stored) -> None:
-        """Store a cell; if another process stored it first, its copy stays.
+    def save(self, key: str, stored: Stored, replace: bool = False) -> None:
+        """Store a cell; if another process stored it first, its copy stays, unless this one is to `replace` it.
 
         Raises:
           ReconError: the disk is full, or the folder cannot be written.
@@ -84,9 +81,11 @@ class Store:
                     out.write(data)
                     out.flush()
                     os.fsync(out.fileno())
+            if replace and (self.root / key).exists():
+                os.rename(self.root / key, temporary / "replaced")
+                os.rename(temporary / "replaced", self.root / f".{key}-{os.getpid()}-replaced")
             os.rename(temporary, self.root / key)
-        except FileExistsError:
-            pass
+            shutil.rmtree(self.root / f".{key}-{os.getpid()}-replaced", ignore_errors=True)
         except OSError as error:
             if not (self.root / key).is_dir():  # a folder that is not empty cannot be renamed onto
                 raise ReconError(f"Cannot store a cell in {self.root} ({error.strerror}): free some space.") from error

@@ -1,0 +1,229 @@
+"""Benchmarks: modules in `benchmarks/` that turn cells into a figure. Found by file name, run, stored and redrawn here.
+
+A module `benchmarks/NAME_topic.py` defines
+
+    PRESETS              settings by preset name: "quick", "full", "paper"
+    cells(preset)        → the cells to compute
+    summarise(results)   → everything the figure and the table show, JSON-able and small
+    plot(summary)        → a matplotlib figure
+    table(summary)       → a title, column names and rows of strings, for the terminal
+    CLAIMS               the paper's claims that it checks
+
+Adding a figure is adding a file.
+"""
+
+import importlib.util
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from recon.errors import ReconError
+from recon.records import Store, Stored, cell_key, code_version, json_bytes, provenance, read_json, write_bytes
+
+if TYPE_CHECKING:
+    from recon.cell import Cell
+
+Summary = dict[str, Any]
+Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper as a predicate over a figure's summary.
+
+    Attributes:
+      name: short.
+      statement: what the paper says, in our words.
+      check: summary → (verdict, the measured effect in words and numbers).
+    """
+
+    name: str
+    statement: str
+    check: Callable[[Summary], tuple[Verdict, str]]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A module of `benchmarks/`."""
+
+    name: str
+    path: Path
+
+    @property
+    def title(self) -> str:
+        """First line of the module's docstring, read without importing it."""
+        first = self.path.read_text(encoding="utf-8").split("\n", 1)[0]
+        return first.removeprefix('"""').removesuffix('"""').strip()
+
+    def module(self) -> Any:
+        """The imported module."""
+        name = f"benchmarks.{self.path.stem}"
+        if name not in sys.modules:
+            spec = importlib.util.spec_from_file_location(name, self.path)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            spec.loader.exec_module(module)
+        return sys.modules[name]
+
+    def cells(self, preset: str) -> Sequence["Cell"]:
+        """The cells of a preset.
+
+        Raises:
+          ReconError: unknown preset.
+        """
+        presets = self.module().PRESETS
+        if preset not in presets:
+            raise ReconError(f"{self.name} has no preset {preset!r}: choose one of {', '.join(presets)}.")
+        cells: Sequence[Cell] = self.module().cells(presets[preset])
+        return cells
+
+
+def project_root() -> Path:
+    """The checkout: the current folder if it holds `benchmarks/`, else the one this package lies in.
+
+    Raises:
+      ReconError: neither does.
+    """
+    for root in (Path.cwd(), Path(__file__).resolve().parent.parent):
+        if (root / "benchmarks").is_dir():
+            return root
+    raise ReconError("There is no benchmarks/ folder here: run recon in a checkout of the project.")
+
+
+def benchmarks(root: Path) -> dict[str, Benchmark]:
+    """Every benchmark, by name: the file name up to its first underscore."""
+    files = sorted((root / "benchmarks").glob("[a-z]*_*.py"), key=_natural)
+    return {f.stem.split("_", 1)[0]: Benchmark(f.stem.split("_", 1)[0], f) for f in files}
+
+
+def find(root: Path, name: str) -> Benchmark:
+    """The benchmark called `name`.
+
+    Raises:
+      ReconError: there is none.
+    """
+    known = benchmarks(root)
+    if name not in known:
+        raise ReconError(f"Unknown figure {name!r}: choose one of {', '.join(known)}.")
+    return known[name]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell, its data and its place in the store."""
+
+    cell: "Cell"
+    data: Any
+    key: str
+
+
+def plan(cells: Sequence["Cell"], where: dict[str, Any]) -> list[Planned]:
+    """Load every cell's data, so that what is missing is said before anything is computed."""
+    from recon.cell import fingerprints
+
+    loaded = [(cell, cell.load(**where)) for cell in cells]
+    return [Planned(c, d, cell_key(c.settings(), fingerprints(d), code_version())) for c, d in loaded]
+
+
+def run_cells(
+    planned: Sequence[Planned], store: Store, force: bool, report: Callable[[int, float, str], None]
+) -> list[Stored]:
+    """Compute what the store does not hold, in order; each finished cell is stored at once.
+
+    Args:
+      force: compute even what is stored; the new result takes the old one's place.
+      report: called with the cell's number, the fraction of it that is done, and a text.
+    """
+    from recon.cell import compute
+
+    results = []
+    for i, p in enumerate(planned):
+        stored = None if force else store.load(p.key)
+        if stored is None:
+            stored = compute(p.cell, p.data, lambda f, text, i=i: report(i, f, text))  # type: ignore[misc]
+            store.save(p.key, stored, replace=force)
+        report(i, 1.0, "done")
+        results.append(stored)
+    return results
+
+
+def record(benchmark: Benchmark, label: str, results: Sequence[Stored], seconds: float) -> dict[str, Any]:
+    """The figure's record: summary, claims, and every cell's own record."""
+    module = benchmark.module()
+    summary = module.summarise(results)
+    claims = []
+    for claim in module.CLAIMS:
+        verdict, effect = claim.check(summary)
+        claims.append({"name": claim.name, "statement": claim.statement, "verdict": verdict, "effect": effect})
+    return {
+        "figure": benchmark.name,
+        "title": benchmark.title,
+        "preset": label,
+        "source": source_name(results),
+        "summary": summary,
+        "claims": claims,
+        "seconds": seconds,
+        "provenance": provenance(),
+        "cells": [r.record for r in results],
+    }
+
+
+def source_name(results: Sequence[Stored]) -> str:
+    """One word for where the pictures came from: tfds, samples, folder or mixed."""
+    words = set()
+    for r in results:
+        source = r.record["data"]["source"]
+        words.add("tfds" if source.startswith("TFDS") else "folder" if source.startswith("folder") else "samples")
+    return words.pop() if len(words) == 1 else "mixed"
+
+
+def save(made: dict[str, Any], out: Path) -> Path:
+    """Write a figure's record to `out/FIGURE/PRESET-SOURCE.json`; returns the path."""
+    path = out / made["figure"] / f"{made['preset']}-{made['source']}.json"
+    write_bytes(path, json_bytes(made))
+    return path
+
+
+def draw(benchmark: Benchmark, path: Path) -> list[Path]:
+    """Draw a figure from its stored record alone, beside it; returns the files."""
+    from recon.plots import save as save_figure
+
+    made = read_json(path)
+    return save_figure(benchmark.module().plot(made["summary"]), path.with_suffix(""))
+
+
+def reproduce(
+    benchmark: Benchmark,
+    cells: Sequence["Cell"],
+    label: str,
+    *,
+    root: Path,
+    out: Path,
+    where: dict[str, Any],
+    force: bool,
+    report: Callable[[Sequence[Planned]], Callable[[int, float, str], None]],
+) -> Path:
+    """Compute cells, store the figure's record under `label`, and draw it; returns the record's path.
+
+    Args:
+      label: the preset's name, or any other for cells of one's own.
+      report: called with the plan, gives the function that progress is reported to.
+
+    Raises:
+      ReconError: missing data, or a failing cell.
+    """
+    began = time.perf_counter()
+    planned = plan(cells, where)
+    results = run_cells(planned, Store(root / ".recon" / "cells"), force, report(planned))
+    path = save(record(benchmark, label, results, time.perf_counter() - began), out)
+    draw(benchmark, path)
+    return path
+
+
+def _natural(path: Path) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]

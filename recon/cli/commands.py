@@ -1,0 +1,233 @@
+"""The commands of `recon`."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from recon.errors import ReconError
+
+app = typer.Typer(
+    help="Reconstruction attacks with the neural tangent kernel: reproduce, check, go beyond.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Data sets: what is there, and downloading.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+out = Console()
+err = Console(stderr=True)
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Prepared TFDS directory (default: TFDS_DATA_DIR, else ~/tensorflow_datasets).", show_default=False),
+]
+Source = Annotated[str, typer.Option(help="auto: prepared TFDS directory, else package pictures; tfds; samples.")]
+Images = Annotated[Path | None, typer.Option(help="Folder of class folders of your own pictures.", show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for records and figures (default: results/).", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="Compute cells again even if they are stored.")]
+
+
+def version(show: bool) -> None:
+    """Print the version and leave."""
+    if show:
+        from importlib.metadata import version as installed
+
+        out.print(f"recon {installed('recon')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Reconstruction attacks with the neural tangent kernel: reproduce, check, go beyond."""
+
+
+@app.command("list")
+def list_() -> None:
+    """Figures, tasks and attacks, by name."""
+    from recon.attacks import attacks
+    from recon.benchmark import benchmarks, project_root
+    from recon.tasks import tasks
+
+    table = Table("kind", "name", "what", box=None, header_style="bold")
+    for b in benchmarks(project_root()).values():
+        table.add_row("figure", b.name, escape(b.title))
+    for task in tasks().values():
+        table.add_row("task", task.name, task.title)
+    for attack in attacks().values():
+        table.add_row("attack", attack.name, escape(attack.title))
+    out.print(table)
+
+
+@app.command()
+def reproduce(
+    figure: Annotated[str, typer.Argument(help="Name of a figure, see `recon list`.")],
+    preset: Annotated[str, typer.Option(help="quick (minutes), full (the authors' example) or paper (for a GPU).")] = "quick",
+    data_dir: DataDir = None,
+    source: Source = "auto",
+    force: Force = False,
+    out_dir: Out = None,
+) -> None:
+    """Run a benchmark, check its claims, draw its figure. Goes on where an interrupted run stopped."""
+    from recon import benchmark as bench
+
+    project = bench.project_root()
+    found = bench.find(project, figure)
+    cells = found.cells(preset)
+    where = {"data_dir": data_dir, "source": source}
+    with overall(f"{figure} {preset}") as report:
+        path = bench.reproduce(
+            found, cells, preset, root=project, out=out_dir or project / "results", where=where, force=force, report=report
+        )
+    show(found, path)
+
+
+@app.command()
+def plot(
+    figure: Annotated[str, typer.Argument(help="Name of a figure, see `recon list`.")],
+    out_dir: Out = None,
+) -> None:
+    """Draw a figure again from its stored records, computing nothing."""
+    from recon import benchmark as bench
+
+    project = bench.project_root()
+    found = bench.find(project, figure)
+    folder = (out_dir or project / "results") / figure
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise ReconError(f"There is no record in {folder}: make one with `recon reproduce {figure}`.")
+    for path in paths:
+        bench.draw(found, path)
+        show(found, path)
+
+
+@app.command()
+def run(
+    task: Annotated[str, typer.Option(help="Name of a task, see `recon list`.")] = "mnist_odd_even",
+    n: Annotated[int, typer.Option("--n", help="Training images.")] = 20,
+    width: Annotated[int, typer.Option(help="Width of each hidden layer.")] = 512,
+    depth: Annotated[int, typer.Option(help="Hidden layers.")] = 2,
+    dynamics: Annotated[str, typer.Option(help="linearised, standard (gradient flow), descent or momentum.")] = "standard",
+    attack: Annotated[str, typer.Option(help="Name of an attack, see `recon list`.")] = "ntk-fast",
+    steps: Annotated[int | None, typer.Option(help="Steps of the attack (default: its own).", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(help="Chooses images, weights and the attack's start.")] = 0,
+    data_dir: DataDir = None,
+    source: Source = "auto",
+    images: Images = None,
+    force: Force = False,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the record and figure (default: .recon/runs).")] = None,
+) -> None:
+    """Train one network, attack it, and show what comes back. Takes your own pictures with --images."""
+    from recon import benchmark as bench
+    from recon.cell import Cell
+    from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
+    from recon.networks import MLP
+
+    rules: dict[str, Dynamics] = {
+        "linearised": Linearised(),
+        "standard": GradientFlow(),
+        "descent": Descent(),
+        "momentum": Descent(momentum=0.9),
+    }
+    if dynamics not in rules:
+        raise ReconError(f"Unknown dynamics {dynamics!r}: choose one of {', '.join(rules)}.")
+    if depth < 1 or width < 1:
+        raise ReconError(f"A network of {depth} hidden layers of width {width} has no hidden unit: choose at least 1 each.")
+    options = () if steps is None else (("steps", steps),)
+    name = "pictures" if images is not None and task == "mnist_odd_even" else task
+    cell = Cell(name, n, MLP((width,) * depth), rules[dynamics], attack, options, seed=seed)
+    project = bench.project_root()
+    found = bench.find(project, "fig1")
+    where = {"data_dir": data_dir, "source": source, "images": images}
+    folder = out_dir or project / ".recon" / "runs"
+    with overall(cell.title) as report:
+        path = bench.reproduce(
+            found, [cell], cell.slug, root=project, out=folder, where=where, force=force, report=report
+        )
+    show(found, path)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    datasets: Annotated[list[str] | None, typer.Argument(help="Data sets (default: mnist cifar10).")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Download and prepare data sets through TFDS. The only command that uses the network."""
+    from recon.data.prepare import prepare
+
+    for name in datasets or ["mnist", "cifar10"]:
+        out.print(f"{name}: {prepare(name, data_dir)}")
+
+
+@data_app.command("show")
+def data_show(data_dir: DataDir = None, source: Source = "auto") -> None:
+    """Which source each data set would be read from."""
+    from recon.data import load_images
+
+    table = Table("data set", "source", "train", "test", box=None, header_style="bold")
+    for name in ("mnist", "cifar10"):
+        train, test = (load_images(name, split, source=source, data_dir=data_dir) for split in ("train", "test"))
+        table.add_row(name, train.source, str(len(train.images)), str(len(test.images)))
+    out.print(table)
+
+
+@contextmanager
+def overall(title: str) -> Iterator[Callable[[Sequence[Any]], Callable[[int, float, str], None]]]:
+    """Two bars on a terminal, the whole run's and the cell's; a line now and then elsewhere."""
+    from recon.progress import bars, plain
+
+    if not err.is_terminal:
+
+        def lines(planned: Sequence[Any]) -> Callable[[int, float, str], None]:
+            report = plain(title)
+            return lambda i, f, text: report((i + f) / len(planned), f"({planned[i].cell.title}: {text})")
+
+        yield lines
+        return
+    with bars(err) as display:
+
+        def both(planned: Sequence[Any]) -> Callable[[int, float, str], None]:
+            whole = display.add_task(title, total=float(len(planned)), text="")
+            current = [display.add_task(planned[0].cell.title, total=1.0, text=""), 0]
+
+            def report(i: int, fraction: float, text: str) -> None:
+                if i != current[1]:
+                    display.remove_task(current[0])  # type: ignore[arg-type]
+                    current[:] = [display.add_task(planned[i].cell.title, total=1.0, text=""), i]
+                display.update(whole, completed=i + fraction, text=f"cell {i + 1} of {len(planned)}")
+                display.update(current[0], completed=fraction, text=text)  # type: ignore[arg-type]
+
+            return report
+
+        try:
+            yield both
+        except KeyboardInterrupt:
+            err.print("Interrupted: finished cells are stored, the same command goes on from there.")
+            raise
+
+
+def show(found: Any, path: Path) -> None:
+    """Print a record's table, its claims, and where the files are."""
+    from recon.records import read_json
+
+    made = read_json(path)
+    title, columns, rows = found.module().table(made["summary"])
+    table = Table(*columns, title=title, title_style="bold", header_style="bold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    out.print(table)
+    colours = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
+    for claim in made["claims"]:
+        verdict = claim["verdict"]
+        out.print(f"[{colours[verdict]}]{verdict}[/]: {escape(claim['statement'])} {escape(claim['effect'])}")
+    out.print(f"{made['seconds']:.0f} s. Record and figure: {path.with_suffix('')}.{{json,png,pdf,svg}}", soft_wrap=True)

@@ -1,0 +1,58 @@
+"""One look for every figure: colours with a fixed meaning, and files that do not differ from run to run."""
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon.records import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart in every common form of colour blindness; grey is for controls alone.
+COLOURS = {"linearised": "#0072B2", "standard": "#D55E00", "held_out": "#8a8a8a", "start": "#bdbdbd"}
+LABELS = {
+    "linearised": "linearised dynamics",
+    "standard": "standard dynamics",
+    "held_out": "held-out images (control)",
+    "start": "attack's start (control)",
+}
+FORMATS = ("png", "pdf", "svg")
+
+RC: dict[str, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "figure.dpi": 160,
+    "svg.hashsalt": "recon",
+    "pdf.fonttype": 42,
+}
+
+
+def figure(width: float, height: float) -> "Figure":
+    """An empty figure of the project's style, in inches, drawn without any display."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams.update(RC)
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+    return MatplotlibFigure(figsize=(width, height), layout="constrained")
+
+
+def save(drawn: "Figure", stem: Path) -> list[Path]:
+    """Write the figure as PNG, PDF and SVG beside each other; returns the files."""
+    # A date in the file would make every redraw differ.
+    os.environ.setdefault("SOURCE_DATE_EPOCH", "0")
+    files = []
+    for kind in FORMATS:
+        out = io.BytesIO()
+        drawn.savefig(out, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        files.append(stem.with_name(f"{stem.name}.{kind}"))
+        write_bytes(files[-1], out.getvalue())
+    return files
