@@ -33,6 +33,8 @@ from recon.attacks.first_layer.search import (
 )
 from recon.progress import Report
 
+CONTROL_RMS = 0.3  # of an input of the images that stand for the search's start
+
 
 @dataclass(frozen=True)
 class Exact:
@@ -140,11 +142,12 @@ def observed(problem: Problem) -> Observed:
 
 
 def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Float[np.ndarray, "m d"]:
-    """Images of random columns of the change: what the search starts from, a control for its score."""
+    """Images of random columns of the change, at the rms of a pixel: what the search starts from, for controls."""
     columns = rng.choice(seen.v.shape[1], count)
-    c = (seen.s[:, None] * seen.v[:, columns]).T
-    x = normalised(c) @ seen.u[:-1].T if seen.bias else normalised(c) @ seen.u.T
-    return x * np.sqrt(x.shape[1]) * 0.3
+    x = (seen.s[:, None] * seen.v[:, columns]).T @ seen.u.T
+    x = normalised(x[:, :-1] if seen.bias else x)
+    scaled: np.ndarray = CONTROL_RMS * np.sqrt(x.shape[1]) * x
+    return scaled
 
 
 def search(
@@ -223,4 +226,4 @@ def merged(found: Vectors, new: Vectors, most: int) -> Vectors:
     return found
 
 
-ATTACK = Attack("exact", Exact(), run)
+ATTACK = Attack("exact", "exact recovery from the first layer, with a certificate", Exact(), run)

@@ -12,7 +12,6 @@ from scipy import linalg
 TINY = 1e-30
 
 
-
 def normalised(rows: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b n"]:
     """Rows scaled to unit length."""
     unit: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
@@ -75,7 +74,7 @@ class Logistic:
 
     def fit(self, labels: Float[np.ndarray, "b w"], steps: int) -> Float[np.ndarray, "b n"]:
         """Coefficients c with σ(P c) near the labels, by `steps` Nesterov steps from the least-squares fit."""
-        c = 3 * (2 * labels - 1) @ self.pinv
+        c: np.ndarray = 3 * (2 * labels - 1) @ self.pinv
         y = c
         for i in range(steps):
             slope = (sigmoid(y @ self.p.T) - labels) @ self.p + self.ridge * y
@@ -84,9 +83,12 @@ class Logistic:
             c = new
         return c
 
-    def shift(self, labels: Float[np.ndarray, "b w"], offset: Float[np.ndarray, "b w"], steps: int) -> Float[np.ndarray, "b n"]:
+    def shift(
+        self, labels: Float[np.ndarray, "b w"], offset: Float[np.ndarray, "b w"], steps: int
+    ) -> Float[np.ndarray, "b n"]:
         """Coefficients to add to logits `offset` that are nearly right already."""
-        c = y = np.zeros((len(labels), self.p.shape[1]), self.p.dtype)
+        c: np.ndarray = np.zeros((len(labels), self.p.shape[1]), self.p.dtype)
+        y = c
         for i in range(steps):
             slope = (sigmoid(offset + y @ self.p.T) - labels) @ self.p
             new = y - slope @ self.step

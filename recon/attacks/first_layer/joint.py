@@ -29,7 +29,7 @@ CERTAIN_BOX = 0.05  # L2 distance of an image to its box
 
 def images(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k d"]:
     """Inputs of coordinates c: U c with its last entry, the bias's input, scaled to one."""
-    x = c @ seen.u.T
+    x: np.ndarray = c @ seen.u.T
     if not seen.bias:
         return x
     last = x[:, -1:]
@@ -42,7 +42,8 @@ def boxed(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n
     if seen.low is None or not seen.bias:
         return c
     x = np.clip(images(seen, c), seen.low, seen.high)
-    return x @ seen.u[:-1] + seen.u[-1]
+    back: np.ndarray = x @ seen.u[:-1] + seen.u[-1]
+    return back
 
 
 def outside(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, " k"]:

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg
 
-
 NOISE = 1e-6  # singular values below this fraction of the largest are float32 rounding of the weights
 CLEAR_GAP = 10.0  # of neighbouring singular values
 DECAY_GAP = 1e3  # below this, see whether weight decay hides the rank
@@ -56,7 +55,8 @@ class Observed:
     @property
     def clear(self) -> bool:
         """Whether the rank is clear, and small enough for a search."""
-        return self.gap > CLEAR_GAP and self.n < NARROW * self.v.shape[1]
+        inputs = np.count_nonzero(np.any(self.u, axis=1))  # that the change depends on at all
+        return self.gap > CLEAR_GAP and self.n < NARROW * self.v.shape[1] and self.n < inputs
 
     @property
     def still(self) -> bool:
@@ -94,7 +94,9 @@ def factors(z: Float[np.ndarray, "D w"]) -> Factors:
     return Factors(u, s, v, float(ratio[n - 1]), noise)
 
 
-def decayed(initial: Float[np.ndarray, "D w"], final: Float[np.ndarray, "D w"], plain: Factors, most: int = 20) -> Factors:
+def decayed(
+    initial: Float[np.ndarray, "D w"], final: Float[np.ndarray, "D w"], plain: Factors, most: int = 20
+) -> Factors:
     """The change without the multiple of the initial weights that weight decay leaves in the final ones.
 
     Plain descent with weight decay ends at A_f = c A₀ + Z with Z in the images' span. The unknown c follows from the
@@ -141,4 +143,6 @@ def observe(
     p0 = p0 * scale
     p1 = p0 if still else (final.T @ cut.u) * scale
     low, high = (None, None) if box is None else box
-    return Observed(cut.u, cut.s, cut.v, p0, p1, cut.gap, cut.noise, bias, SLACK if state is None else STATE_SLACK, low, high)
+    return Observed(
+        cut.u, cut.s, cut.v, p0, p1, cut.gap, cut.noise, bias, SLACK if state is None else STATE_SLACK, low, high
+    )

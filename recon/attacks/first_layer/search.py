@@ -39,6 +39,7 @@ class Vectors:
     agreement: Float[np.ndarray, " k"]
 
     def __len__(self) -> int:
+        """Number of vectors."""
         return len(self.c)
 
     def take(self, index: np.ndarray) -> "Vectors":
@@ -150,7 +151,9 @@ def starts(
     return np.where(rng.random((count, 1)) < 0.2, random, y).astype(np.float32)
 
 
-def inactive_units(c: np.ndarray, p0: np.ndarray, p1: np.ndarray) -> tuple[Float[np.ndarray, "b w"], Bool[np.ndarray, "b w"]]:
+def inactive_units(
+    c: np.ndarray, p0: np.ndarray, p1: np.ndarray
+) -> tuple[Float[np.ndarray, "b w"], Bool[np.ndarray, "b w"]]:
     """The larger of the two pre-activations of each unit, and whether it is negative."""
     upper = c @ p0.T
     if p1 is not p0:
@@ -282,14 +285,15 @@ def judged(seen: Observed, c: Float[np.ndarray, "b n"], q: Float[np.ndarray, "b 
 
 
 def edge(missing: int, n: int) -> float:
-    """Softness of the pattern's edge that the coordinates' accuracy calls for: they are free in `missing` directions."""
+    """Softness of the pattern's edge for coordinates that are free in `missing` of `n` directions."""
     return max(SOFTNESS * missing / n, 0.01)
 
 
 def active_labels(g: Float[np.ndarray, "b w"], ratio: Float[np.ndarray, " b"]) -> Float[np.ndarray, "b w"]:
     """One where |g| stands clear of the noise on the inactive units."""
     level = np.sqrt(np.mean(g * g, axis=1, keepdims=True))
-    return (np.abs(g) > level * np.maximum(10 * ratio[:, None], 1e-2)).astype(float)
+    labels: np.ndarray = (np.abs(g) > level * np.maximum(10 * ratio[:, None], 1e-2)).astype(float)
+    return labels
 
 
 def finish(seen: Observed, reduced: Deflated, y: Float[np.ndarray, "b m"], q: Float[np.ndarray, "b n"]) -> Vectors:
