@@ -56,7 +56,7 @@ class Observed:
     def clear(self) -> bool:
         """Whether the rank is clear, and small enough for a search."""
         inputs = np.count_nonzero(np.any(self.u, axis=1))  # that the change depends on at all
-        return self.gap > CLEAR_GAP and self.n < NARROW * self.v.shape[1] and self.n < inputs
+        return bool(self.gap > CLEAR_GAP and self.n < NARROW * self.v.shape[1] and self.n < inputs)
 
     @property
     def still(self) -> bool:
