@@ -33,6 +33,7 @@ from recon.attacks.first_layer.search import (
 )
 from recon.progress import Report
 
+MOST_FREE = 0.125  # free directions for each hidden unit beyond which coordinates are too rough to doubt vectors by
 CONTROL_RMS = 0.3  # of an input of the images that stand for the search's start
 
 
@@ -184,7 +185,9 @@ def search(
         if len(progress.found) > len(progress.top):
             progress.top, progress.dry = progress.found, 0
         stuck = progress.dry > 0 and progress.dry % 2 == 0
-        if stuck or clean_at < len(progress.found) < seen.n:
+        # Cleaning needs enough units for each free direction of the coordinates.
+        placeable = (seen.n - len(progress.found)) / seen.v.shape[1] < MOST_FREE
+        if placeable and (stuck or clean_at < len(progress.found) < seen.n):
             # A mixture among the found blocks the images it is made of: when nothing new comes, doubt the worst.
             base = progress.top if stuck else progress.found
             spare = min((seen.n - len(base)) * progress.dry // 2, seen.n // 10) if stuck else 0
