@@ -19,6 +19,7 @@ from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.first_layer.batched import normalised
 from recon.attacks.first_layer.joint import best, certificate, cleaned, images, joint, passing, placed
 from recon.attacks.first_layer.observe import Observed, observe
+from recon.attacks.first_layer.second import Hidden, hidden, span_search
 from recon.attacks.first_layer.search import (
     ALIKE,
     Vectors,
@@ -69,6 +70,8 @@ class Progress:
     starts: int = 0
     rounds: int = 0
     batches: int = 0
+    span_yield: float = 1.0
+    pattern_yield: float = 0.5
     dry: int = 0
     failed: int = 0
     joint: int = 0
@@ -89,7 +92,9 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
     why = "no clear rank"
     try:
         if seen.clear:
-            why = search(seen, settings, progress, rng, lambda: time.perf_counter() - began, report)
+            second = None if problem.state is not None else problem.change["Dense_1"]["kernel"]
+            inside = None if second is None else hidden(seen, second)
+            why = search(seen, inside, settings, progress, rng, lambda: time.perf_counter() - began, report)
     except KeyboardInterrupt:
         why = "interrupted"
     found = progress.found if why == "complete" else progress.top
@@ -153,6 +158,7 @@ def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Floa
 
 def search(
     seen: Observed,
+    inside: Hidden | None,
     settings: Exact,
     progress: Progress,
     rng: np.random.Generator,
@@ -179,7 +185,7 @@ def search(
             return "out of time"
         if progress.dry >= settings.patience:
             return "nothing more found"
-        new = one_batch(seen, progress, settings, rng)
+        new = one_batch(seen, inside, progress, settings, rng)
         progress.found = merged(progress.found, new, seen.n)
         progress.dry += 1
         if len(progress.found) > len(progress.top):
@@ -198,26 +204,43 @@ def search(
         report(len(progress.found) / seen.n, f"{len(progress.found)} of {seen.n}, {progress.starts} starts")
 
 
-def one_batch(seen: Observed, progress: Progress, settings: Exact, rng: np.random.Generator) -> Vectors:
+def one_batch(
+    seen: Observed, inside: Hidden | None, progress: Progress, settings: Exact, rng: np.random.Generator
+) -> Vectors:
     """Search from one batch of starts; returns what is accepted."""
     missing = seen.n - len(progress.found)
     count = min(settings.batch, max(16, 4 * missing))
-    reduced = deflated(seen, progress.found, hold_q=missing > 0.1 * seen.n and progress.batches % 3 != 2)
-    y = starts(seen, progress.found, reduced, count, rng)
-    y, z, share, rounds = stage_one(reduced, y, rng, settings.rounds)
-    keep = distinct(z, share, 0.9)
-    y, z, share = stage_two(reduced, y[keep], z[keep])
-    keep = distinct(z, share, ALIKE)[: max(16, count // 4)]
-    vectors = finish(seen, reduced, y[keep], z[keep] @ reduced.basis_q)
+    by_span = inside is not None and progress.span_yield >= progress.pattern_yield
+    hold_q = not by_span and missing > 0.1 * seen.n and progress.batches % 3 != 2
+    reduced = deflated(seen, progress.found, hold_q)
+    if by_span and inside is not None:
+        y = span_search(seen, inside, reduced, count, rng)
+        keep = distinct(y, np.arange(len(y)), ALIKE)
+        y, q = y[keep], rng.standard_normal((len(keep), seen.n))
+    else:
+        y = starts(seen, progress.found, reduced, count, rng)
+        y, z, share, rounds = stage_one(reduced, y, rng, settings.rounds)
+        keep = distinct(z, share, 0.9)
+        y, z, share = stage_two(reduced, y[keep], z[keep])
+        keep = distinct(z, share, ALIKE)[: max(16, count // 4)]
+        y, q = y[keep], z[keep] @ reduced.basis_q
+        progress.rounds += rounds
+    vectors = finish(seen, reduced, y, q)
     # Nearly right ones become right when the finish starts from what it gave.
     again = vectors.take(vectors.ratio < 0.05)
     vectors = finish(seen, reduced, (again.c @ reduced.basis_c.T).astype(np.float32), again.q)
-    progress.starts += count
-    progress.rounds += rounds
-    progress.batches += 1
     # A half-space of m coordinates learnt from W labels errs on a share of the units that grows as m/W.
     limit = max(settings.agreement, 1 - seen.slack - 0.35 * missing / seen.v.shape[1] - 0.02 * progress.dry)
-    return vectors.take((vectors.ratio < settings.ratio) & (vectors.agreement > limit))
+    vectors = vectors.take((vectors.ratio < settings.ratio) & (vectors.agreement > limit))
+    progress.starts += count
+    progress.batches += 1
+    # The search that found more of late goes on; the other's last yield grows until it gets its turn.
+    found = len(merged(progress.found, vectors, seen.n)) - len(progress.found)
+    if by_span:
+        progress.span_yield, progress.pattern_yield = found / count, 1.2 * progress.pattern_yield + 1e-3
+    else:
+        progress.pattern_yield, progress.span_yield = found / count, 1.2 * progress.span_yield + 1e-3
+    return vectors
 
 
 def merged(found: Vectors, new: Vectors, most: int) -> Vectors:

@@ -28,6 +28,7 @@ class Observed:
       v: (N, W), orthonormal rows.
       p0, p1: pre-activations at θ₀ and θ_f of the columns of U, units scaled to unit rms at θ₀. The same array where
         the gradients were all taken at θ₀.
+      scale: what the units were scaled by.
       gap: ratio of the singular values on the two sides of the cut.
       noise: rms of an entry of the change below the cut: rounding, mostly.
       bias: whether the last row of U belongs to the biases.
@@ -40,6 +41,7 @@ class Observed:
     v: Float[np.ndarray, "n w"]
     p0: Float[np.ndarray, "w n"]
     p1: Float[np.ndarray, "w n"]
+    scale: Float[np.ndarray, "w 1"]
     gap: float
     noise: float
     bias: bool
@@ -144,5 +146,5 @@ def observe(
     p1 = p0 if still else (final.T @ cut.u) * scale
     low, high = (None, None) if box is None else box
     return Observed(
-        cut.u, cut.s, cut.v, p0, p1, cut.gap, cut.noise, bias, SLACK if state is None else STATE_SLACK, low, high
+        cut.u, cut.s, cut.v, p0, p1, scale, cut.gap, cut.noise, bias, SLACK if state is None else STATE_SLACK, low, high
     )
