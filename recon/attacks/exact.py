@@ -19,7 +19,6 @@ from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.first_layer.batched import normalised
 from recon.attacks.first_layer.joint import best, certificate, cleaned, images, joint, passing, placed
 from recon.attacks.first_layer.observe import Observed, observe
-from recon.attacks.first_layer.second import Hidden, hidden, span_search
 from recon.attacks.first_layer.search import (
     ALIKE,
     Vectors,
@@ -27,14 +26,19 @@ from recon.attacks.first_layer.search import (
     distinct,
     finish,
     joined,
+    judged,
     none,
+    robust,
     stage_one,
     stage_two,
     starts,
 )
+from recon.attacks.first_layer.second import Hidden, hidden, span_search
 from recon.progress import Report
 
-MOST_FREE = 0.125  # free directions for each hidden unit beyond which coordinates are too rough to doubt vectors by
+MOST_FREE = 0.1  # free directions for each hidden unit beyond which coordinates are too rough to doubt vectors by
+GIVEN_SOFTNESS = (0.3, 0.02)  # of the pattern's edge of images that another attack found, first and last
+GIVEN_RATIO = 0.03  # below which their vectors are taken over
 CONTROL_RMS = 0.3  # of an input of the images that stand for the search's start
 
 
@@ -54,7 +58,7 @@ class Exact:
 
     seconds: float | None = None
     starts: int | None = None
-    patience: int = 12
+    patience: int = 20
     batch: int = 128
     rounds: int = 30
     ratio: float = 0.002
@@ -84,6 +88,18 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
     Returns exactly the images that were found, fewer than N if the search did not complete: `problem.m` is not used.
     Certified images come first, then by falling confidence.
     """
+    return recover("exact", problem, settings, key, report)
+
+
+def recover(
+    name: str,
+    problem: Problem,
+    settings: Exact,
+    key: PRNGKeyArray,
+    report: Report,
+    given: Float[np.ndarray, "k d"] | None = None,
+) -> Reconstruction:
+    """The attack as `run` describes it, from images that another attack found if some are given."""
     began = time.perf_counter()
     seen = observed(problem)
     seconds = {"svd": time.perf_counter() - began}
@@ -94,6 +110,9 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
         if seen.clear:
             second = None if problem.state is not None else problem.change["Dense_1"]["kernel"]
             inside = None if second is None else hidden(seen, second)
+            if given is not None:
+                progress.found = progress.top = from_images(seen, given, rng)
+                progress.trace.append((0, len(progress.found)))
             why = search(seen, inside, settings, progress, rng, lambda: time.perf_counter() - began, report)
     except KeyboardInterrupt:
         why = "interrupted"
@@ -106,7 +125,7 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
     shape = problem.image_shape
     control = initial_images(seen, problem.m, rng)
     return Reconstruction(
-        attack="exact",
+        attack=name,
         images=images(seen, found.c[order]).astype(np.float32).reshape(-1, *shape),
         start=control.astype(np.float32).reshape(-1, *shape),
         trace=np.array(progress.trace, np.float64).reshape(-1, 2),
@@ -124,6 +143,19 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
         },
         seconds=seconds,
     )
+
+
+def from_images(seen: Observed, given: Float[np.ndarray, "k d"], rng: np.random.Generator) -> Vectors:
+    """Vectors of approximate images: the given pattern is kept, its edge narrows as the null vectors settle."""
+    x = np.asarray(given, np.float64)
+    if seen.bias:
+        x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    c = normalised(x @ seen.u)
+    q = rng.standard_normal(c.shape)
+    for i, softness in enumerate(np.geomspace(*GIVEN_SOFTNESS, 16)):
+        q = robust(seen, c, q, solves=1, steps=8, softness=float(softness), warm=i > 0)
+    vectors = judged(seen, c, q)
+    return merged(none(seen.n), vectors.take((vectors.ratio < GIVEN_RATIO) & (vectors.agreement > 0.8)), seen.n)
 
 
 def observed(problem: Problem) -> Observed:
@@ -215,7 +247,7 @@ def one_batch(
     reduced = deflated(seen, progress.found, hold_q)
     if by_span and inside is not None:
         y = span_search(seen, inside, reduced, count, rng)
-        keep = distinct(y, np.arange(len(y)), ALIKE)
+        keep = distinct(y, np.arange(len(y), dtype=float), ALIKE)
         y, q = y[keep], rng.standard_normal((len(keep), seen.n))
     else:
         y = starts(seen, progress.found, reduced, count, rng)

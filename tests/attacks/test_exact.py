@@ -10,10 +10,10 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from recon import ReconError
-from recon.attacks import reconstruct
-from recon.attacks.first_layer import batched, joint, observe, search
+from recon.attacks import Problem, exact, reconstruct
+from recon.attacks.first_layer import batched, joint, observe, search, second
 from recon.dynamics import Descent, GradientFlow, Linearised, train
-from recon.networks import MLP
+from recon.networks import MLP, from_params
 from recon.tasks import load_task
 
 N, DIM, WIDTH = 12, 40, 256
@@ -29,7 +29,7 @@ class Instance:
 
     def attack(self, **options):
         where = {"linearised": self.linearised, "state": self.state, "m": len(self.x), "progress": False}
-        return reconstruct(self.before, self.after, attack="exact", **{**where, **options})
+        return reconstruct(self.before, self.after, **{"attack": "exact", **where, **options})
 
 
 def drawn(outputs=1, widths=(WIDTH, WIDTH), seed=0):
@@ -53,7 +53,9 @@ def linearised():
 
 def errors(instance, found):
     """For each image, the distance to its nearest reconstruction."""
-    return cdist(np.float64(instance.x.reshape(len(instance.x), -1)), found.images.reshape(len(found.images), -1)).min(1)
+    return cdist(np.float64(instance.x.reshape(len(instance.x), -1)), found.images.reshape(len(found.images), -1)).min(
+        1
+    )
 
 
 @pytest.mark.parametrize(
@@ -207,6 +209,43 @@ def descended(network, optimiser, before, x, y, steps):
 def test_a_state_of_another_shape_is_refused(linearised):
     with pytest.raises(ReconError, match="not shaped like the weights"):
         linearised.attack(state={**linearised.before, "Dense_0": linearised.before["Dense_1"]})
+
+
+def test_approximate_images_are_confirmed_and_wrong_ones_are_not(linearised):
+    rng = np.random.default_rng(0)
+    seen = exact.observed(problem_of(linearised))
+    off = 0.1 * np.linalg.norm(linearised.x, axis=1, keepdims=True) * batched.normalised(rng.normal(size=(N, DIM)))
+    assert len(exact.from_images(seen, linearised.x + off, rng)) == N
+    assert len(exact.from_images(seen, rng.normal(size=(N, DIM)), rng)) < N / 3
+
+
+def test_hybrid_adds_certified_images_to_those_of_the_gradient_attack(linearised):
+    found = linearised.attack(attack="hybrid", steps=300, m=2 * N)
+    assert found.images.shape == (2 * N, DIM)
+    assert found.certified[:N].all()
+    assert not found.certified[N:].any()
+    assert errors(linearised, found).max() < 0.01
+
+
+def test_second_layer_finds_digits_of_a_narrow_network():
+    data = load_task("mnist_odd_even", 20, seed=0, source="samples")
+    network = MLP((96, 96))
+    before = jax.tree.map(np.asarray, network.init(jax.random.key(0), 784))
+    run = train(network, before, data.train.x, data.train.y, Linearised())
+    instance = Instance(run.initial.params, run.final.params, data.train.x, linearised=True)
+    problem = problem_of(instance, box=data.box, shape=data.image_shape)
+    seen = exact.observed(problem)
+    inside = second.hidden(seen, problem.change["Dense_1"]["kernel"])
+    activations = np.maximum(inside.p @ (np.c_[data.train.x.reshape(20, -1), np.ones(20)] @ seen.u).T, 0)
+    np.testing.assert_allclose(inside.span @ (inside.span.T @ activations), activations, atol=1e-4)
+    found = instance.attack(image_shape=data.image_shape, box=data.box)
+    assert found.certified.all()
+    assert errors(instance, found).max() < 0.01
+
+
+def problem_of(instance, box=None, shape=(DIM,)):
+    network = from_params(instance.before)
+    return Problem(network, instance.before, instance.after, shape, box, instance.linearised, N)
 
 
 def test_null_vectors_against_an_eigendecomposition(rng):

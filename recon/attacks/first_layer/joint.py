@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from recon.attacks.first_layer.batched import TINY, logistic, normalised
-from recon.attacks.first_layer.observe import Observed
+from recon.attacks.first_layer.observe import SLACK, Observed
 from recon.attacks.first_layer.search import (
     Vectors,
     active_labels,
@@ -23,6 +23,8 @@ DROP_RATIO = 0.01  # vectors above this ratio after a joint step are mixtures of
 SETTLED_RATIO = 5e-4  # vectors below need no second look, if their pattern agrees
 # Share of the vectors that are trusted, and softness of the pattern's edge, in each round of a joint step.
 JOINT = ((0.8, 0.03), (0.9, 0.02), (1.0, 0.02), (1.0, 0.01), (1.0, 0.005))
+MOST_REPEATS = 4  # of the last of them, until no coordinate of the unit vectors moves by more than
+SETTLED = 3e-5
 CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
 CERTAIN_BOX = 0.05  # L2 distance of an image to its box
 
@@ -84,11 +86,15 @@ def placed(seen: Observed, found: Vectors, trust: float = 1.0, projections: int 
 
 def joint(seen: Observed, found: Vectors) -> Vectors:
     """Place the coordinates of all, take the patterns again, solve again; in the end each c is the inverse's."""
-    for trust, softness in JOINT:
+    c = placed(seen, found, JOINT[0][0])
+    for i, (trust, softness) in enumerate(JOINT + (JOINT[-1],) * MOST_REPEATS):
+        softness = softness * seen.slack / SLACK
+        found = judged(seen, c, robust(seen, c, found.q, solves=3, steps=8, softness=softness, warm=True))
+        before = c
         c = placed(seen, found, trust)
-        q = robust(seen, c, found.q, solves=3, steps=8, softness=softness * seen.slack / 0.02, warm=True)
-        found = judged(seen, c, q)
-    return Vectors(placed(seen, found), found.q, found.ratio, found.agreement)
+        if i >= len(JOINT) - 1 and np.abs(c - before).max() < SETTLED:
+            break
+    return Vectors(c, found.q, found.ratio, found.agreement)
 
 
 def passing(found: Vectors) -> Bool[np.ndarray, " k"]:
