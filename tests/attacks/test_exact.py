@@ -91,6 +91,18 @@ def test_digits_inside_their_box():
     assert errors(instance, found).max() < 0.01
 
 
+def test_without_biases_the_box_gives_the_size_or_nothing_is_certified():
+    data = load_task("mnist_odd_even", 20, seed=0, source="samples")
+    network = MLP((256, 256), bias=False)
+    before = jax.tree.map(np.asarray, network.init(jax.random.key(0), 784))
+    run = train(network, before, data.train.x, data.train.y, Linearised())
+    instance = Instance(run.initial.params, run.final.params, data.train.x, linearised=True)
+    found = instance.attack(image_shape=data.image_shape, box=data.box)
+    assert found.certified.all()
+    assert errors(instance, found).max() < 0.05
+    assert not instance.attack(image_shape=data.image_shape).certified.any()
+
+
 def test_the_same_seed_gives_the_same_result(linearised):
     first, second, other = (linearised.attack(key=key) for key in (3, 3, 4))
     np.testing.assert_array_equal(first.images, second.images)

@@ -27,16 +27,35 @@ MOST_REPEATS = 4  # of the last of them, until no coordinate of the unit vectors
 SETTLED = 3e-5
 CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
 CERTAIN_BOX = 0.05  # L2 distance of an image to its box
+FLAT_SHARE = 0.05  # of the inputs that must touch the box where nothing but the box tells an image's size,
+FLAT_WIDTH = 0.002  # within this share of its width
 
 
 def images(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k d"]:
-    """Inputs of coordinates c: U c with its last entry, the bias's input, scaled to one."""
+    """Inputs of coordinates c: U c with its last entry, the bias's input, scaled to one.
+
+    Without biases the change tells an image up to its size: it is as large as its box allows (unit length without one).
+    """
     x: np.ndarray = c @ seen.u.T
-    if not seen.bias:
-        return x
-    last = x[:, -1:]
-    scaled: np.ndarray = x[:, :-1] / np.where(np.abs(last) > TINY, last, 1.0)
+    if seen.bias:
+        last = x[:, -1:]
+        return x[:, :-1] / np.where(np.abs(last) > TINY, last, 1.0)
+    if seen.low is None or seen.high is None:
+        return normalised(x)
+    room = np.where(x > 0, seen.high, seen.low) / np.where(x == 0, TINY, x)
+    scaled: np.ndarray = x * room.min(1, keepdims=True)
     return scaled
+
+
+def anchored(seen: Observed, x: Float[np.ndarray, "k d"]) -> Bool[np.ndarray, " k"]:
+    """Whether an image's size is known: by the bias, or by a flat part of it, such as black, that touches the box."""
+    if seen.bias:
+        return np.ones(len(x), bool)
+    if seen.low is None or seen.high is None:
+        return np.zeros(len(x), bool)
+    near = FLAT_WIDTH * (seen.high - seen.low)
+    flat: np.ndarray = np.mean((x - seen.low < near) | (seen.high - x < near), axis=1) > FLAT_SHARE
+    return flat
 
 
 def boxed(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:
@@ -154,6 +173,7 @@ def certificate(seen: Observed, found: Vectors) -> Certificate:
     """Vouch for images once all N vectors are found: before that a right vector can carry a wrong image."""
     width, distance = tail(seen, found), outside(seen, found.c)
     complete = len(found) == seen.n
-    certified = complete & (width < CERTAIN_TAIL) & (distance < CERTAIN_BOX)
+    sized = anchored(seen, images(seen, found.c))
+    certified = complete & sized & (width < CERTAIN_TAIL) & (distance < CERTAIN_BOX)
     confidence = 1 / (1 + (width / CERTAIN_TAIL) ** 2) / (1 + (distance / CERTAIN_BOX) ** 2)
-    return Certificate(certified, confidence * (1.0 if complete else 0.5))
+    return Certificate(certified, confidence * (1.0 if complete else 0.5) * np.where(sized, 1.0, 0.5))
