@@ -37,6 +37,7 @@ def reconstruct(
     box: tuple[Any, Any] | None = None,
     m: int | None = None,
     linearised: bool = False,
+    state: Mapping[str, Mapping[str, Any]] | None = None,
     key: PRNGKeyArray | int = 0,
     progress: bool | Report = True,
     **options: Any,
@@ -51,6 +52,8 @@ def reconstruct(
       m: number of images to reconstruct (default: twice the number of training images that the rank of the first
         layer's change shows).
       linearised: the weights are those of a Taylor model around `params0`.
+      state: the optimiser's state where a checkpoint holds it, a tree shaped like the weights: Adam's first moment or
+        SGD's momentum buffer. The attack `exact` uses it in place of the weight change.
       key: PRNG key, or a seed.
       progress: show a progress bar, or a `Report` to call.
       **options: settings of the attack to change, by name.
@@ -81,15 +84,18 @@ def reconstruct(
     change = jax.tree.map(lambda a, b: b - a, before, after)
     if not any(np.any(leaf) for leaf in jax.tree.leaves(change)):
         raise ReconError("Initial and final weights are equal: there is no change to reconstruct from.")
+    held = None if state is None else _as_float32(state, "state's")
+    if held is not None and jax.tree.map(np.shape, held) != jax.tree.map(np.shape, before):
+        raise ReconError("The optimiser state is not shaped like the weights: give the tree of Adam's first moment.")
     if m is None:
-        span = first_layer_span(change["Dense_0"]["kernel"])
+        span = first_layer_span((change if held is None else held)["Dense_0"]["kernel"])
         if not span.clear:
             raise ReconError("The rank of the first layer's change does not tell the number of images: give m.")
         m = 2 * span.n
     if m < 1:
         raise ReconError(f"Cannot reconstruct {m} images: choose m of at least 1.")
     limits = None if box is None else _box(box, shape)
-    problem = Problem(network, before, after, shape, limits, linearised, m)
+    problem = Problem(network, before, after, shape, limits, linearised, m, held)
     rng = jax.random.key(key) if isinstance(key, int) else key
     with reporter(f"attack {attack}", progress) as report:
         return solver.run(problem, dataclasses.replace(solver.settings, **options), rng, report)

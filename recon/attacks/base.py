@@ -25,6 +25,7 @@ class Problem:
       box: least and greatest value of an input by channel, or None.
       linearised: the attacked model is the Taylor expansion around θ₀, whose gradients are those at θ₀ everywhere.
       m: number of images to reconstruct.
+      state: optimiser state shaped like the weights, a running sum or mean of gradients, or None.
     """
 
     network: MLP
@@ -34,6 +35,7 @@ class Problem:
     box: tuple[np.ndarray, np.ndarray] | None
     linearised: bool
     m: int
+    state: Tree | None = None
 
     @property
     def change(self) -> Tree:

@@ -1,0 +1,287 @@
+"""Exact recovery from the first layer's change, with a certificate and without a wide-network limit.
+
+Every gradient step, whatever the loss, the batch or the momentum, changes the first layer by a combination of training
+images: [ΔW₁; Δb₁] = Σ_i (x_i; 1) G_iᵀ, of rank N where N < d and N < W, and G_i vanishes exactly at every hidden unit
+that was never active on x_i, about half of them. The row space is known from a singular value decomposition, and on
+which half of the units G_i vanishes is a half-space test in the known weights at θ₀ and θ_f. So the attack searches
+the row space for the N vectors that vanish on their own half-space; the inverse of their matrix is the images.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import jax
+import numpy as np
+from jaxtyping import Float, PRNGKeyArray
+
+from recon.attacks.base import Attack, Problem, Reconstruction
+from recon.attacks.first_layer.batched import normalised
+from recon.attacks.first_layer.joint import best, certificate, cleaned, images, joint, passing, placed
+from recon.attacks.first_layer.observe import Observed, observe
+from recon.attacks.first_layer.search import (
+    ALIKE,
+    Vectors,
+    deflated,
+    distinct,
+    finish,
+    joined,
+    judged,
+    none,
+    robust,
+    stage_one,
+    stage_two,
+    starts,
+)
+from recon.attacks.first_layer.second import Hidden, hidden, span_search
+from recon.progress import Report
+
+MOST_FREE = 0.1  # free directions for each hidden unit beyond which coordinates are too rough to doubt vectors by
+GIVEN_SOFTNESS = (0.3, 0.02)  # of the pattern's edge of images that another attack found, first and last
+GIVEN_RATIO = 0.03  # below which their vectors are taken over
+CONTROL_RMS = 0.3  # of an input of the images that stand for the search's start
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Settings of the search.
+
+    Attributes:
+      seconds: stop after so much time (None: no limit).
+      starts: stop after so many starts (None: 100 for each training image).
+      patience: stop after so many batches in a row that found nothing.
+      batch: most starts at once.
+      rounds: most rounds of the first stage.
+      ratio: accept a vector whose median |g| on inactive units is below this fraction of rms |g| on active ones.
+      agreement: and whose pattern agrees with its image's on this fraction of the units.
+    """
+
+    seconds: float | None = None
+    starts: int | None = None
+    patience: int = 20
+    batch: int = 128
+    rounds: int = 30
+    ratio: float = 0.002
+    agreement: float = 0.85
+
+
+@dataclass
+class Progress:
+    """What the search has so far; the one thing that changes while it runs, so that Ctrl-C loses nothing."""
+
+    found: Vectors
+    top: Vectors
+    starts: int = 0
+    rounds: int = 0
+    batches: int = 0
+    span_yield: float = 1.0
+    pattern_yield: float = 0.5
+    dry: int = 0
+    failed: int = 0
+    joint: int = 0
+    trace: list[tuple[int, int]] = field(default_factory=list)
+
+
+def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) -> Reconstruction:
+    """Search until complete, out of time or out of starts.
+
+    Returns exactly the images that were found, fewer than N if the search did not complete: `problem.m` is not used.
+    Certified images come first, then by falling confidence.
+    """
+    return recover("exact", problem, settings, key, report)
+
+
+def recover(
+    name: str,
+    problem: Problem,
+    settings: Exact,
+    key: PRNGKeyArray,
+    report: Report,
+    given: Float[np.ndarray, "k d"] | None = None,
+) -> Reconstruction:
+    """The attack as `run` describes it, from images that another attack found if some are given."""
+    began = time.perf_counter()
+    seen = observed(problem)
+    seconds = {"svd": time.perf_counter() - began}
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+    progress = Progress(none(seen.n), none(seen.n))
+    why = "no clear rank"
+    try:
+        if seen.clear:
+            second = None if problem.state is not None else problem.change["Dense_1"]["kernel"]
+            inside = None if second is None else hidden(seen, second)
+            if given is not None:
+                progress.found = progress.top = from_images(seen, given, rng)
+                progress.trace.append((0, len(progress.found)))
+            why = search(seen, inside, settings, progress, rng, lambda: time.perf_counter() - began, report)
+    except KeyboardInterrupt:
+        why = "interrupted"
+    found = progress.found if why == "complete" else progress.top
+    if len(found) and why != "complete":
+        found = replace(found, c=placed(seen, found, 0.9))
+    vouched = certificate(seen, found)
+    order = np.lexsort((-vouched.confidence, ~vouched.certified))
+    seconds["run"] = time.perf_counter() - began
+    shape = problem.image_shape
+    control = initial_images(seen, problem.m, rng)
+    return Reconstruction(
+        attack=name,
+        images=images(seen, found.c[order]).astype(np.float32).reshape(-1, *shape),
+        start=control.astype(np.float32).reshape(-1, *shape),
+        trace=np.array(progress.trace, np.float64).reshape(-1, 2),
+        steps=progress.batches,
+        why=why,
+        certified=vouched.certified[order],
+        confidence=vouched.confidence[order],
+        n_estimated=seen.n if seen.clear else None,
+        work={
+            "starts": progress.starts,
+            "rounds": progress.rounds,
+            "batches": progress.batches,
+            "joint_steps": progress.joint,
+            "gap": seen.gap,
+        },
+        seconds=seconds,
+    )
+
+
+def from_images(seen: Observed, given: Float[np.ndarray, "k d"], rng: np.random.Generator) -> Vectors:
+    """Vectors of approximate images: the given pattern is kept, its edge narrows as the null vectors settle."""
+    x = np.asarray(given, np.float64)
+    if seen.bias:
+        x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    c = normalised(x @ seen.u)
+    q = rng.standard_normal(c.shape)
+    for i, softness in enumerate(np.geomspace(*GIVEN_SOFTNESS, 16)):
+        q = robust(seen, c, q, solves=1, steps=8, softness=float(softness), warm=i > 0)
+    vectors = judged(seen, c, q)
+    return merged(none(seen.n), vectors.take((vectors.ratio < GIVEN_RATIO) & (vectors.agreement > 0.8)), seen.n)
+
+
+def observed(problem: Problem) -> Observed:
+    """The first layer of a problem as the search sees it."""
+    first, last = problem.params0["Dense_0"], problem.params1["Dense_0"]
+    bias = "bias" in first
+
+    def stacked(layer: dict[str, np.ndarray]) -> Float[np.ndarray, "D w"]:
+        rows = np.asarray(layer["kernel"], np.float64)
+        return np.concatenate([rows, np.asarray(layer["bias"], np.float64)[None]]) if bias else rows
+
+    before, after = stacked(first), stacked(last)
+    box = None
+    if problem.box is not None:
+        low, high = (np.broadcast_to(np.float64(b), problem.image_shape).ravel() for b in problem.box)
+        box = (low, high)
+    if problem.state is not None:
+        # The state holds the gradients of the last steps, whose patterns are those at the final weights.
+        state = stacked(problem.state["Dense_0"])
+        return observe(after, after, bias, box, still=True, state=state)
+    return observe(before, after, bias, box, still=problem.linearised)
+
+
+def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Float[np.ndarray, "m d"]:
+    """Images of random columns of the change, at the rms of a pixel: what the search starts from, for controls."""
+    columns = rng.choice(seen.v.shape[1], count)
+    x = (seen.s[:, None] * seen.v[:, columns]).T @ seen.u.T
+    x = normalised(x[:, :-1] if seen.bias else x)
+    scaled: np.ndarray = CONTROL_RMS * np.sqrt(x.shape[1]) * x
+    return scaled
+
+
+def search(
+    seen: Observed,
+    inside: Hidden | None,
+    settings: Exact,
+    progress: Progress,
+    rng: np.random.Generator,
+    clock: Callable[[], float],
+    report: Report,
+) -> str:
+    """Find vectors batch by batch and keep them in `progress`; returns why it stopped."""
+    most = 100 * seen.n if settings.starts is None else settings.starts
+    clean_at = 14
+    while True:
+        if len(progress.found) == seen.n:
+            after = joint(seen, progress.found)
+            progress.joint += 1
+            if passing(after).all():
+                progress.found = after
+                return "complete"
+            # The inverse spreads one false vector's error over all: doubt those of least agreement, more each time.
+            progress.failed += 1
+            progress.found = best(progress.found, seen.n - max(2, seen.n // 50) * progress.failed)
+            progress.top = progress.found
+        if progress.starts >= most:
+            return "out of starts"
+        if settings.seconds is not None and clock() > settings.seconds:
+            return "out of time"
+        if progress.dry >= settings.patience:
+            return "nothing more found"
+        new = one_batch(seen, inside, progress, settings, rng)
+        progress.found = merged(progress.found, new, seen.n)
+        progress.dry += 1
+        if len(progress.found) > len(progress.top):
+            progress.top, progress.dry = progress.found, 0
+        stuck = progress.dry > 0 and progress.dry % 2 == 0
+        # Cleaning needs enough units for each free direction of the coordinates.
+        placeable = (seen.n - len(progress.found)) / seen.v.shape[1] < MOST_FREE
+        if placeable and (stuck or clean_at < len(progress.found) < seen.n):
+            # A mixture among the found blocks the images it is made of: when nothing new comes, doubt the worst.
+            base = progress.top if stuck else progress.found
+            spare = min((seen.n - len(base)) * progress.dry // 2, seen.n // 10) if stuck else 0
+            progress.found = cleaned(seen, base, spare)
+            progress.joint += 1
+            clean_at = max(int(1.25 * len(progress.found)), clean_at)
+        progress.trace.append((progress.starts, len(progress.found)))
+        report(len(progress.found) / seen.n, f"{len(progress.found)} of {seen.n}, {progress.starts} starts")
+
+
+def one_batch(
+    seen: Observed, inside: Hidden | None, progress: Progress, settings: Exact, rng: np.random.Generator
+) -> Vectors:
+    """Search from one batch of starts; returns what is accepted."""
+    missing = seen.n - len(progress.found)
+    count = min(settings.batch, max(16, 4 * missing))
+    by_span = inside is not None and progress.span_yield >= progress.pattern_yield
+    hold_q = not by_span and missing > 0.1 * seen.n and progress.batches % 3 != 2
+    reduced = deflated(seen, progress.found, hold_q)
+    if by_span and inside is not None:
+        y = span_search(seen, inside, reduced, count, rng)
+        keep = distinct(y, np.arange(len(y), dtype=float), ALIKE)
+        y, q = y[keep], rng.standard_normal((len(keep), seen.n))
+    else:
+        y = starts(seen, progress.found, reduced, count, rng)
+        y, z, share, rounds = stage_one(reduced, y, rng, settings.rounds)
+        keep = distinct(z, share, 0.9)
+        y, z, share = stage_two(reduced, y[keep], z[keep])
+        keep = distinct(z, share, ALIKE)[: max(16, count // 4)]
+        y, q = y[keep], z[keep] @ reduced.basis_q
+        progress.rounds += rounds
+    vectors = finish(seen, reduced, y, q)
+    # Nearly right ones become right when the finish starts from what it gave.
+    again = vectors.take(vectors.ratio < 0.05)
+    vectors = finish(seen, reduced, (again.c @ reduced.basis_c.T).astype(np.float32), again.q)
+    # A half-space of m coordinates learnt from W labels errs on a share of the units that grows as m/W.
+    limit = max(settings.agreement, 1 - seen.slack - 0.35 * missing / seen.v.shape[1] - 0.02 * progress.dry)
+    vectors = vectors.take((vectors.ratio < settings.ratio) & (vectors.agreement > limit))
+    progress.starts += count
+    progress.batches += 1
+    # The search that found more of late goes on; the other's last yield grows until it gets its turn.
+    found = len(merged(progress.found, vectors, seen.n)) - len(progress.found)
+    if by_span:
+        progress.span_yield, progress.pattern_yield = found / count, 1.2 * progress.pattern_yield + 1e-3
+    else:
+        progress.pattern_yield, progress.span_yield = found / count, 1.2 * progress.span_yield + 1e-3
+    return vectors
+
+
+def merged(found: Vectors, new: Vectors, most: int) -> Vectors:
+    """The found and those of the new that differ from all of them, best first."""
+    for i in np.argsort(new.ratio, kind="stable"):
+        row = new.take(np.array([i]))
+        if len(found) < most and (not len(found) or np.abs(found.q @ row.q[0]).max() < ALIKE):
+            found = joined(found, row)
+    return found
+
+
+ATTACK = Attack("exact", "exact recovery from the first layer, with a certificate", Exact(), run)

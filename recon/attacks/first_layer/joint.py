@@ -1,0 +1,179 @@
+"""All found images together: each one's coordinates against the others' null vectors, cleaning, the certificate."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from recon.attacks.first_layer.batched import TINY, logistic, normalised
+from recon.attacks.first_layer.observe import SLACK, Observed
+from recon.attacks.first_layer.search import (
+    Vectors,
+    active_labels,
+    complement,
+    corrected,
+    inactive_units,
+    judged,
+    robust,
+)
+
+PASS_RATIO = 0.003  # a joint step is done when every vector is below this ratio
+PASS_AGREEMENT = 0.85
+DROP_RATIO = 0.01  # vectors above this ratio after a joint step are mixtures of images
+SETTLED_RATIO = 5e-4  # vectors below need no second look, if their pattern agrees
+# Share of the vectors that are trusted, and softness of the pattern's edge, in each round of a joint step.
+JOINT = ((0.8, 0.03), (0.9, 0.02), (1.0, 0.02), (1.0, 0.01), (1.0, 0.005))
+MOST_REPEATS = 4  # of the last of them, until no coordinate of the unit vectors moves by more than
+SETTLED = 3e-5
+CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
+CERTAIN_BOX = 0.05  # L2 distance of an image to its box
+FLAT_SHARE = 0.05  # of the inputs that must touch the box where nothing but the box tells an image's size,
+FLAT_WIDTH = 0.002  # within this share of its width
+
+
+def images(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k d"]:
+    """Inputs of coordinates c: U c with its last entry, the bias's input, scaled to one.
+
+    Without biases the change tells an image up to its size: it is as large as its box allows (unit length without one).
+    """
+    x: np.ndarray = c @ seen.u.T
+    if seen.bias:
+        last = x[:, -1:]
+        return x[:, :-1] / np.where(np.abs(last) > TINY, last, 1.0)
+    if seen.low is None or seen.high is None:
+        return normalised(x)
+    room = np.where(x > 0, seen.high, seen.low) / np.where(x == 0, TINY, x)
+    scaled: np.ndarray = x * room.min(1, keepdims=True)
+    return scaled
+
+
+def anchored(seen: Observed, x: Float[np.ndarray, "k d"]) -> Bool[np.ndarray, " k"]:
+    """Whether an image's size is known: by the bias, or by a flat part of it, such as black, that touches the box."""
+    if seen.bias:
+        return np.ones(len(x), bool)
+    if seen.low is None or seen.high is None:
+        return np.zeros(len(x), bool)
+    near = FLAT_WIDTH * (seen.high - seen.low)
+    flat: np.ndarray = np.mean((x - seen.low < near) | (seen.high - x < near), axis=1) > FLAT_SHARE
+    return flat
+
+
+def boxed(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:
+    """Coordinates of the images clipped to their box."""
+    if seen.low is None or not seen.bias:
+        return c
+    x = np.clip(images(seen, c), seen.low, seen.high)
+    back: np.ndarray = x @ seen.u[:-1] + seen.u[-1]
+    return back
+
+
+def outside(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, " k"]:
+    """L2 distance of each image to its box, zero without one."""
+    if seen.low is None or not seen.bias:
+        return np.zeros(len(c))
+    x = images(seen, c)
+    distance: np.ndarray = np.linalg.norm(x - np.clip(x, seen.low, seen.high), axis=1)
+    return distance
+
+
+def placed(seen: Observed, found: Vectors, trust: float = 1.0, projections: int = 3) -> Float[np.ndarray, "k n"]:
+    """Coordinates that meet r_j·c_i = 0 for i ≠ j, nearest to the given ones in the box.
+
+    Short of n conditions this leaves each c free in some directions, where the pattern of g decides.
+
+    Args:
+      trust: the share of the found whose r count, those of best agreement: a noisy or false r spoils every c.
+    """
+    r = found.q / seen.s
+    count = int(np.ceil(trust * len(found)))
+    trusted = np.zeros(len(found), bool)
+    trusted[np.argsort(-found.agreement, kind="stable")[:count]] = True
+    c = found.c
+    if count == seen.n:
+        return corrected(c, r)
+    for _ in range(projections):
+        c = boxed(seen, corrected(c, r, trusted))
+    c = corrected(c, r, trusted)
+    free = complement(normalised(r[trusted]), seen.n)
+    middle = seen.p0 if seen.still else (seen.p0 + seen.p1) / 2
+    fit = logistic(middle @ free.T, 0.005)
+    labels = active_labels(found.q @ seen.v, found.ratio)
+    for scale in (10.0, 30.0):
+        c = normalised(scale * c + fit.shift(labels, scale * c @ middle.T, 8) @ free)
+    return c
+
+
+def joint(seen: Observed, found: Vectors) -> Vectors:
+    """Place the coordinates of all, take the patterns again, solve again; in the end each c is the inverse's."""
+    c = placed(seen, found, JOINT[0][0])
+    for i, (trust, softness) in enumerate(JOINT + (JOINT[-1],) * MOST_REPEATS):
+        softness = softness * seen.slack / SLACK
+        found = judged(seen, c, robust(seen, c, found.q, solves=3, steps=8, softness=softness, warm=True))
+        before = c
+        c = placed(seen, found, trust)
+        if i >= len(JOINT) - 1 and np.abs(c - before).max() < SETTLED:
+            break
+    return Vectors(c, found.q, found.ratio, found.agreement)
+
+
+def passing(found: Vectors) -> Bool[np.ndarray, " k"]:
+    """Which vectors are right by their own entries."""
+    return (found.ratio < PASS_RATIO) & (found.agreement > PASS_AGREEMENT)
+
+
+def cleaned(seen: Observed, found: Vectors, spare: int = 0) -> Vectors:
+    """The found set without what better coordinates show to be mixtures, and without the `spare` worst.
+
+    Only vectors whose pattern is in doubt are solved again.
+    """
+    if not len(found):
+        return found
+    share = len(found) / seen.n
+    for softness in (0.15 * (1 - share), 0.05 * (1 - share)):
+        c = placed(seen, found, 0.9)
+        now = judged(seen, c, found.q)
+        doubt = np.flatnonzero((now.ratio > SETTLED_RATIO) | (now.agreement < 0.99 - seen.slack))
+        q = now.q.copy()
+        q[doubt] = robust(seen, c[doubt], q[doubt], solves=3, steps=8, softness=max(softness, seen.slack / 4))
+        found = judged(seen, c, q)
+    limit = DROP_RATIO if share < 0.9 else PASS_RATIO
+    good = np.flatnonzero((found.ratio < limit) & (found.agreement > PASS_AGREEMENT))
+    return best(found.take(good), len(good) - spare)
+
+
+def best(found: Vectors, count: int) -> Vectors:
+    """The `count` vectors whose patterns agree best with their images, in their order."""
+    order = np.argsort(-found.agreement, kind="stable")
+    return found.take(np.sort(order[: max(count, 0)]))
+
+
+class Certificate(NamedTuple):
+    """What the attack vouches for.
+
+    Attributes:
+      certified: by image.
+      confidence: in [0, 1], by image.
+    """
+
+    certified: Bool[np.ndarray, " k"]
+    confidence: Float[np.ndarray, " k"]
+
+
+def tail(seen: Observed, found: Vectors) -> Float[np.ndarray, " k"]:
+    """80 % quantile of |g| on inactive units over rms |g| on active ones."""
+    g = np.abs(found.q @ seen.v)
+    _, inactive = inactive_units(found.c, seen.p0, seen.p1)
+    level = np.sqrt((g * g * ~inactive).sum(1) / np.maximum((~inactive).sum(1), 1)) + TINY
+    quantile = np.nanquantile(np.where(inactive, g, np.nan), 0.8, axis=1) if len(g) else np.zeros(0)
+    ratio: np.ndarray = np.nan_to_num(quantile, nan=1.0) / level
+    return ratio
+
+
+def certificate(seen: Observed, found: Vectors) -> Certificate:
+    """Vouch for images once all N vectors are found: before that a right vector can carry a wrong image."""
+    width, distance = tail(seen, found), outside(seen, found.c)
+    complete = len(found) == seen.n
+    sized = anchored(seen, images(seen, found.c))
+    certified = complete & sized & (width < CERTAIN_TAIL) & (distance < CERTAIN_BOX)
+    confidence = 1 / (1 + (width / CERTAIN_TAIL) ** 2) / (1 + (distance / CERTAIN_BOX) ** 2)
+    return Certificate(certified, confidence * (1.0 if complete else 0.5) * np.where(sized, 1.0, 0.5))

@@ -1,0 +1,150 @@
+"""What the attacker sees of the first layer: the row space of its change, and the images' pre-activations in it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import linalg
+
+NOISE = 1e-6  # singular values below this fraction of the largest are float32 rounding of the weights
+CLEAR_GAP = 4.0  # of neighbouring singular values; rounding alone leaves 1.1 at most, N = 500 at W = 4096 left 7.5
+DECAY_GAP = 1e3  # below this, see whether weight decay hides the rank
+SLACK = 0.02  # units that were active for a part of the training only
+STATE_SLACK = 0.1  # patterns move while the optimiser averages
+NARROW = 0.4  # images for each hidden unit above which inactive units are too few to tell images from mixtures
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The first layer's change Z = [ΔW₁; Δb₁] = U S V, cut at its rank N, in float64.
+
+    Every training image is (x_i; 1) = U c_i. Its row of the change is g_i = q_i V up to a factor, q_i = S r_i with
+    r_i·c_j = δ_ij, and g_i vanishes at every hidden unit that was never active on x_i.
+
+    Attributes:
+      u: (D, N), the images' span; D = d + 1 with biases.
+      s: singular values.
+      v: (N, W), orthonormal rows.
+      p0, p1: pre-activations at θ₀ and θ_f of the columns of U, units scaled to unit rms at θ₀. The same array where
+        the gradients were all taken at θ₀.
+      scale: what the units were scaled by.
+      gap: ratio of the singular values on the two sides of the cut.
+      noise: rms of an entry of the change below the cut: rounding, mostly.
+      bias: whether the last row of U belongs to the biases.
+      slack: share of the units on which a right vector may disagree with its image's pattern at the known weights.
+      low, high: least and greatest value of each input, or None.
+    """
+
+    u: Float[np.ndarray, "D n"]
+    s: Float[np.ndarray, " n"]
+    v: Float[np.ndarray, "n w"]
+    p0: Float[np.ndarray, "w n"]
+    p1: Float[np.ndarray, "w n"]
+    scale: Float[np.ndarray, "w 1"]
+    gap: float
+    noise: float
+    bias: bool
+    slack: float
+    low: Float[np.ndarray, " d"] | None
+    high: Float[np.ndarray, " d"] | None
+
+    @property
+    def n(self) -> int:
+        """Number of training images."""
+        return len(self.s)
+
+    @property
+    def clear(self) -> bool:
+        """Whether the rank is clear, and small enough for a search."""
+        inputs = np.count_nonzero(np.any(self.u, axis=1))  # that the change depends on at all
+        return bool(self.gap > CLEAR_GAP and self.n < NARROW * self.v.shape[1] and self.n < inputs)
+
+    @property
+    def still(self) -> bool:
+        """Whether the patterns at θ₀ and θ_f are one."""
+        return self.p0 is self.p1
+
+
+class Factors(NamedTuple):
+    """A matrix cut at the largest gap of its singular values, Z = U S V.
+
+    Attributes:
+      gap: ratio of the singular values on the two sides of the cut.
+      noise: rms of an entry of the rest, from the largest singular value below the cut.
+    """
+
+    u: Float[np.ndarray, "D n"]
+    s: Float[np.ndarray, " n"]
+    v: Float[np.ndarray, "n w"]
+    gap: float
+    noise: float
+
+
+def factors(z: Float[np.ndarray, "D w"]) -> Factors:
+    """Rank and factors, by the smaller Gram matrix: float64 squared still resolves what float32 weights hold."""
+    wide = z.shape[0] < z.shape[1]
+    values, vectors = linalg.eigh(z @ z.T if wide else z.T @ z, overwrite_a=True, check_finite=False)
+    s = np.sqrt(np.maximum(values[::-1], 0.0))
+    above = s[:-1] > NOISE * s[0]
+    ratio = np.where(above, s[:-1] / np.maximum(s[1:], np.finfo(float).tiny), 0.0)
+    n = int(np.argmax(ratio)) + 1
+    used = np.count_nonzero(np.any(z, axis=1))  # pixels that are never lit have no change and no noise
+    noise = float(s[n]) / (np.sqrt(used) + np.sqrt(z.shape[1]))
+    s, basis = s[:n], vectors[:, ::-1][:, :n]
+    u, v = (basis, (basis / s).T @ z) if wide else (z @ (basis / s), basis.T)
+    return Factors(u, s, v, float(ratio[n - 1]), noise)
+
+
+def decayed(
+    initial: Float[np.ndarray, "D w"], final: Float[np.ndarray, "D w"], plain: Factors, most: int = 20
+) -> Factors:
+    """The change without the multiple of the initial weights that weight decay leaves in the final ones.
+
+    Plain descent with weight decay ends at A_f = c A₀ + Z with Z in the images' span. The unknown c follows from the
+    part of A_f outside that span, and the span from A_f − c A₀: alternate, from c = 1. The formula (1 − ηλ)^T for c
+    is not accurate enough, as rounding adds up over the steps.
+
+    Args:
+      plain: the factors for c = 1, returned where no other c gives a clearer gap.
+    """
+    now, c = plain, 1.0
+    for _ in range(most):
+        inside = now.u.T @ initial
+        rest = np.sum(initial * initial) - np.sum(inside * inside)
+        new = (np.sum(initial * final) - np.sum(inside * (now.u.T @ final))) / rest
+        if abs(new - c) < 1e-9:
+            break
+        c = float(new)
+        now = factors(final - c * initial)
+    return now if now.gap > plain.gap else plain
+
+
+def observe(
+    initial: Float[np.ndarray, "D w"],
+    final: Float[np.ndarray, "D w"],
+    bias: bool,
+    box: tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]] | None = None,
+    still: bool = False,
+    state: Float[np.ndarray, "D w"] | None = None,
+) -> Observed:
+    """Cut the first layer's change at its rank.
+
+    Args:
+      initial, final: [W₁; b₁] at θ₀ and at θ_f.
+      still: all gradients were taken at θ₀.
+      state: a sum of gradients in the change's place, such as a momentum buffer.
+    """
+    z = final - initial if state is None else state
+    cut = factors(z)
+    if state is None and cut.gap < DECAY_GAP:
+        cut = decayed(initial, final, cut)
+    n = len(cut.s)
+    p0 = initial.T @ cut.u
+    scale = np.sqrt(n) / np.maximum(np.linalg.norm(p0, axis=1, keepdims=True), np.finfo(float).tiny)
+    p0 = p0 * scale
+    p1 = p0 if still else (final.T @ cut.u) * scale
+    low, high = (None, None) if box is None else box
+    return Observed(
+        cut.u, cut.s, cut.v, p0, p1, scale, cut.gap, cut.noise, bias, SLACK if state is None else STATE_SLACK, low, high
+    )

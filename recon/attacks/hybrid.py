@@ -1,0 +1,88 @@
+"""Gradient matching first, exact recovery from its images after: for networks too narrow for the exact search alone.
+
+The images of `ntk-fast` need only be near: each gives a pattern of inactive units, which the first layer's change
+confirms or refutes. What is confirmed is finished exactly, and the search for the rest starts from there.
+"""
+
+from dataclasses import dataclass, replace
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from recon.attacks import gradient_matching, ntk_fast
+from recon.attacks.base import Attack, Problem, Reconstruction
+from recon.attacks.exact import Exact, recover
+from recon.progress import Report
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """Settings of the two stages.
+
+    Attributes:
+      steps: steps of the gradient attack, on the schedule of `ntk-fast`.
+      gradient_seconds: stop the gradient attack after so much time (None: no limit).
+      seconds: stop the exact stage after so much time (None: no limit).
+      starts: stop the exact stage after so many starts of its own (None: 100 for each training image).
+    """
+
+    steps: int = 2_000
+    gradient_seconds: float | None = None
+    seconds: float | None = None
+    starts: int | None = None
+
+
+def run(problem: Problem, settings: Hybrid, key: PRNGKeyArray, report: Report) -> Reconstruction:
+    """Both stages.
+
+    Returns at least `problem.m` images: those of the exact stage, certified first, then the gradient attack's own
+    that are least like them, uncertified.
+
+    Raises:
+      ReconError: as the gradient attack.
+    """
+    k_gradient, k_exact = jax.random.split(key)
+    schedule = replace(ntk_fast.SETTINGS, steps=settings.steps, seconds=settings.gradient_seconds)
+    near = gradient_matching.run(
+        "hybrid", problem, schedule, k_gradient, lambda fraction, text: report(0.7 * fraction, text)
+    )
+    if near.interrupted:
+        unsure = np.zeros(len(near.images))
+        return replace(near, certified=unsure.astype(bool), confidence=unsure)
+    flat = near.images.reshape(len(near.images), -1)
+    exact = recover(
+        "hybrid",
+        problem,
+        Exact(seconds=settings.seconds, starts=settings.starts),
+        k_exact,
+        lambda fraction, text: report(0.7 + 0.3 * fraction, text),
+        given=flat,
+    )
+    found = exact.images.reshape(len(exact.images), flat.shape[1])
+    rest = flat[np.argsort(-nearest(flat, found), kind="stable")[: max(problem.m - len(found), 0)]]
+    unsure = np.zeros(len(rest))
+    return replace(
+        exact,
+        images=np.concatenate([found, rest]).reshape(-1, *problem.image_shape),
+        start=near.start,
+        duals=None,
+        certified=np.concatenate([exact.certified, unsure.astype(bool)]),
+        confidence=np.concatenate([exact.confidence, unsure]),
+        work={**near.work, **exact.work, "gradient_steps": near.steps, "given": float(exact.trace[0, 1])}
+        if len(exact.trace)
+        else near.work,
+        seconds={**near.seconds, "gradient": near.seconds["run"], "run": near.seconds["run"] + exact.seconds["run"]},
+    )
+
+
+def nearest(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Squared distance of each image to the nearest of the others (∞ without any)."""
+    if not len(others):
+        return np.full(len(images), np.inf)
+    a, b = (np.asarray(v, np.float64) for v in (images, others))
+    distance: np.ndarray = ((a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T).min(1)
+    return distance
+
+
+ATTACK = Attack("hybrid", "gradient matching, then exact recovery from its images", Hybrid(), run)

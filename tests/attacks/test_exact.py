@@ -1,0 +1,299 @@
+"""Exact recovery: instances with a known answer, invariances, instances without an answer, interruption."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy.spatial.distance import cdist
+
+from recon import ReconError
+from recon.attacks import Problem, exact, reconstruct
+from recon.attacks.first_layer import batched, joint, observe, search, second
+from recon.dynamics import Descent, GradientFlow, Linearised, train
+from recon.networks import MLP, from_params
+from recon.tasks import load_task
+
+N, DIM, WIDTH = 12, 40, 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Instance:
+    before: dict
+    after: dict
+    x: np.ndarray
+    linearised: bool = False
+    state: dict | None = None
+
+    def attack(self, **options):
+        where = {"linearised": self.linearised, "state": self.state, "m": len(self.x), "progress": False}
+        return reconstruct(self.before, self.after, **{"attack": "exact", **where, **options})
+
+
+def drawn(outputs=1, widths=(WIDTH, WIDTH), seed=0):
+    network = MLP(widths, outputs=outputs)
+    before = jax.tree.map(np.asarray, network.init(jax.random.key(seed), DIM))
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(N, DIM)).astype(np.float32)
+    return network, before, x, rng.choice([-1.0, 1.0], size=(N, outputs)).astype(np.float32)
+
+
+def trained(dynamics, **kind):
+    network, before, x, y = drawn(**kind)
+    run = train(network, before, x, y, dynamics)
+    return Instance(run.initial.params, run.final.params, x, run.linearised)
+
+
+@pytest.fixture(scope="module")
+def linearised():
+    return trained(Linearised())
+
+
+def errors(instance, found):
+    """For each image, the distance to its nearest reconstruction."""
+    return cdist(np.float64(instance.x.reshape(len(instance.x), -1)), found.images.reshape(len(found.images), -1)).min(
+        1
+    )
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "kind"),
+    [
+        (Linearised(), {}),
+        (GradientFlow(loss=1e-6), {}),
+        (Descent(loss=1e-6, batch_size=4, rate=0.5), {}),
+        (Descent(loss=1e-6, momentum=0.9, rate=0.3), {"outputs": 3}),
+        (Linearised(), {"widths": (WIDTH,)}),
+        (Linearised(), {"widths": (WIDTH, 64, 64)}),
+    ],
+    ids=["linearised", "flow", "minibatches", "momentum, three outputs", "one hidden layer", "three hidden layers"],
+)
+def test_every_image_comes_back_and_is_certified(dynamics, kind):
+    instance = trained(dynamics, **kind)
+    found = instance.attack()
+    assert found.why == "complete"
+    assert found.n_estimated == len(found.images) == N
+    assert found.certified.all()
+    assert errors(instance, found).max() < 0.01
+
+
+def test_digits_inside_their_box():
+    data = load_task("mnist_odd_even", 20, seed=0, source="samples")
+    network = MLP((256, 256))
+    before = jax.tree.map(np.asarray, network.init(jax.random.key(0), 784))
+    run = train(network, before, data.train.x, data.train.y, GradientFlow(loss=1e-4, tol=1e-2))
+    instance = Instance(run.initial.params, run.final.params, data.train.x)
+    found = instance.attack(image_shape=data.image_shape, box=data.box)
+    assert found.images.shape == data.train.x.shape
+    assert found.certified.all()
+    assert errors(instance, found).max() < 0.01
+
+
+def test_without_biases_the_box_gives_the_size_or_nothing_is_certified():
+    data = load_task("mnist_odd_even", 20, seed=0, source="samples")
+    network = MLP((256, 256), bias=False)
+    before = jax.tree.map(np.asarray, network.init(jax.random.key(0), 784))
+    run = train(network, before, data.train.x, data.train.y, Linearised())
+    instance = Instance(run.initial.params, run.final.params, data.train.x, linearised=True)
+    found = instance.attack(image_shape=data.image_shape, box=data.box)
+    assert found.certified.all()
+    assert errors(instance, found).max() < 0.05
+    assert not instance.attack(image_shape=data.image_shape).certified.any()
+
+
+def test_the_same_seed_gives_the_same_result(linearised):
+    first, second, other = (linearised.attack(key=key) for key in (3, 3, 4))
+    np.testing.assert_array_equal(first.images, second.images)
+    np.testing.assert_array_equal(first.trace, second.trace)
+    assert not np.array_equal(first.start, other.start)
+    assert errors(linearised, other).max() < 0.01
+
+
+def test_order_of_hidden_units_and_size_of_the_change_do_not_matter(linearised):
+    order = np.random.default_rng(1).permutation(WIDTH)
+    change = jax.tree.map(lambda a, b: b - a, linearised.before, linearised.after)
+    first = {
+        "before": {k: v[..., order] for k, v in linearised.before["Dense_0"].items()},
+        "change": {k: 3 * v[..., order] for k, v in change["Dense_0"].items()},
+    }
+    after = jax.tree.map(np.add, first["before"], first["change"])
+    moved = dataclasses.replace(
+        linearised,
+        before={**linearised.before, "Dense_0": first["before"]},
+        after={**linearised.after, "Dense_0": after},
+    )
+    found = moved.attack()
+    assert found.certified.all()
+    assert errors(moved, found).max() < 0.01
+
+
+def with_first_layer_change(instance, kernel, bias):
+    first = instance.before["Dense_0"]
+    after = {"kernel": np.float32(first["kernel"] + kernel), "bias": np.float32(first["bias"] + bias)}
+    return dataclasses.replace(instance, after={**instance.after, "Dense_0": after})
+
+
+@pytest.mark.parametrize("kind", ["random matrix", "permuted units"])
+def test_nothing_is_certified_where_there_is_nothing_to_find(linearised, kind):
+    rng = np.random.default_rng(0)
+    first, last = linearised.before["Dense_0"], linearised.after["Dense_0"]
+    kernel, bias = (last[k] - first[k] for k in ("kernel", "bias"))
+    if kind == "random matrix":
+        left, right = rng.normal(size=(DIM + 1, N)), rng.normal(size=(N, WIDTH))
+        kernel, bias = np.split(1e-3 * left @ right, [DIM])
+        bias = bias[0]
+    else:
+        order = rng.permutation(WIDTH)
+        kernel, bias = kernel[:, order], bias[order]
+    found = with_first_layer_change(linearised, kernel, bias).attack()
+    assert found.n_estimated == N
+    assert not found.certified.any()
+    assert found.why == "nothing more found"
+
+
+def test_weights_without_a_clear_rank_end_the_search_at_once(linearised):
+    rng = np.random.default_rng(0)
+    noisy = with_first_layer_change(linearised, 1e-3 * rng.normal(size=(DIM, WIDTH)), np.zeros(WIDTH))
+    found = noisy.attack()
+    assert found.why == "no clear rank"
+    assert found.n_estimated is None
+    assert found.images.shape == (0, DIM)
+
+
+def test_ctrl_c_keeps_what_was_found(linearised):
+    def interrupt(fraction, text):
+        if fraction > 0:
+            raise KeyboardInterrupt
+
+    found = linearised.attack(progress=interrupt)
+    assert found.interrupted
+    assert 0 < len(found.images) <= N
+    assert len(found.certified) == len(found.confidence) == len(found.images)
+
+
+@pytest.mark.parametrize(("budget", "why"), [({"starts": 16}, "out of starts"), ({"seconds": 0.0}, "out of time")])
+def test_budgets_end_the_search(linearised, budget, why):
+    found = linearised.attack(rounds=1, **budget)
+    assert found.why == why
+    assert not found.certified.any()
+    assert found.work["starts"] <= 48
+
+
+@pytest.mark.parametrize("decay", [1e-4, 1e-2])
+def test_weight_decay_is_taken_out(decay):
+    network, before, x, y = drawn()
+    optimiser = optax.chain(optax.add_decayed_weights(decay), optax.sgd(0.1))
+    instance = Instance(before, descended(network, optimiser, before, x, y, 300)[0], x)
+    found = instance.attack()
+    assert found.certified.all()
+    assert errors(instance, found).max() < 0.05
+
+
+def test_first_moment_of_adam_gives_the_images_away_that_the_weights_hide():
+    network, before, x, y = drawn()
+    after, (moments, *_) = descended(network, optax.adam(1e-4), before, x, y, 100)
+    instance = Instance(before, after, x)
+    assert not instance.attack().certified.any()
+    found = dataclasses.replace(instance, state=jax.tree.map(np.asarray, moments.mu)).attack()
+    assert found.certified.all()
+    assert errors(instance, found).max() < 0.01
+
+
+def descended(network, optimiser, before, x, y, steps):
+    def loss(params):
+        return 0.5 * jnp.mean(jnp.sum((network.apply(params, x) - y) ** 2, -1))
+
+    @jax.jit
+    def run(params):
+        def body(_, carry):
+            params, state = carry
+            updates, state = optimiser.update(jax.grad(loss)(params), state, params)
+            return optax.apply_updates(params, updates), state
+
+        return jax.lax.fori_loop(0, steps, body, (params, optimiser.init(params)))
+
+    params, state = run(jax.tree.map(jnp.asarray, before))
+    return jax.tree.map(np.asarray, params), state
+
+
+def test_a_state_of_another_shape_is_refused(linearised):
+    with pytest.raises(ReconError, match="not shaped like the weights"):
+        linearised.attack(state={**linearised.before, "Dense_0": linearised.before["Dense_1"]})
+
+
+def test_approximate_images_are_confirmed_and_wrong_ones_are_not(linearised):
+    rng = np.random.default_rng(0)
+    seen = exact.observed(problem_of(linearised))
+    off = 0.1 * np.linalg.norm(linearised.x, axis=1, keepdims=True) * batched.normalised(rng.normal(size=(N, DIM)))
+    assert len(exact.from_images(seen, linearised.x + off, rng)) == N
+    assert len(exact.from_images(seen, rng.normal(size=(N, DIM)), rng)) < N / 3
+
+
+def test_hybrid_adds_certified_images_to_those_of_the_gradient_attack(linearised):
+    found = linearised.attack(attack="hybrid", steps=300, m=2 * N)
+    assert found.images.shape == (2 * N, DIM)
+    assert found.certified[:N].all()
+    assert not found.certified[N:].any()
+    assert errors(linearised, found).max() < 0.01
+
+
+def test_second_layer_finds_digits_of_a_narrow_network():
+    data = load_task("mnist_odd_even", 20, seed=0, source="samples")
+    network = MLP((96, 96))
+    before = jax.tree.map(np.asarray, network.init(jax.random.key(0), 784))
+    run = train(network, before, data.train.x, data.train.y, Linearised())
+    instance = Instance(run.initial.params, run.final.params, data.train.x, linearised=True)
+    problem = problem_of(instance, box=data.box, shape=data.image_shape)
+    seen = exact.observed(problem)
+    inside = second.hidden(seen, problem.change["Dense_1"]["kernel"])
+    activations = np.maximum(inside.p @ (np.c_[data.train.x.reshape(20, -1), np.ones(20)] @ seen.u).T, 0)
+    np.testing.assert_allclose(inside.span @ (inside.span.T @ activations), activations, atol=1e-4)
+    found = instance.attack(image_shape=data.image_shape, box=data.box)
+    assert found.certified.all()
+    assert errors(instance, found).max() < 0.01
+
+
+def problem_of(instance, box=None, shape=(DIM,)):
+    network = from_params(instance.before)
+    return Problem(network, instance.before, instance.after, shape, box, instance.linearised, N)
+
+
+def test_null_vectors_against_an_eigendecomposition(rng):
+    v = np.linalg.qr(rng.normal(size=(60, 10)))[0].T
+    weight = rng.random((3, 60))
+    q = batched.null_vectors(v, weight, rng.normal(size=(3, 10)), steps=10)
+    for row, w in zip(q, weight, strict=True):
+        values, vectors = np.linalg.eigh((v * w) @ v.T)
+        assert row @ ((v * w) @ v.T) @ row == pytest.approx(values[0], abs=1e-12)
+        assert abs(row @ vectors[:, 0]) == pytest.approx(1, abs=1e-9)
+
+
+def test_logistic_steps_reach_the_optimum(rng):
+    p = rng.normal(size=(80, 5))
+    labels = (rng.random((2, 80)) < 0.5).astype(float)
+    fit = batched.logistic(p, 0.5)
+    c = fit.fit(labels, 300)
+    slope = (batched.sigmoid(c @ p.T) - labels) @ p + fit.ridge * c
+    assert np.abs(slope).max() < 1e-8
+
+
+def test_corrected_coordinates_meet_the_conditions(rng):
+    r, c = rng.normal(size=(4, 9)), rng.normal(size=(4, 9))
+    product = search.corrected(c, r) @ r.T
+    np.testing.assert_allclose(product - np.diag(np.diag(product)), 0, atol=1e-10)
+    square = rng.normal(size=(5, 5))
+    product = search.corrected(rng.normal(size=(5, 5)), square) @ square.T
+    np.testing.assert_allclose(product - np.diag(np.diag(product)), 0, atol=1e-10)
+
+
+def test_images_and_their_coordinates_are_inverse(linearised):
+    first, last = (
+        np.concatenate([np.float64(p["Dense_0"]["kernel"]), np.float64(p["Dense_0"]["bias"])[None]])
+        for p in (linearised.before, linearised.after)
+    )
+    seen = observe.observe(first, last, bias=True, still=True)
+    c = np.concatenate([np.float64(linearised.x), np.ones((N, 1))], 1) @ seen.u
+    np.testing.assert_allclose(joint.images(seen, 2.5 * c), linearised.x, atol=1e-4)
+    assert seen.n == N
