@@ -7,8 +7,9 @@ dynamics, and the authors' example notebook the reconstruction curves (N = 200, 
     make reproduce-fig1 PRESET=full     the authors' example size, on the fast schedule: about two hours on two cores
     make reproduce-fig1 PRESET=paper    published settings step for step: a GPU's work
 
-Rows are sorted by the distance of the reconstruction from its training image; the controls are the same distances to
-equally many held-out images, and from the attack's start.
+Pictures are ranked by the distance of the published attack's reconstruction from its training image; the controls are
+the same distances to equally many held-out images, and from the attack's start. The row and the curves of the exact
+solver go beyond the paper.
 """
 
 from collections.abc import Sequence
@@ -45,68 +46,88 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def cells(preset: dict[str, Any]) -> list[Cell]:
-    """Each task under both dynamics."""
+    """Each task under both dynamics, attacked as published and by the exact solver."""
     dynamics: tuple[Dynamics, Dynamics] = (Linearised(), preset["standard"])
     network = MLP((preset["width"],) * 2)
     return [
-        Cell(task, n, network, rule, preset["attack"])
+        Cell(task, n, network, rule, attack)
         for task, n in zip(TASKS, preset["n"], strict=True)
         for rule in dynamics
+        for attack in (preset["attack"], "exact")
     ]
 
 
 def summarise(results: Sequence[Stored]) -> Summary:
-    """One panel for each cell: rows of pictures, curves, controls and scores."""
-    panels = []
+    """One panel for each trained network: its attacks' pictures, curves, controls and scores, the paper's first."""
+    panels: dict[tuple[str, str], dict[str, Any]] = {}
     for stored in results:
         r = stored.record
+        dynamics = "linearised" if r["cell"]["dynamics"]["rule"] == "Linearised" else "standard"
         distance = np.array(r["images"]["distance"])
-        shown = strips.choose(distance, EACH)
         mean = np.array(r["data"]["mean"], np.float32)
-        panels.append(
+        shown = strips.choose(distance, EACH)
+        panel = panels.setdefault(
+            (r["cell"]["task"], dynamics),
             {
                 "task": r["cell"]["task"],
                 "title": r["data"]["title"],
                 "source": r["data"]["source"],
                 "recognisable": r["data"]["recognisable"],
-                "dynamics": "linearised" if r["cell"]["dynamics"]["rule"] == "Linearised" else "standard",
+                "dynamics": dynamics,
                 "n": r["cell"]["n_train"],
                 "width": r["cell"]["network"]["widths"][0],
+                "kernel_distance": r["training"]["kernel_distance"],
+                "shown": shown,
+                "thirds": len(shown) == 3 * EACH < len(distance),
+                "train": strips.encode(stored.arrays["train"][shown] + mean),
+                "attacks": [],
+            },
+        )
+        panel["attacks"].append(
+            {
                 "attack": r["cell"]["attack"],
                 "steps": r["attack"]["steps"],
-                "kernel_distance": r["training"]["kernel_distance"],
-                "seconds": r["training"]["seconds"] + sum(r["attack"]["seconds"].values()),
+                "certified": r["attack"]["certified"],
+                "seconds": sum(r["attack"]["seconds"].values()),
                 "scores": r["scores"],
                 "curves": {
                     "train": np.sort(distance),
                     "held_out": np.sort(r["images"]["held_out"]),
                     "start": np.sort(r["images"]["start"]),
                 },
-                "rows": {name: strips.encode(stored.arrays[name][shown] + mean) for name in ("train", "found")},
-                "thirds": len(shown) == 3 * EACH < len(distance),
+                # The same training images in every row, ranked by the paper's attack.
+                "found": strips.encode(stored.arrays["found"][panel["shown"]] + mean),
             }
         )
-    return {"panels": panels}
+    return {"panels": list(panels.values())}
 
 
 def plot(summary: Summary) -> "Figure":
     """Rows of pictures above, reconstruction curves below."""
     panels = summary["panels"]
     tasks = list(dict.fromkeys(p["task"] for p in panels))
-    figure = new_figure(7.5, 1.05 * len(panels) + 2.6)
-    pictures, curves = np.asarray(figure.subfigures(2, 1, height_ratios=[1.05 * len(panels), 2.6]))
-    for axes, p in zip(np.atleast_1d(pictures.subplots(len(panels), 1)), panels, strict=True):
+    heights = [0.35 + 0.36 * (1 + len(p["attacks"])) for p in panels]
+    figure = new_figure(7.5, sum(heights) + 2.8)
+    pictures, curves = np.asarray(figure.subfigures(2, 1, height_ratios=[sum(heights), 2.8]))
+    rows = pictures.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for axes, p in zip(rows, panels, strict=True):
         gaps = (EACH, 2 * EACH) if p["thirds"] else ()
-        strips.draw(axes, [p["rows"]["train"], p["rows"]["found"]], ["training", "recovered"], gaps)
+        names = ["training", *(a["attack"] for a in p["attacks"])]
+        strips.draw(axes, [p["train"], *(a["found"] for a in p["attacks"])], names, gaps)
         axes.set_title(f"{p['title']}, {p['dynamics']} dynamics, N = {p['n']}, W = {p['width']}", loc="left", pad=11)
-    for axes, task in zip(np.atleast_1d(curves.subplots(1, len(tasks))), tasks, strict=True):
+    for axes, task in zip(curves.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         mine = [p for p in panels if p["task"] == task]
         for p in mine:
             x = np.arange(1, p["n"] + 1)
-            style = {"linestyle": "-" if p is mine[0] else "--", "linewidth": 1}
-            axes.plot(x, p["curves"]["start"], color=COLOURS["start"], **(style | {"linestyle": ":"}))
-            axes.plot(x, p["curves"]["held_out"], color=COLOURS["held_out"], **style)
-            axes.plot(x, p["curves"]["train"], color=COLOURS[p["dynamics"]], linewidth=1.8, label=LABELS[p["dynamics"]])
+            paper, *beyond = p["attacks"]
+            thin = {"linewidth": 1, "linestyle": "-" if p is mine[0] else "--"}
+            axes.plot(x, paper["curves"]["start"], color=COLOURS["start"], linewidth=1, linestyle=":")
+            axes.plot(x, paper["curves"]["held_out"], color=COLOURS["held_out"], **thin)
+            colour, label = COLOURS[p["dynamics"]], f"{paper['attack']}, {LABELS[p['dynamics']]}"
+            axes.plot(x, paper["curves"]["train"], color=colour, linewidth=1.8, label=label)
+            for a in beyond:
+                label = f"{a['attack']} (beyond the paper), {p['dynamics']}"
+                axes.plot(x, a["curves"]["train"], color=colour, linestyle=(0, (1, 1)), linewidth=1.8, label=label)
         axes.plot([], [], color=COLOURS["held_out"], linewidth=1, label=LABELS["held_out"])
         axes.plot([], [], color=COLOURS["start"], linestyle=":", linewidth=1, label=LABELS["start"])
         if mine[0]["recognisable"] is not None:
@@ -118,41 +139,25 @@ def plot(summary: Summary) -> "Figure":
 
 
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
-    """Scores and controls, a row for each panel."""
-    columns = [
-        "task",
-        "dynamics",
-        "N",
-        "W",
-        "mean L2",
-        "median",
-        "recognisable",
-        "held-out",
-        "start",
-        "PSNR",
-        "SSIM",
-        "s",
-    ]
+    """Scores and controls, a row for each network and attack."""
+    columns = "task|dynamics|N|W|attack|mean L2|median|recognisable|certified|held-out|start|dB|SSIM|s".split("|")
     rows = []
     for p in summary["panels"]:
-        s = p["scores"]
-        below = ", ".join(f"{count} of {p['n']} < {limit}" for limit, count in s["train"]["below"].items())
-        rows.append(
-            [
-                p["title"],
-                p["dynamics"],
-                str(p["n"]),
-                str(p["width"]),
-                f"{s['train']['mean']:.2f}",
-                f"{s['train']['median']:.2f}",
-                below or "no threshold set",
-                f"{s['held_out']['mean']:.2f}",
-                f"{s['start']['mean']:.2f}",
-                f"{s['train']['psnr_db_mean']:.1f}",
+        for a in p["attacks"]:
+            s = a["scores"]
+            below = ", ".join(f"{count} < {limit}" for limit, count in s["train"]["below"].items())
+            numbers = [
+                f"{s['train']['mean']:.2g}",
+                f"{s['train']['median']:.2g}",
+                below or "no threshold",
+                "" if a["certified"] is None else str(a["certified"]),
+                f"{s['held_out']['mean']:.1f}",
+                f"{s['start']['mean']:.1f}",
+                f"{s['train']['psnr_db_mean']:.0f}",
                 f"{s['train']['ssim_mean']:.2f}",
-                f"{p['seconds']:.0f}",
+                f"{a['seconds']:.0f}",
             ]
-        )
+            rows.append([p["title"], p["dynamics"], str(p["n"]), str(p["width"]), a["attack"], *numbers])
     sources = "; ".join(dict.fromkeys(p["source"] for p in summary["panels"]))
     return f"Reconstruction error, with controls ({sources})", columns, rows
 
@@ -160,7 +165,7 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
 def _linearised_is_easier(summary: Summary) -> tuple[Verdict, str]:
     by_task: dict[str, dict[str, float]] = {}
     for p in summary["panels"]:
-        by_task.setdefault(p["task"], {})[p["dynamics"]] = p["scores"]["train"]["mean"]
+        by_task.setdefault(p["task"], {})[p["dynamics"]] = p["attacks"][0]["scores"]["train"]["mean"]
     pairs = {t: v for t, v in by_task.items() if len(v) == 2}
     if not pairs:
         return "inconclusive", "Only one of the two dynamics was run."
@@ -173,7 +178,8 @@ def _beats_controls(summary: Summary) -> tuple[Verdict, str]:
     parts, held = [], True
     for p in summary["panels"]:
         # Medians: a few images that no reconstruction came near say nothing about the others.
-        mine, control = p["scores"]["train"]["median"], p["scores"]["held_out"]["median"]
+        scores = p["attacks"][0]["scores"]
+        mine, control = scores["train"]["median"], scores["held_out"]["median"]
         held &= mine < 0.5 * control
         parts.append(f"{p['task']} {p['dynamics']}: {mine:.2f} against {control:.2f}")
     return ("reproduced" if held else "not reproduced"), "Median L2: " + "; ".join(parts)

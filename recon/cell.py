@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from recon.attacks import reconstruct
+from recon.attacks import Reconstruction, reconstruct
 from recon.dynamics import Dynamics, Linearised, Trained, outputs, train
 from recon.kernels import kernel_distance, ntk
 from recon.metrics import Score, score
@@ -111,9 +111,10 @@ def compute(cell: Cell, data: TaskData, report: Report = silent) -> Stored:
     )
     if found.interrupted:
         raise KeyboardInterrupt
+    images = padded(found, cell.n_train)
     scores = {
-        "train": score(data.train.x, found.images, data.pixels),
-        "held_out": score(data.held_out.x, found.images, data.pixels),
+        "train": score(data.train.x, images, data.pixels),
+        "held_out": score(data.held_out.x, images, data.pixels),
         "start": score(data.train.x, found.start, data.pixels),
     }
     thresholds = () if data.task.recognisable is None else (data.task.recognisable,)
@@ -129,7 +130,8 @@ def compute(cell: Cell, data: TaskData, report: Report = silent) -> Stored:
         },
         "training": training_record(network, trained, data),
         "attack": {
-            "m": len(found.images),
+            "found": len(found.images),
+            "certified": None if found.certified is None else int(found.certified.sum()),
             "n_estimated": found.n_estimated,
             "steps": found.steps,
             "why": found.why,
@@ -138,18 +140,27 @@ def compute(cell: Cell, data: TaskData, report: Report = silent) -> Stored:
             "trace": thinned(found.trace),
         },
         "scores": {name: s.summary(thresholds) for name, s in scores.items()},
-        "images": per_image(scores, trained, data),
+        "images": per_image(scores, trained, data, found.certified),
         "provenance": provenance(),
     }
     arrays = {
         "train": data.train.x,
-        "found": found.images[matched.index],
-        "spare": np.delete(found.images, matched.index, axis=0),
+        "found": images[matched.index],
+        "spare": np.delete(images, matched.index, axis=0),
         "start": found.start,
     }
     if found.duals is not None:
         arrays["duals"] = found.duals
     return Stored(record, arrays)
+
+
+def padded(found: Reconstruction, n: int) -> np.ndarray:
+    """The reconstructions, filled up to n with images of the attack's start where it found fewer.
+
+    An image that was not found thus counts at its distance from the start.
+    """
+    missing = max(0, n - len(found.images))
+    return np.concatenate([found.images, found.start[:missing]])
 
 
 def training_record(network: MLP, trained: Trained, data: TaskData) -> dict[str, Any]:
@@ -191,9 +202,13 @@ def accuracy(network: MLP, trained: Trained, data: TaskData) -> float | None:
     return float(right.mean())
 
 
-def per_image(scores: dict[str, Score], trained: Trained, data: TaskData) -> dict[str, Any]:
+def per_image(
+    scores: dict[str, Score], trained: Trained, data: TaskData, certified: np.ndarray | None
+) -> dict[str, Any]:
     """Columns with an entry for each training image (held-out image for `held_out`)."""
+    index = scores["train"].matching.index
     return {
+        "certified": None if certified is None else [i < len(certified) and bool(certified[i]) for i in index],
         "label": data.train.labels,
         "distance": scores["train"].matching.distance,
         "distance_nearest": scores["train"].nearest,

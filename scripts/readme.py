@@ -27,16 +27,19 @@ def figure_table(name: str) -> list[str]:
     lines = [
         f"Figure 1, preset `{made['preset']}`, {sources} (`results/{name}`, {made['seconds']:.0f} s):",
         "",
-        "| task | dynamics | N | W | mean L2 | recognisable | held-out, mean L2 | start, mean L2 |",
-        "|---|---|---|---|---|---|---|---|",
+        "| task | dynamics | N | W | attack | mean L2 | recognisable | certified | held-out, mean L2 | start, mean L2 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for p in made["summary"]["panels"]:
-        s = p["scores"]
-        below = ", ".join(f"{count} (L2 < {limit})" for limit, count in s["train"]["below"].items())
-        lines.append(
-            f"| {p['title']} | {p['dynamics']} | {p['n']} | {p['width']} | {s['train']['mean']:.2f} | {below} "
-            f"| {s['held_out']['mean']:.2f} | {s['start']['mean']:.2f} |"
-        )
+        for a in p["attacks"]:
+            s = a["scores"]
+            below = ", ".join(f"{count} (L2 < {limit})" for limit, count in s["train"]["below"].items())
+            certified = "–" if a["certified"] is None else a["certified"]
+            lines.append(
+                f"| {p['title']} | {p['dynamics']} | {p['n']} | {p['width']} | {a['attack']} "
+                f"| {s['train']['mean']:.2g} | {below} | {certified} "
+                f"| {s['held_out']['mean']:.1f} | {s['start']['mean']:.1f} |"
+            )
     return [*lines, ""]
 
 
