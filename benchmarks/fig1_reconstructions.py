@@ -140,7 +140,22 @@ def plot(summary: Summary) -> "Figure":
 
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Scores and controls, a row for each network and attack."""
-    columns = "task|dynamics|N|W|attack|mean L2|median|recognisable|certified|held-out|start|dB|SSIM|s".split("|")
+    columns = [
+        "task",
+        "dynamics",
+        "N",
+        "W",
+        "attack",
+        "mean L2",
+        "median",
+        "recognisable",
+        "certified",
+        "held-out",
+        "start",
+        "dB",
+        "SSIM",
+        "s",
+    ]
     rows = []
     for p in summary["panels"]:
         for a in p["attacks"]:

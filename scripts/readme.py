@@ -27,7 +27,7 @@ def figure_table(name: str) -> list[str]:
     lines = [
         f"Figure 1, preset `{made['preset']}`, {sources} (`results/{name}`, {made['seconds']:.0f} s):",
         "",
-        "| task | dynamics | N | W | attack | mean L2 | recognisable | certified | held-out, mean L2 | start, mean L2 |",
+        "| task | dynamics | N | W | attack | mean L2 | recognisable | certified | held-out L2 | start L2 |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for p in made["summary"]["panels"]:

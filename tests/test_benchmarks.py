@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from recon import benchmark as bench
+from recon.attacks import attacks
 from recon.dynamics import GradientFlow, Linearised
 from recon.networks import MLP
 from recon.records import Store, json_bytes, read_json
@@ -17,9 +18,9 @@ ALL = bench.benchmarks(ROOT)
 def shrunk(cell):
     """The same cell, small enough to run in a blink."""
     dynamics = Linearised() if cell.linearised else GradientFlow(tol=1e-2)
-    return dataclasses.replace(
-        cell, n_train=6, network=MLP((32, 32)), dynamics=dynamics, options=(*cell.options, ("steps", 30))
-    )
+    known = {f.name for f in dataclasses.fields(attacks()[cell.attack].settings)}
+    options = tuple((k, v) for k, v in {"steps": 30, "seconds": 5.0}.items() if k in known)
+    return dataclasses.replace(cell, n_train=6, network=MLP((32, 32)), dynamics=dynamics, options=options)
 
 
 @pytest.mark.parametrize("name", ALL)
