@@ -65,7 +65,7 @@ class Reconstruction:
 
     attack: str
     images: Float[np.ndarray, "m *shape"]
-    start: Float[np.ndarray, "m *shape"]
+    start: Float[np.ndarray, "s *shape"]
     trace: Float[np.ndarray, "k 2"]
     steps: int
     why: str
