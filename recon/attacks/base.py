@@ -73,7 +73,7 @@ class Reconstruction:
     certified: Bool[np.ndarray, " m"] | None = None
     confidence: Float[np.ndarray, " m"] | None = None
     n_estimated: int | None = None
-    work: dict[str, float] = field(default_factory=dict)
+    work: dict[str, float | int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
