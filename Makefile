@@ -7,7 +7,7 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format data bars readme lock clean
+.PHONY: help setup benchmark-solvers test lint format data bars readme lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -24,6 +24,8 @@ $(VENV)/.ready-%: requirements/%.txt pyproject.toml scripts/bootstrap.py
 
 reproduce-%: $(READY) ## run one benchmark and draw its figure
 	$(BIN)/recon reproduce $* --preset $(PRESET) $(ARGS)
+
+benchmark-solvers: reproduce-solvers ## compare the solvers (the same as reproduce-solvers)
 
 test: $(READY) $(DEV) ## all tests
 	$(BIN)/pytest $(ARGS)
