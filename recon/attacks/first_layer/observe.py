@@ -8,7 +8,7 @@ from jaxtyping import Float
 from scipy import linalg
 
 NOISE = 1e-6  # singular values below this fraction of the largest are float32 rounding of the weights
-CLEAR_GAP = 4.0  # of neighbouring singular values; rounding alone leaves 1.1 at most, N = 500 at W = 4096 left 7.5
+CLEAR_GAP = 4.0  # of neighbouring singular values; N = 500 at W = 4096, linearised, left 7.5
 DECAY_GAP = 1e3  # below this, see whether weight decay hides the rank
 SLACK = 0.02  # units that were active for a part of the training only
 STATE_SLACK = 0.1  # patterns move while the optimiser averages
