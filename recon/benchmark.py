@@ -124,9 +124,12 @@ class Planned:
 
 
 def plan(cells: Sequence["Cell"], where: dict[str, Any]) -> list[Planned]:
-    """Load every cell's data, so that what is missing is said before anything is computed."""
+    """Look up every cell's attack and load its data: what is wrong or missing is said before anything is computed."""
+    from recon.attacks import with_options
     from recon.cell import fingerprints
 
+    for cell in cells:
+        with_options(cell.attack, dict(cell.options))
     loaded = [(cell, cell.load(**where)) for cell in cells]
     return [Planned(c, d, cell_key(c.settings(), fingerprints(d), code_version())) for c, d in loaded]
 

@@ -17,7 +17,7 @@ from recon.errors import ReconError
 from recon.networks import from_params
 from recon.progress import Report, reporter
 
-__all__ = ["Attack", "Problem", "Reconstruction", "attacks", "reconstruct"]
+__all__ = ["Attack", "Problem", "Reconstruction", "attacks", "reconstruct", "with_options"]
 
 
 @cache
@@ -26,6 +26,22 @@ def attacks() -> dict[str, Attack]:
     modules = (importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
     found = [m.ATTACK for m in modules if hasattr(m, "ATTACK")]
     return {attack.name: attack for attack in found}
+
+
+def with_options(name: str, options: Mapping[str, Any]) -> tuple[Attack, Any]:
+    """The attack called `name`, and its settings with `options` changed.
+
+    Raises:
+      ReconError: there is no such attack, or it has no such setting.
+    """
+    if name not in attacks():
+        raise ReconError(f"Unknown attack {name!r}: choose one of {', '.join(sorted(attacks()))}.")
+    solver = attacks()[name]
+    known = {f.name for f in dataclasses.fields(solver.settings)}
+    if set(options) - known:
+        wrong = ", ".join(sorted(set(options) - known))
+        raise ReconError(f"Attack {name!r} has no setting {wrong}: it has {', '.join(sorted(known))}.")
+    return solver, dataclasses.replace(solver.settings, **options)
 
 
 def reconstruct(
@@ -64,13 +80,7 @@ def reconstruct(
     Raises:
       ReconError: unknown attack or option, weights that are not finite, not alike or unchanged, or no way to tell `m`.
     """
-    if attack not in attacks():
-        raise ReconError(f"Unknown attack {attack!r}: choose one of {', '.join(sorted(attacks()))}.")
-    solver = attacks()[attack]
-    known = {f.name for f in dataclasses.fields(solver.settings)}
-    if set(options) - known:
-        wrong = ", ".join(sorted(set(options) - known))
-        raise ReconError(f"Attack {attack!r} has no setting {wrong}: it has {', '.join(sorted(known))}.")
+    solver, settings = with_options(attack, options)
     network = from_params(params0)
     if network != from_params(params1):
         raise ReconError(f"Initial and final weights are of different networks: {network} and {from_params(params1)}.")
@@ -98,7 +108,7 @@ def reconstruct(
     problem = Problem(network, before, after, shape, limits, linearised, m, held)
     rng = jax.random.key(key) if isinstance(key, int) else key
     with reporter(f"attack {attack}", progress) as report:
-        return solver.run(problem, dataclasses.replace(solver.settings, **options), rng, report)
+        return solver.run(problem, settings, rng, report)
 
 
 def _as_float32(params: Mapping[str, Mapping[str, Any]], which: str) -> Tree:

@@ -60,6 +60,7 @@ def test_list_names_everything(checkout, env):
         (["reproduce", "fig1", "--preset", "full"], "choose N up to 10"),
         ([*RUN, "--task", "mnist"], "Unknown task"),
         ([*RUN, "--attack", "magic"], "Unknown attack"),
+        ([*RUN, "--attack", "exact", "--steps", "9"], "no setting steps"),
         ([*RUN, "--n", "7"], "multiple of 2"),
         ([*RUN, "--dynamics", "wild"], "Unknown dynamics"),
         ([*RUN, "--width", "0"], "at least 1"),
@@ -114,10 +115,10 @@ def test_a_stopped_run_keeps_finished_cells_and_goes_on(checkout, env, sign):
     done = recon("reproduce", "fig1", "--source", "samples", cwd=checkout, env=env)
     assert done.returncode == 0, done.stderr
     after = stored(cells)
-    assert len(after) == 4
+    assert len(after) == 8
     assert finished.items() <= after.items()
     made = json.loads((checkout / "results" / "fig1" / "quick-samples.json").read_text())
-    assert len(made["cells"]) == 4
+    assert len(made["cells"]) == 8
 
 
 def stored(cells):
