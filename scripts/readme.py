@@ -71,6 +71,16 @@ def bars_lines() -> list[str]:
     ]
 
 
+def solver_lines() -> list[str]:
+    """The claims of the solver comparison with their verdicts."""
+    made = load("solvers/quick-tfds.json")
+    if made is None:
+        return []
+    lines = ["Beyond the paper (`results/solvers/quick-tfds.json`, `make benchmark-solvers`):", ""]
+    lines += [f"- {c['statement']} {c['verdict'].capitalize()}: {c['effect']}" for c in made["claims"]]
+    return [*lines, ""]
+
+
 def reference_lines() -> list[str]:
     """The published schedule, run once to its end."""
     made = load("reference/ntk-published-schedule.json")
@@ -90,8 +100,9 @@ def reference_lines() -> list[str]:
 
 def numbers() -> str:
     """The block between the marks."""
-    lines = ["", *figure_table("fig1/quick-samples.json"), *figure_table("fig1/full-tfds.json"), *bars_lines()]
-    return "\n".join([*lines, *reference_lines()])
+    figures = ("quick-samples", "quick-tfds", "full-tfds")
+    lines = [line for name in figures for line in figure_table(f"fig1/{name}.json")]
+    return "\n".join(["", *lines, *bars_lines(), *reference_lines(), *solver_lines()])
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from recon.benchmark import benchmarks
+from recon.metrics import distances
 from tests.conftest import ROOT
 
 
@@ -20,3 +21,18 @@ def test_links_and_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
     known = set(re.findall(r"^([a-z]+):", makefile, re.M)) | {f"reproduce-{n}" for n in benchmarks(ROOT)}
     assert set(re.findall(r"(?:^    |`)make ([a-z][\w-]+)", text, re.M)) <= known
+
+
+def test_example_runs():
+    text = (ROOT / "README.md").read_text()
+    block = re.search(r"    import jax, numpy.*?\n    \)\n", text, re.S).group()
+    code = re.sub(r"^    ", "", block, flags=re.M)
+    small = code.replace('"mnist_odd_even", 20', '"mnist_odd_even", 6').replace("(512, 512)", "(64, 64)")
+    assert small.count("64, 64") == 1
+    names = {}
+    exec(small.replace('attack="ntk-fast"', 'attack="exact", progress=False'), names)
+    assert names["found"].images.shape[1:] == (28, 28, 1)
+    found = names["found"]
+    assert found.certified.any()
+    near = distances(found.images[found.certified], names["data"].train.x).min(axis=1)
+    assert near.max() < 0.1
