@@ -130,8 +130,15 @@ def plan(cells: Sequence["Cell"], where: dict[str, Any]) -> list[Planned]:
 
     for cell in cells:
         with_options(cell.attack, dict(cell.options))
-    loaded = [(cell, cell.load(**where)) for cell in cells]
-    return [Planned(c, d, cell_key(c.settings(), fingerprints(d), code_version())) for c, d in loaded]
+    draws: dict[tuple[str, int, int], Any] = {}  # many cells share their images
+    planned = []
+    for cell in cells:
+        draw = (cell.task, cell.n_train, cell.seed)
+        if draw not in draws:
+            draws[draw] = cell.load(**where)
+        data = draws[draw]
+        planned.append(Planned(cell, data, cell_key(cell.settings(), fingerprints(data), code_version())))
+    return planned
 
 
 def run_cells(
