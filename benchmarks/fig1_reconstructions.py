@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon.benchmark import Claim, Summary, Verdict
-from recon.cell import Cell
+from recon.cells import AttackCell
 from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
 from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, strips
@@ -45,12 +45,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def cells(preset: dict[str, Any]) -> list[Cell]:
+def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Each task under both dynamics, attacked as published and by the exact solver."""
     dynamics: tuple[Dynamics, Dynamics] = (Linearised(), preset["standard"])
     network = MLP((preset["width"],) * 2)
     return [
-        Cell(task, n, network, rule, attack)
+        AttackCell(task, n, network, rule, attack)
         for task, n in zip(TASKS, preset["n"], strict=True)
         for rule in dynamics
         for attack in (preset["attack"], "exact")

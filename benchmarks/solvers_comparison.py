@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon.benchmark import Claim, Summary, Verdict, project_root
-from recon.cell import Cell
+from recon.cells import AttackCell
 from recon.dynamics import Dynamics, GradientFlow, Linearised
 from recon.networks import MLP
 from recon.plots import COLOURS
@@ -54,18 +54,18 @@ PRESETS: dict[str, dict[str, Any]] = {
 MARKERS = {"ntk": "*", "ntk-fast": "o", "exact": "s", "hybrid": "D"}
 
 
-def cells(preset: dict[str, Any]) -> list[Cell]:
+def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Every solver on every network, then the exact recovery over the grid."""
     rules: tuple[Dynamics, ...] = (Linearised(), GradientFlow())
     compared = [
-        Cell(TASK, n, MLP((w, w)), rule, attack, seed=seed)
+        AttackCell(TASK, n, MLP((w, w)), rule, attack, seed=seed)
         for n, w in preset["sizes"]
         for rule in rules
         for seed in preset["seeds"]
         for attack in preset["attacks"]
     ]
     numbers, widths = preset["phase"]
-    grid = [Cell(TASK, n, MLP((w, w)), Linearised(), "exact", seed=100) for n in numbers for w in widths]
+    grid = [AttackCell(TASK, n, MLP((w, w)), Linearised(), "exact", seed=100) for n in numbers for w in widths]
     return [*compared, *grid]
 
 

@@ -25,7 +25,7 @@ from recon.errors import ReconError
 from recon.records import Store, Stored, cell_key, code_version, json_bytes, provenance, read_json, write_bytes
 
 if TYPE_CHECKING:
-    from recon.cell import Cell
+    from recon.cells import Cell
 
 Summary = dict[str, Any]
 Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
@@ -124,20 +124,18 @@ class Planned:
 
 
 def plan(cells: Sequence["Cell"], where: dict[str, Any]) -> list[Planned]:
-    """Look up every cell's attack and load its data: what is wrong or missing is said before anything is computed."""
-    from recon.attacks import with_options
-    from recon.cell import fingerprints
+    """Check every cell and load its data: what is wrong or missing is said before anything is computed."""
+    from recon.cells import fingerprints
 
     for cell in cells:
-        with_options(cell.attack, dict(cell.options))
-    draws: dict[tuple[str, int, int], Any] = {}  # many cells share their images
+        cell.check()
+    draws: dict[tuple[Any, ...], Any] = {}  # many cells share their images
     planned = []
     for cell in cells:
-        draw = (cell.task, cell.n_train, cell.seed)
-        if draw not in draws:
-            draws[draw] = cell.load(**where)
-        data = draws[draw]
-        planned.append(Planned(cell, data, cell_key(cell.settings(), fingerprints(data), code_version())))
+        if cell.draw not in draws:
+            draws[cell.draw] = cell.load(**where)
+        data = draws[cell.draw]
+        planned.append(Planned(cell, data, cell_key(cell.settings(), fingerprints(data), code_version(cell.modules))))
     return planned
 
 
@@ -150,13 +148,11 @@ def run_cells(
       force: compute even what is stored; the new result takes the old one's place.
       report: called with the cell's number, the fraction of it that is done, and a text.
     """
-    from recon.cell import compute
-
     results = []
     for i, p in enumerate(planned):
         stored = None if force else store.load(p.key)
         if stored is None:
-            stored = compute(p.cell, p.data, lambda f, text, i=i: report(i, f, text))  # type: ignore[misc]
+            stored = p.cell.compute(p.data, lambda f, text, i=i: report(i, f, text))  # type: ignore[misc]
             store.save(p.key, stored, replace=force)
         report(i, 1.0, "done")
         results.append(stored)

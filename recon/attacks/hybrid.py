@@ -13,6 +13,7 @@ from jaxtyping import PRNGKeyArray
 from recon.attacks import gradient_matching, ntk_fast
 from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.exact import Exact, recover
+from recon.metrics import distances
 from recon.progress import Report
 
 
@@ -60,7 +61,8 @@ def run(problem: Problem, settings: Hybrid, key: PRNGKeyArray, report: Report) -
         given=flat,
     )
     found = exact.images.reshape(len(exact.images), flat.shape[1])
-    rest = flat[np.argsort(-nearest(flat, found), kind="stable")[: max(problem.m - len(found), 0)]]
+    far = distances(flat, found).min(1, initial=np.inf)  # of each from the nearest that was found
+    rest = flat[np.argsort(-far, kind="stable")[: max(problem.m - len(found), 0)]]
     unsure = np.zeros(len(rest))
     return replace(
         exact,
@@ -74,15 +76,6 @@ def run(problem: Problem, settings: Hybrid, key: PRNGKeyArray, report: Report) -
         else near.work,
         seconds={**near.seconds, "gradient": near.seconds["run"], "run": near.seconds["run"] + exact.seconds["run"]},
     )
-
-
-def nearest(images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Squared distance of each image to the nearest of the others (∞ without any)."""
-    if not len(others):
-        return np.full(len(images), np.inf)
-    a, b = (np.asarray(v, np.float64) for v in (images, others))
-    distance: np.ndarray = ((a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T).min(1)
-    return distance
 
 
 ATTACK = Attack("hybrid", "gradient matching, then exact recovery from its images", Hybrid(), run)

@@ -151,7 +151,7 @@ def run(
 ) -> None:
     """Train one network, attack it, and show what comes back. Takes your own pictures with --images."""
     from recon import benchmark as bench
-    from recon.cell import Cell
+    from recon.cells import AttackCell
     from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
     from recon.networks import MLP
 
@@ -169,7 +169,7 @@ def run(
         )
     options = () if steps is None else (("steps", steps),)
     name = "pictures" if images is not None and task == "mnist_odd_even" else task
-    cell = Cell(name, n, MLP((width,) * depth), rules[dynamics], attack, options, seed=seed)
+    cell = AttackCell(name, n, MLP((width,) * depth), rules[dynamics], attack, options, seed=seed)
     project = bench.project_root()
     found = bench.find(project, "fig1")
     where = {"data_dir": data_dir, "source": source, "images": images}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # What a cell's numbers depend on; the command line, plots, progress and this package do not enter.
-PARTS = ("data", "tasks", "networks", "kernels", "dynamics", "attacks", "metrics", "cell.py")
+PARTS = ("data", "tasks", "networks", "kernels", "dynamics", "attacks", "metrics", "cells")
 
 
 def syntax_digest(source: str) -> str:
@@ -23,11 +23,55 @@ def syntax_digest(source: str) -> str:
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
-@cache
-def code_version() -> str:
-    """Twelve hex digits over all modules that a cell's numbers depend on."""
-    files = sorted(
-        f for part in PARTS for f in ([PACKAGE / part] if part.endswith(".py") else (PACKAGE / part).rglob("*.py"))
+def module_file(module: str, package: Path = PACKAGE) -> Path | None:
+    """The file of a module of this package, or None if there is no such module (a name inside one, say)."""
+    inside = package.joinpath(*module.split(".")[1:])
+    for path in (inside / "__init__.py", inside.with_suffix(".py")):
+        if path.is_file():
+            return path
+    return None
+
+
+def imported(source: str) -> set[str]:
+    """Names that a module's imports mention, whether modules or things inside them, anywhere in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def closure(modules: tuple[str, ...], package: Path = PACKAGE) -> dict[str, Path]:
+    """The modules of `PARTS` that the given ones need, by following imports; with the packages they lie in."""
+    root, found, todo = package.name, dict[str, Path](), list(modules)
+    while todo:
+        name = todo.pop()
+        parts = name.split(".")
+        file = module_file(name, package) if parts[0] == root and len(parts) > 1 and parts[1] in PARTS else None
+        if file is None or name in found:
+            continue
+        found[name] = file
+        todo += [".".join(parts[:i]) for i in range(2, len(parts))]
+        todo += sorted(imported(file.read_text(encoding="utf-8")))
+    return found
+
+
+def everything(package: Path = PACKAGE) -> tuple[str, ...]:
+    """Every module of `PARTS`."""
+    files = sorted(f for part in PARTS for f in (package / part).rglob("*.py"))
+    return tuple(
+        ".".join((package.name, *f.relative_to(package).with_suffix("").parts)).removesuffix(".__init__") for f in files
     )
-    lines = [f"{f.relative_to(PACKAGE).as_posix()} {syntax_digest(f.read_text(encoding='utf-8'))}" for f in files]
+
+
+@cache
+def code_version(modules: tuple[str, ...] = ()) -> str:
+    """Twelve hex digits over the given modules and all that they import (default: over everything that counts).
+
+    So a cell stays valid when an attack that it does not use is changed, or a task is added.
+    """
+    found = closure(modules or everything())
+    lines = [f"{name} {syntax_digest(found[name].read_text(encoding='utf-8'))}" for name in sorted(found)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

@@ -28,8 +28,8 @@ def commit() -> tuple[str | None, bool | None]:
     return head, None if head is None or status is None else bool(status)
 
 
-def provenance() -> dict[str, Any]:
-    """Facts to store with a result made now."""
+def provenance(modules: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Facts to store with a result made now by the given modules (default: by any of the package)."""
     import jax
 
     head, dirty = commit()
@@ -37,7 +37,7 @@ def provenance() -> dict[str, Any]:
     return {
         "commit": head,
         "dirty": dirty,
-        "code_version": code_version(),
+        "code_version": code_version(modules),
         "versions": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "machine": {"system": platform.system(), "architecture": platform.machine(), "cpus": _cpus()},

@@ -1,5 +1,6 @@
 import ast
 import getpass
+import importlib
 import json
 import os
 import shutil
@@ -14,8 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recon import ReconError
+from recon.attacks import attacks
+from recon.cells import AttackCell
+from recon.dynamics import Linearised
+from recon.networks import MLP
 from recon.records import Store, Stored, cell_key, json_bytes, provenance, read_json, write_bytes
-from recon.records.code_version import PACKAGE, PARTS, code_version, syntax_digest
+from recon.records.code_version import PACKAGE, PARTS, closure, code_version, everything, syntax_digest
+from recon.tasks import tasks
 
 SOURCE = '''
 """Module."""
@@ -35,6 +41,46 @@ def test_code_version_follows_the_mathematics_only():
     assert all((PACKAGE / part).exists() for part in PARTS)
     assert len(code_version()) == 12
     ast.parse(SOURCE)
+
+
+def test_code_version_is_that_of_what_a_cell_uses():
+    cell = AttackCell("mnist_odd_even", 6, MLP((32,)), Linearised(), "ntk-fast")
+    used = closure(cell.modules)
+    assert {"recon.attacks.gradient_matching", "recon.dynamics.flow", "recon.data.prepared", "recon.metrics"} <= set(
+        used
+    )
+    assert not {"recon.attacks.exact", "recon.tasks.pictures", "recon.kernels.neural_tangents"} & set(used)
+    assert set(used) < set(everything())
+    # What Python itself imports for the same modules, less what it only looks up by name, is what was found.
+    script = "import sys, " + ", ".join(cell.modules) + "; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert set(used) >= {m for m in loaded if m.split(".")[1:2] and m.startswith("recon.") and m.split(".")[1] in PARTS}
+
+
+def test_code_version_of_an_edited_module(tmp_path):
+    package = tmp_path / "recon"
+    for name, text in {
+        "cells/__init__.py": "",
+        "cells/one.py": "from recon.metrics import near\n",
+        "metrics/__init__.py": "from recon.metrics.near import near\n",
+        "metrics/near.py": "def near(): return 1\n",
+        "metrics/far.py": "",
+    }.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    assert sorted(closure(("recon.cells.one",), package)) == [
+        "recon.cells",
+        "recon.cells.one",
+        "recon.metrics",
+        "recon.metrics.near",
+    ]
+
+
+@pytest.mark.parametrize("name", [*attacks(), *tasks()])
+def test_files_are_named_after_what_they_define(name):
+    part = "attacks" if name in attacks() else "tasks"
+    module = importlib.import_module(f"recon.{part}.{name.replace('-', '_')}")
+    assert (module.ATTACK if part == "attacks" else module.TASK).name == name
 
 
 def test_key_depends_on_settings_data_and_code():

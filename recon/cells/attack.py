@@ -1,4 +1,4 @@
-"""A cell: one training-plus-attack setting, from task to score. What benchmarks are made of."""
+"""Train a network, attack it, score what comes back: the cell that most figures are made of."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from recon.attacks import Reconstruction, reconstruct
+from recon.attacks import Reconstruction, reconstruct, with_options
+from recon.cells.base import data_record
 from recon.dynamics import Dynamics, Linearised, Trained, outputs, train
 from recon.kernels import kernel_distance, ntk
 from recon.metrics import Score, score
@@ -20,7 +21,7 @@ TEST_IMAGES = 1000  # of the test split, for the accuracy of the attacked networ
 
 
 @dataclass(frozen=True)
-class Cell:
+class AttackCell:
     """One network to train and to attack.
 
     Attributes:
@@ -64,19 +65,36 @@ class Cell:
         plain = dataclasses.asdict(self)
         plain["dynamics"] = {"rule": type(self.dynamics).__name__, **plain["dynamics"]}
         plain["options"] = dict(self.options)
-        return plain
+        return {"kind": "attack", **plain}
+
+    def check(self) -> None:
+        """Look up the attack and its options.
+
+        Raises:
+          ReconError: there is no such attack, or it has no such option.
+        """
+        with_options(self.attack, dict(self.options))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What its numbers depend on."""
+        return __name__, f"recon.attacks.{self.attack.replace('-', '_')}", f"recon.tasks.{self.task}"
+
+    @property
+    def draw(self) -> tuple[str, int, int]:
+        """Cells of equal draws load the same images."""
+        return self.task, self.n_train, self.seed
 
     def load(self, **where: Any) -> TaskData:
         """The cell's images; `where` as in `recon.data.load_images`."""
         return load_task(self.task, self.n_train, seed=self.seed, n_test=TEST_IMAGES, **where)
 
+    def compute(self, data: TaskData, report: Report = silent) -> Stored:
+        """Train, attack, score: see `compute`."""
+        return compute(self, data, report)
 
-def fingerprints(data: TaskData) -> dict[str, str]:
-    """Content hashes of a draw's three splits."""
-    return {name: getattr(data, name).fingerprint for name in ("train", "held_out", "test")}
 
-
-def compute(cell: Cell, data: TaskData, report: Report = silent) -> Stored:
+def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored:
     """Train, attack, score.
 
     Returns:
@@ -121,13 +139,7 @@ def compute(cell: Cell, data: TaskData, report: Report = silent) -> Stored:
     matched = scores["train"].matching
     record = {
         "cell": cell.settings(),
-        "data": {
-            "source": data.source,
-            "title": data.task.title,
-            "fingerprints": fingerprints(data),
-            "mean": data.mean,
-            "recognisable": data.task.recognisable,
-        },
+        "data": data_record(data),
         "training": training_record(network, trained, data),
         "attack": {
             "found": len(found.images),
@@ -141,7 +153,7 @@ def compute(cell: Cell, data: TaskData, report: Report = silent) -> Stored:
         },
         "scores": {name: s.summary(thresholds) for name, s in scores.items()},
         "images": per_image(scores, trained, data, found.certified),
-        "provenance": provenance(),
+        "provenance": provenance(cell.modules),
     }
     arrays = {
         "train": data.train.x,

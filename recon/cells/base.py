@@ -1,0 +1,70 @@
+"""What a benchmark asks of a cell, whatever it computes. A new kind of cell is one file in this package."""
+
+from typing import Any, Protocol
+
+from recon.progress import Report
+from recon.records import Stored
+from recon.tasks import TaskData
+
+
+class Cell(Protocol):
+    """One setting that is computed once and stored: a frozen dataclass with these members."""
+
+    @property
+    def title(self) -> str:
+        """For progress bars."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """All settings as plain values, and the kind of the cell: what its place in the store is computed from."""
+        ...
+
+    def check(self) -> None:
+        """Say what is wrong with the settings before anything is computed.
+
+        Raises:
+          ReconError: an unknown attack, say.
+        """
+        ...
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that it runs and looks up by name; those that they import follow by themselves."""
+        ...
+
+    @property
+    def draw(self) -> tuple[Any, ...]:
+        """Cells of equal draws load the same images."""
+        ...
+
+    def load(self, **where: Any) -> TaskData:
+        """The cell's images; `where` as in `recon.data.load_images`."""
+        ...
+
+    def compute(self, data: TaskData, report: Report) -> Stored:
+        """Do the work.
+
+        Returns:
+          A small record with "data", "seconds" and "provenance" among its entries, and arrays for pictures.
+
+        Raises:
+          ReconError: it failed.
+          KeyboardInterrupt: Ctrl-C; a partial result is none.
+        """
+        ...
+
+
+def fingerprints(data: TaskData) -> dict[str, str]:
+    """Content hashes of a draw's three splits."""
+    return {name: getattr(data, name).fingerprint for name in ("train", "held_out", "test")}
+
+
+def data_record(data: TaskData) -> dict[str, Any]:
+    """What a record says of its images."""
+    return {
+        "source": data.source,
+        "title": data.task.title,
+        "fingerprints": fingerprints(data),
+        "mean": data.mean,
+        "recognisable": data.task.recognisable,
+    }
