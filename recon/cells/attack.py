@@ -11,13 +11,15 @@ from recon.attacks import Reconstruction, reconstruct, with_options
 from recon.cells.base import data_record
 from recon.dynamics import Dynamics, Linearised, Trained, outputs, train
 from recon.kernels import kernel_distance, ntk
-from recon.metrics import Score, score
+from recon.metrics import Score, distances, greedy, score
 from recon.networks import MLP
 from recon.progress import Report, silent
 from recon.records import Stored, provenance
 from recon.tasks import TaskData, load_task
 
 TEST_IMAGES = 1000  # of the test split, for the accuracy of the attacked network
+
+NEAR = 0.1  # L2 distance under which an image counts as recovered exactly: invisible in 28 × 28 pixels
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
     )
     if found.interrupted:
         raise KeyboardInterrupt
-    images = padded(found, cell.n_train)
+    images = padded(found.images, found.start, cell.n_train)
     scores = {
         "train": score(data.train.x, images, data.pixels),
         "held_out": score(data.held_out.x, images, data.pixels),
@@ -150,6 +152,7 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
             "work": found.work,
             "seconds": found.seconds,
             "trace": thinned(found.trace),
+            "anytime": anytime(found, data),
         },
         "scores": {name: s.summary(thresholds) for name, s in scores.items()},
         "images": per_image(scores, trained, data, found.certified),
@@ -166,13 +169,29 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
     return Stored(record, arrays)
 
 
-def padded(found: Reconstruction, n: int) -> np.ndarray:
-    """The reconstructions, filled up to n with images of the attack's start where it found fewer.
+def padded(images: np.ndarray, start: np.ndarray, n: int) -> np.ndarray:
+    """Reconstructions, filled up to n with images of the attack's start where it found fewer.
 
     An image that was not found thus counts at its distance from the start.
     """
-    missing = max(0, n - len(found.images))
-    return np.concatenate([found.images, found.start[:missing]])
+    return np.concatenate([images, start[: max(0, n - len(images))]])
+
+
+def anytime(found: Reconstruction, data: TaskData) -> list[dict[str, float]]:
+    """The error along the attack: a row for each of its snapshots."""
+    rows = []
+    for s in found.snapshots:
+        d = greedy(distances(data.train.x, padded(s.images, found.start, len(data.train.x)))).distance
+        rows.append(
+            {
+                "step": s.step,
+                "seconds": s.seconds,
+                "flops": s.flops,
+                "mean": float(d.mean()),
+                "near": int((d < NEAR).sum()),
+            }
+        )
+    return rows
 
 
 def training_record(network: MLP, trained: Trained, data: TaskData) -> dict[str, Any]:
