@@ -286,7 +286,8 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
     kept = runs[which]
     final, _, steps, _ = kept.state
     start = np.asarray(images(starts[which]["x"], known))
-    work["starts"] = len(runs)
+    steps_taken = sum(r.state[2] for r in runs)
+    work |= {"starts": len(runs), "flops": steps_taken * work["flops_per_step"]}
     snapshots = tuple(
         Snapshot(at, when, at * work["flops_per_step"], np.asarray(images(x, known))) for at, when, x in kept.kept
     )
@@ -305,7 +306,7 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
         duals=np.asarray(duals),
         n_estimated=span.n if span.clear else None,
         trace=kept.trace,
-        steps=sum(r.state[2] for r in runs),
+        steps=steps_taken,
         why="interrupted" if runs[-1].why == "interrupted" else kept.why,
         work=work,
         seconds=seconds,

@@ -11,6 +11,7 @@ from recon.attacks import Reconstruction, reconstruct, with_options
 from recon.cells.base import data_record
 from recon.dynamics import Dynamics, Linearised, Trained, outputs, train
 from recon.kernels import kernel_distance, ntk
+from recon.memory import peak_memory
 from recon.metrics import Score, distances, greedy, score
 from recon.networks import MLP
 from recon.progress import Report, silent
@@ -117,18 +118,19 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
         cell.dynamics,
         lambda f, text: report(0.1 * f, f"training: {text}"),
     )
-    found = reconstruct(
-        trained.initial.params,
-        trained.final.params,
-        attack=cell.attack,
-        image_shape=data.image_shape,
-        box=data.box,
-        m=cell.m_ratio * cell.n_train,
-        linearised=cell.linearised,
-        key=k_attack,
-        progress=lambda f, text: report(0.1 + 0.9 * f, f"attack: {text}"),
-        **dict(cell.options),
-    )
+    with peak_memory() as peak:
+        found = reconstruct(
+            trained.initial.params,
+            trained.final.params,
+            attack=cell.attack,
+            image_shape=data.image_shape,
+            box=data.box,
+            m=cell.m_ratio * cell.n_train,
+            linearised=cell.linearised,
+            key=k_attack,
+            progress=lambda f, text: report(0.1 + 0.9 * f, f"attack: {text}"),
+            **dict(cell.options),
+        )
     if found.interrupted:
         raise KeyboardInterrupt
     images = padded(found.images, found.start, cell.n_train)
@@ -150,6 +152,7 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
             "steps": found.steps,
             "why": found.why,
             "work": found.work,
+            "peak_bytes": peak.bytes,
             "seconds": found.seconds,
             "trace": thinned(found.trace),
             "anytime": anytime(found, data),
