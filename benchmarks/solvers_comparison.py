@@ -147,7 +147,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
                 "steps": attack["steps"],
                 "seconds": attack["seconds"]["run"],
                 "overhead": attack["seconds"].get("trace", 0.0) + attack["seconds"].get("compile", 0.0),
-                "flops": work.get("flops", float("nan")),
+                "flops": work["flops"],
                 # XLA knows what a compiled step needs; the exact recovery runs in NumPy.
                 "peak_bytes": work.get("temporary_bytes", attack["peak_bytes"]),
                 "mean": r["scores"]["train"]["mean"],
