@@ -96,6 +96,11 @@ def project_root() -> Path:
     raise ReconError("There is no benchmarks/ folder here: run recon in a checkout of the project.")
 
 
+def cell_store(root: Path) -> Store:
+    """The computed cells of a checkout."""
+    return Store(root / ".recon" / "cells")
+
+
 def benchmarks(root: Path) -> dict[str, Benchmark]:
     """Every benchmark, by name: the file name up to its first underscore."""
     files = sorted((root / "benchmarks").glob("[a-z]*_*.py"), key=_natural)
@@ -226,7 +231,7 @@ def reproduce(
     """
     began = time.perf_counter()
     planned = plan(cells, where)
-    results = run_cells(planned, Store(root / ".recon" / "cells"), force, report(planned))
+    results = run_cells(planned, cell_store(root), force, report(planned))
     path = save(record(benchmark, label, results, time.perf_counter() - began), out)
     draw(benchmark, path)
     return path

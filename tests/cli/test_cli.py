@@ -10,6 +10,7 @@ import time
 import pytest
 
 from recon.benchmark import benchmarks
+from recon.records import Store, Stored, code_version
 from tests.conftest import ROOT
 
 RUN = ["run", "--source", "samples", "--n", "6", "--width", "32"]
@@ -91,6 +92,25 @@ def test_run_writes_a_record_and_pictures(checkout, env):
     assert json.loads(path.read_text())["cells"][0]["cell"]["n_train"] == 6
     redrawn = recon("plot", "fig1", "--out", "out", cwd=checkout, env=env)
     assert redrawn.returncode == 0, redrawn.stderr
+
+
+def test_cache_is_listed_verified_and_pruned(checkout, env):
+    store = Store(checkout / ".recon" / "cells")
+    made = {"code_version": code_version(("recon.metrics",)), "modules": ["recon.metrics"]}
+    for key in ("one", "two"):
+        store.save(key, Stored({"cell": {"kind": "attack", "n_train": 6}, "provenance": made}, {}))
+    listed = recon("cache", "ls", cwd=checkout, env=env).stdout
+    assert "2 current" in listed
+    assert "n_train=6" in listed
+    (store.root / "one" / "arrays.npz").write_bytes(b"damaged")
+    done = recon("cache", "verify", cwd=checkout, env=env)
+    assert done.returncode == 1
+    assert "1 of 2 cells did not verify" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "1 folders" in recon("cache", "prune", "--dry-run", cwd=checkout, env=env).stdout
+    assert len(list(store.root.iterdir())) == 2
+    assert "1 removed" in recon("cache", "prune", cwd=checkout, env=env).stdout
+    assert [p.name for p in store.root.iterdir()] == ["two"]
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
