@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from recon.cli.cache import cache_app
-from recon.cli.console import DataDir, Force, Images, Out, Source, out, overall, show
+from recon.cli.console import DataDir, Force, Images, Jobs, Out, Source, out, overall, show
 from recon.errors import ReconError
 
 app = typer.Typer(
@@ -66,6 +66,7 @@ def reproduce(
     data_dir: DataDir = None,
     source: Source = "auto",
     force: Force = False,
+    jobs: Jobs = 1,
     out_dir: Out = None,
 ) -> None:
     """Run a benchmark, check its claims, draw its figure. Goes on where an interrupted run stopped."""
@@ -85,6 +86,7 @@ def reproduce(
             where=where,
             force=force,
             report=report,
+            jobs=jobs,
         )
     show(found, path)
 

@@ -9,6 +9,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import TaskID
 from rich.table import Table
 
 out = Console()
@@ -27,20 +28,26 @@ Images = Annotated[Path | None, typer.Option(help="Folder of class folders of yo
 Out = Annotated[
     Path | None, typer.Option("--out", help="Folder for records and figures (default: results/).", show_default=False)
 ]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Cells computed at a time, sharing the cores.")]
 Force = Annotated[bool, typer.Option("--force", help="Compute cells again even if they are stored.")]
 
 
 @contextmanager
 def overall(title: str) -> Iterator[Callable[[Sequence[Any]], Callable[[int, float, str], None]]]:
-    """Two bars on a terminal, the whole run's and the cell's; a line now and then elsewhere."""
+    """Bars on a terminal, the whole run's and one for each cell at work; a line now and then elsewhere."""
     from recon.progress import bars, plain
 
     if not err.is_terminal:
 
         def lines(planned: Sequence[Any]) -> Callable[[int, float, str], None]:
             announce(planned)
-            report = plain(title)
-            return lambda i, f, text: report((i + f) / len(planned), f"({planned[i].cell.title}: {text})")
+            report, done = plain(title), [0.0] * len(planned)
+
+            def line(i: int, fraction: float, text: str) -> None:
+                done[i] = fraction
+                report(sum(done) / len(done), f"({planned[i].cell.title}: {text})")
+
+            return line
 
         yield lines
         return
@@ -49,14 +56,20 @@ def overall(title: str) -> Iterator[Callable[[Sequence[Any]], Callable[[int, flo
         def both(planned: Sequence[Any]) -> Callable[[int, float, str], None]:
             announce(planned)
             whole = display.add_task(title, total=float(len(planned)), text="")
-            current = [display.add_task(planned[0].cell.title, total=1.0, text=""), 0]
+            running: dict[str, TaskID] = {}
+            done = [0.0] * len(planned)
 
             def report(i: int, fraction: float, text: str) -> None:
-                if i != current[1]:
-                    display.remove_task(current[0])  # type: ignore[arg-type]
-                    current[:] = [display.add_task(planned[i].cell.title, total=1.0, text=""), i]
-                display.update(whole, completed=i + fraction, text=f"cell {i + 1} of {len(planned)}")
-                display.update(current[0], completed=fraction, text=text)  # type: ignore[arg-type]
+                name, done[i] = planned[i].cell.title, fraction
+                finished = sum(f == 1.0 for f in done)
+                display.update(whole, completed=sum(done), text=f"{finished} of {len(planned)} cells")
+                if fraction == 1.0:
+                    if name in running:
+                        display.remove_task(running.pop(name))
+                    return
+                if name not in running:
+                    running[name] = display.add_task(name, total=1.0, text="")
+                display.update(running[name], completed=fraction, text=text)
 
             return report
 
