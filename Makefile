@@ -7,7 +7,7 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark-solvers test lint format data bars readme lock clean
+.PHONY: help setup benchmark-solvers test lint format data bars readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -50,6 +50,9 @@ bars: $(READY) ## measure what the core promises (about fifteen minutes)
 
 readme: $(READY) ## write the numbers in README.md from results/
 	$(BIN)/python scripts/readme.py $(ARGS)
+
+results-index: $(READY) ## write results/README.md from the records beside it
+	$(BIN)/python scripts/results_index.py $(ARGS)
 
 lock: ## rewrite requirements/ with uv (pip install uv) from pyproject.toml
 	sh scripts/lock.sh
