@@ -7,7 +7,7 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark-solvers test lint format data bars readme results-index lock clean
+.PHONY: help setup benchmark-solvers benchmark-kernels test lint format data bars readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -26,6 +26,9 @@ reproduce-%: $(READY) ## run one benchmark and draw its figure
 	$(BIN)/recon reproduce $* --preset $(PRESET) $(ARGS)
 
 benchmark-solvers: reproduce-solvers ## compare the solvers (the same as reproduce-solvers)
+
+benchmark-kernels: $(READY) $(DEV) ## time the kernels into results/kernels.json: trace, compile and run apart
+	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json results/kernels.json $(ARGS)
 
 test: $(READY) $(DEV) ## all tests
 	$(BIN)/pytest $(ARGS)

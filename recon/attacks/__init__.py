@@ -1,10 +1,7 @@
 """Attacks by name, behind one call. A new attack is one file in this package that defines `ATTACK`."""
 
 import dataclasses
-import importlib
-import pkgutil
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import jax
@@ -16,16 +13,14 @@ from recon.attacks.span import first_layer_span
 from recon.errors import ReconError
 from recon.networks import from_params
 from recon.progress import Report, reporter
+from recon.registry import defined
 
 __all__ = ["Attack", "Problem", "Reconstruction", "attacks", "reconstruct", "with_options"]
 
 
-@cache
 def attacks() -> dict[str, Attack]:
     """Every attack of the package, by name."""
-    modules = (importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
-    found = [m.ATTACK for m in modules if hasattr(m, "ATTACK")]
-    return {attack.name: attack for attack in found}
+    return defined(__name__, "ATTACK")
 
 
 def with_options(name: str, options: Mapping[str, Any]) -> tuple[Attack, Any]:

@@ -45,6 +45,23 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """Images on the way, for curves of error against work and time.
+
+    Attributes:
+      step: optimiser steps, or batches of the search, taken so far.
+      seconds: since the attack began, without tracing and compiling.
+      flops: floating-point operations so far.
+      images: as found so far, in the network's input space.
+    """
+
+    step: int
+    seconds: float
+    flops: float
+    images: Float[np.ndarray, "k *shape"]
+
+
+@dataclass(frozen=True)
 class Reconstruction:
     """What an attack found.
 
@@ -61,6 +78,7 @@ class Reconstruction:
       why: why it stopped.
       work: counts and sizes of what was done: FLOPs and bytes a step as XLA reports them, peak temporary memory.
       seconds: wall time of "trace", "compile" and "run".
+      snapshots: images on the way, where they were asked for or cost nothing.
     """
 
     attack: str
@@ -75,6 +93,7 @@ class Reconstruction:
     n_estimated: int | None = None
     work: dict[str, float | int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    snapshots: tuple[Snapshot, ...] = ()
 
     @property
     def interrupted(self) -> bool:

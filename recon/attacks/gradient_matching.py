@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.ad_checkpoint import checkpoint
 from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import Tensor
-from recon.attacks.base import Problem, Reconstruction
+from recon.attacks.base import Problem, Reconstruction, Snapshot
 from recon.attacks.span import first_layer_span
 from recon.errors import ReconError
 from recon.networks import MLP, Activation, Layers, Params, dense_layers, softplus
@@ -47,7 +48,11 @@ class GradientMatching:
       box_weight: weight of the pixel box penalty.
       sharpness, sharpness_end, sharpness_decades: softplus sharpness β = min(sharpness + 10^(decades·i/steps),
         sharpness_end) at step i.
-      seconds: stop after so much time in the compiled loop.
+      seconds: stop after so much time in the compiled loop, all restarts together.
+      restarts: descend from so many starts and keep the end of least loss.
+      chunk: images whose gradients are formed at once (None: all), to save memory at the price of a second forward
+        pass; for free duals.
+      snapshots: keep the images at so many steps, geometrically spaced.
     """
 
     points: tuple[float, ...] = (1.0,)
@@ -64,6 +69,9 @@ class GradientMatching:
     sharpness_end: float = 200.0
     sharpness_decades: float = 4.0
     seconds: float | None = None
+    restarts: int = 1
+    chunk: int | None = None
+    snapshots: int = 0
 
 
 class Target(NamedTuple):
@@ -100,18 +108,58 @@ def stacked(target: Target, x: Tensor, activation: Activation, weights: Tensor |
     return Layers(inputs, deltas, jnp.concatenate([p.outputs for p in per_point]))
 
 
+Sum = list[tuple[Tensor, Tensor | None]]
+
+
+def explained(target: Target, x: Float[Tensor, "m d"], duals: Float[Tensor, "p m c"], activation: Activation) -> Sum:
+    """Σ α ∇f(x), layer by layer: (kernel, bias) in the layers' order."""
+    layers = stacked(target, x, activation, duals)
+    total: Sum = []
+    for (_, d_bias), h, a in zip(dense_layers(target.change), layers.inputs, layers.deltas, strict=True):
+        scale, bias_scale = target.network.scales(h.shape[1])
+        total.append((scale * (h.T @ a), None if d_bias is None else bias_scale * a.sum(0)))
+    return total
+
+
+def explained_in_chunks(
+    target: Target, x: Float[Tensor, "m d"], duals: Float[Tensor, "p m c"], activation: Activation, chunk: int
+) -> Sum:
+    """`explained`, with the layers' values of at most `chunk` images in memory, also in its gradient."""
+    parts = -(-len(x) // chunk)
+    spare = parts * chunk - len(x)  # filled up with images of no weight
+    xs = jnp.pad(x, ((0, spare), (0, 0))).reshape(parts, chunk, -1)
+    weights = jnp.pad(duals, ((0, 0), (0, spare), (0, 0)))
+    weights = weights.reshape(len(weights), parts, chunk, -1).swapaxes(0, 1)
+
+    def add(total: Sum, part: tuple[Tensor, Tensor]) -> tuple[Sum, None]:
+        return jax.tree.map(jnp.add, total, explained(target, *part, activation)), None
+
+    nothing: Sum = [
+        (jnp.zeros_like(k), None if b is None else jnp.zeros_like(b)) for k, b in dense_layers(target.change)
+    ]
+    total, _ = jax.lax.scan(checkpoint(add), nothing, (xs, weights))
+    return total
+
+
 def matching_loss(
-    target: Target, x: Float[Tensor, "m d"], duals: Float[Tensor, "p m c"], activation: Activation
+    target: Target,
+    x: Float[Tensor, "m d"],
+    duals: Float[Tensor, "p m c"],
+    activation: Activation,
+    chunk: int | None = None,
 ) -> Float[Tensor, ""]:
     """‖Δθ − (1/M) Σ α ∇f(x)‖² (eq. 7), layer by layer."""
-    m = x.shape[0]
-    layers = stacked(target, x, activation, duals / m)
+    weights = duals / len(x)
+    sums = (
+        explained(target, x, weights, activation)
+        if chunk is None
+        else explained_in_chunks(target, x, weights, activation, chunk)
+    )
     total = jnp.zeros((), x.dtype)
-    for (d_kernel, d_bias), h, a in zip(dense_layers(target.change), layers.inputs, layers.deltas, strict=True):
-        scale, bias_scale = target.network.scales(h.shape[1])
-        total = total + jnp.sum((d_kernel - scale * (h.T @ a)) ** 2)
+    for (d_kernel, d_bias), (kernel, bias) in zip(dense_layers(target.change), sums, strict=True):
+        total = total + jnp.sum((d_kernel - kernel) ** 2)
         if d_bias is not None:
-            total = total + jnp.sum((d_bias - bias_scale * a.sum(0)) ** 2)
+            total = total + jnp.sum((d_bias - bias) ** 2)
     return total
 
 
@@ -159,10 +207,12 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
     Raises:
       ReconError: impossible settings, or the loss stops being finite.
     """
-    if settings.steps < 1 or not settings.points:
-        raise ReconError("The attack needs at least one step and one point of the path.")
+    if settings.steps < 1 or settings.restarts < 1 or not settings.points:
+        raise ReconError("The attack needs at least one step, one start and one point of the path.")
     if settings.duals not in ("free", "projected") or settings.decay not in ("constant", "cosine"):
         raise ReconError("duals is 'free' or 'projected', decay is 'constant' or 'cosine'.")
+    if settings.chunk is not None and (settings.chunk < 1 or settings.duals == "projected"):
+        raise ReconError("chunk is at least 1 and goes with free duals: projected ones need all images at once.")
     m, shape = problem.m, problem.image_shape
     dim = math.prod(shape)
     change = problem.change
@@ -188,19 +238,20 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
         flat = coordinates if known.basis is None else coordinates @ known.basis.T
         return flat.reshape(len(flat), *shape)
 
-    k_x, k_duals = jax.random.split(key)
-    noise = settings.x_scale * jax.random.normal(k_x, (m, dim))
-    variables = {"x": noise if basis is None else noise @ basis}
-    if settings.duals == "free":
-        duals_shape = (len(points), m, problem.network.outputs)
-        variables["duals"] = jax.random.uniform(k_duals, duals_shape, minval=-1.0, maxval=1.0) * settings.dual_scale
-    start = np.asarray(images(variables["x"], known))
+    def initial(key: PRNGKeyArray) -> dict[str, Any]:
+        k_x, k_duals = jax.random.split(key)
+        noise = settings.x_scale * jax.random.normal(k_x, (m, dim))
+        variables = {"x": noise if basis is None else noise @ basis}
+        if settings.duals == "free":
+            size = (len(points), m, problem.network.outputs)
+            variables["duals"] = jax.random.uniform(k_duals, size, minval=-1.0, maxval=1.0) * settings.dual_scale
+        return variables
 
     def objective(v: dict[str, Any], step: Tensor, known: Known) -> Tensor:
         activation = softplus(sharpness(settings, step))
         target = Target(problem.network, known.points, known.change)
         if settings.duals == "free":
-            loss = matching_loss(target, v["x"], v["duals"], activation)
+            loss = matching_loss(target, v["x"], v["duals"], activation, settings.chunk)
         else:
             loss, _ = projected_loss(target, v["x"], activation, settings.ridge)
         return loss if known.box is None else loss + box_penalty(images(v["x"], known), known.box, settings.box_weight)
@@ -210,10 +261,36 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
         if settings.decay == "cosine"
         else settings.learning_rate
     )
-    advance, seconds, work = compiled_descent(objective, optax.adam(schedule), variables, known)
-    state = (variables, optax.adam(schedule).init(variables), 0, float("inf"))
-    state, trace, why, seconds["run"] = descend(advance, state, settings.steps, settings.seconds, report)
-    final, _, steps, _ = state
+    optimiser = optax.adam(schedule)
+    keys = [key] if settings.restarts == 1 else list(jax.random.split(key, settings.restarts))
+    starts = [initial(k) for k in keys]
+    advance, seconds, work = compiled_descent(objective, optimiser, starts[0], known)
+    seconds["run"] = 0.0
+    runs: list[Descended] = []
+    for i, variables in enumerate(starts):
+        left = None if settings.seconds is None else settings.seconds - seconds["run"]
+        if left is not None and left <= 0 and runs:
+            break
+        run = descend(
+            advance,
+            (variables, optimiser.init(variables), 0, float("inf")),
+            settings,
+            left,
+            lambda fraction, text, i=i: report((i + fraction) / len(starts), text),  # type: ignore[misc]
+        )
+        runs.append(run)
+        seconds["run"] += run.seconds
+        if run.why == "interrupted":
+            break
+    which = int(np.argmin([r.state[3] for r in runs]))
+    kept = runs[which]
+    final, _, steps, _ = kept.state
+    start = np.asarray(images(starts[which]["x"], known))
+    steps_taken = sum(r.state[2] for r in runs)
+    work |= {"starts": len(runs), "flops": steps_taken * work["flops_per_step"]}
+    snapshots = tuple(
+        Snapshot(at, when, at * work["flops_per_step"], np.asarray(images(x, known))) for at, when, x in kept.kept
+    )
 
     duals: Tensor
     if settings.duals == "free":
@@ -228,11 +305,12 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
         start=start,
         duals=np.asarray(duals),
         n_estimated=span.n if span.clear else None,
-        trace=trace,
-        steps=steps,
-        why=why,
+        trace=kept.trace,
+        steps=steps_taken,
+        why="interrupted" if runs[-1].why == "interrupted" else kept.why,
         work=work,
         seconds=seconds,
+        snapshots=snapshots,
     )
 
 
@@ -282,34 +360,60 @@ def compiled_descent(
     )
 
 
-def descend(
-    advance: Advance, state: LoopState, steps: int, budget: float | None, report: Report
-) -> tuple[LoopState, Float[np.ndarray, "k 2"], str, float]:
-    """Drive the compiled loop in chunks of about `CHUNK_SECONDS`.
+class Descended(NamedTuple):
+    """One descent: where it ended, its (step, loss), why it stopped, its time, and (step, seconds, x) on the way."""
 
-    On Ctrl-C the state of least loss is returned. Returns (state, trace, why it stopped, seconds).
+    state: LoopState
+    trace: Float[np.ndarray, "k 2"]
+    why: str
+    seconds: float
+    kept: list[tuple[int, float, Tensor]]
+
+
+def snapshot_steps(settings: GradientMatching) -> list[int]:
+    """Steps to keep the images of, the last one among them."""
+    if not settings.snapshots:
+        return []
+    spaced = np.geomspace(min(10, settings.steps), settings.steps, settings.snapshots).round().astype(int)
+    return sorted(set(spaced.tolist()))
+
+
+def descend(
+    advance: Advance, state: LoopState, settings: GradientMatching, budget: float | None, report: Report
+) -> Descended:
+    """Drive the compiled loop in chunks of about `CHUNK_SECONDS`, or up to the next snapshot.
+
+    On Ctrl-C the state of least loss is returned. Time for snapshots does not count.
     """
+    steps, stops = settings.steps, snapshot_steps(settings)
     best, trace, chunk = state, [], 1
-    began = time.perf_counter()
-    why = "schedule done"
+    kept: list[tuple[int, float, Tensor]] = []
+    seconds, why = 0.0, "schedule done"
     try:
         while state[2] < steps:
             clock = time.perf_counter()
-            stop = min(state[2] + chunk, steps)
+            stop = min([state[2] + chunk, steps, *(s for s in stops[:1] if s > state[2])])
             variables, opt, loss_ = advance(state[0], state[1], state[2], stop)
             loss = float(loss_)  # waits for the device
             if not math.isfinite(loss):
                 raise ReconError(f"The reconstruction loss is {loss} at step {stop}: lower the learning rate.")
+            took = time.perf_counter() - clock
+            seconds += took
+            done = stop - state[2]
             state = (variables, opt, stop, loss)
             trace.append((stop, loss))
             if loss <= best[3]:
                 best = state
-            took = time.perf_counter() - clock
-            chunk = max(1, min(2 * chunk, int(chunk * CHUNK_SECONDS / max(took, 1e-9))))
+            if done == chunk:
+                chunk = max(1, min(2 * chunk, int(chunk * CHUNK_SECONDS / max(took, 1e-9))))
             report(stop / steps, f"loss {loss:.2e}")
-            if budget is not None and time.perf_counter() - began > budget and stop < steps:
+            over = budget is not None and seconds > budget and stop < steps
+            if stop in stops[:1] or (over and stops):
+                stops = stops[1:]
+                kept.append((stop, seconds, variables["x"]))
+            if over:
                 why = "time budget"
                 break
     except KeyboardInterrupt:
         state, why = best, "interrupted"
-    return state, np.array(trace, np.float64).reshape(-1, 2), why, time.perf_counter() - began
+    return Descended(state, np.array(trace, np.float64).reshape(-1, 2), why, seconds, kept)

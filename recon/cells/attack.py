@@ -11,13 +11,16 @@ from recon.attacks import Reconstruction, reconstruct, with_options
 from recon.cells.base import data_record
 from recon.dynamics import Dynamics, Linearised, Trained, outputs, train
 from recon.kernels import kernel_distance, ntk
-from recon.metrics import Score, score
+from recon.memory import peak_memory
+from recon.metrics import Score, distances, greedy, score
 from recon.networks import MLP
 from recon.progress import Report, silent
 from recon.records import Stored, provenance
 from recon.tasks import TaskData, load_task
 
 TEST_IMAGES = 1000  # of the test split, for the accuracy of the attacked network
+
+NEAR = 0.1  # L2 distance under which an image counts as recovered exactly: invisible in 28 × 28 pixels
 
 
 @dataclass(frozen=True)
@@ -115,21 +118,22 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
         cell.dynamics,
         lambda f, text: report(0.1 * f, f"training: {text}"),
     )
-    found = reconstruct(
-        trained.initial.params,
-        trained.final.params,
-        attack=cell.attack,
-        image_shape=data.image_shape,
-        box=data.box,
-        m=cell.m_ratio * cell.n_train,
-        linearised=cell.linearised,
-        key=k_attack,
-        progress=lambda f, text: report(0.1 + 0.9 * f, f"attack: {text}"),
-        **dict(cell.options),
-    )
+    with peak_memory() as peak:
+        found = reconstruct(
+            trained.initial.params,
+            trained.final.params,
+            attack=cell.attack,
+            image_shape=data.image_shape,
+            box=data.box,
+            m=cell.m_ratio * cell.n_train,
+            linearised=cell.linearised,
+            key=k_attack,
+            progress=lambda f, text: report(0.1 + 0.9 * f, f"attack: {text}"),
+            **dict(cell.options),
+        )
     if found.interrupted:
         raise KeyboardInterrupt
-    images = padded(found, cell.n_train)
+    images = padded(found.images, found.start, cell.n_train)
     scores = {
         "train": score(data.train.x, images, data.pixels),
         "held_out": score(data.held_out.x, images, data.pixels),
@@ -148,8 +152,10 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
             "steps": found.steps,
             "why": found.why,
             "work": found.work,
+            "peak_bytes": peak.bytes,
             "seconds": found.seconds,
             "trace": thinned(found.trace),
+            "anytime": anytime(found, data),
         },
         "scores": {name: s.summary(thresholds) for name, s in scores.items()},
         "images": per_image(scores, trained, data, found.certified),
@@ -166,13 +172,29 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
     return Stored(record, arrays)
 
 
-def padded(found: Reconstruction, n: int) -> np.ndarray:
-    """The reconstructions, filled up to n with images of the attack's start where it found fewer.
+def padded(images: np.ndarray, start: np.ndarray, n: int) -> np.ndarray:
+    """Reconstructions, filled up to n with images of the attack's start where it found fewer.
 
     An image that was not found thus counts at its distance from the start.
     """
-    missing = max(0, n - len(found.images))
-    return np.concatenate([found.images, found.start[:missing]])
+    return np.concatenate([images, start[: max(0, n - len(images))]])
+
+
+def anytime(found: Reconstruction, data: TaskData) -> list[dict[str, float]]:
+    """The error along the attack: a row for each of its snapshots."""
+    rows = []
+    for s in found.snapshots:
+        d = greedy(distances(data.train.x, padded(s.images, found.start, len(data.train.x)))).distance
+        rows.append(
+            {
+                "step": s.step,
+                "seconds": s.seconds,
+                "flops": s.flops,
+                "mean": float(d.mean()),
+                "near": int((d < NEAR).sum()),
+            }
+        )
+    return rows
 
 
 def training_record(network: MLP, trained: Trained, data: TaskData) -> dict[str, Any]:

@@ -1,22 +1,17 @@
 """Tasks by name. A new task is one file in this package that defines `TASK`."""
 
-import importlib
 import os
-import pkgutil
-from functools import cache
 
 from recon.errors import ReconError
+from recon.registry import defined
 from recon.tasks.base import Split, Task, TaskData, load, targets
 
 __all__ = ["Split", "Task", "TaskData", "load_task", "targets", "tasks"]
 
 
-@cache
 def tasks() -> dict[str, Task]:
     """Every task of the package, by name."""
-    modules = (importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
-    found = [m.TASK for m in modules if hasattr(m, "TASK")]
-    return {task.name: task for task in found}
+    return defined(__name__, "TASK")
 
 
 def load_task(

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from recon import reconstruct
+from recon import ReconError, reconstruct
 from recon.attacks.gradient_matching import (
     GradientMatching,
     Target,
@@ -49,6 +49,28 @@ def test_layerwise_loss_and_gradient_equal_the_plain_ones(x64, rng, points, outp
     plain = jax.value_and_grad(lambda x, a: plain_loss(target, x, a, activation), argnums=(0, 1))(x, duals)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain)):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4, 9])
+def test_gradients_in_chunks_are_the_same_and_take_less_memory(x64, rng, chunk):
+    target, x, duals = target_and_point(rng, 2, 3)
+    activation = softplus(30.0)
+    whole, parts = (
+        jax.value_and_grad(lambda x, a, c=c: matching_loss(target, x, a, activation, c), argnums=(0, 1))(x, duals)
+        for c in (None, chunk)
+    )
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts)):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_chunks_save_memory():
+    network, params0, x, y = small_problem(n=4, dim=10, widths=(64, 64))
+    final = train(network, params0, x, y, Linearised()).final.params
+    used = [
+        reconstruct(params0, final, attack="ntk", m=800, steps=1, chunk=c, progress=False).work["temporary_bytes"]
+        for c in (None, 50)
+    ]
+    assert used[1] < used[0] / 3
 
 
 @pytest.mark.parametrize(("points", "outputs", "bias"), [(1, 1, True), (2, 3, True), (1, 2, False)])
@@ -181,3 +203,39 @@ def test_stopping():
     budget = reconstruct(params0, final, attack="ntk", seconds=0.5, progress=False)
     assert budget.why == "time budget"
     assert dataclasses.asdict(budget)["seconds"]["run"] < 10
+
+
+def test_the_best_of_several_starts_is_kept():
+    network, params0, x, y = small_problem(n=3)
+    final = train(network, params0, x, y, Linearised()).final.params
+    call = {"attack": "ntk-fast", "linearised": True, "m": 6, "steps": 60, "progress": False}
+    several = reconstruct(params0, final, key=5, restarts=3, **call)
+    single = [reconstruct(params0, final, key=k, **call) for k in jax.random.split(jax.random.key(5), 3)]
+    best = min(single, key=lambda r: r.trace[-1, 1])
+    np.testing.assert_array_equal(several.images, best.images)
+    np.testing.assert_array_equal(several.start, best.start)
+    assert several.steps == 180
+    assert several.work["starts"] == 3
+
+
+def test_snapshots_are_the_images_on_the_way():
+    network, params0, x, y = small_problem(n=3)
+    final = train(network, params0, x, y, Linearised()).final.params
+    call = {"attack": "ntk", "linearised": True, "m": 6, "key": 1, "progress": False}
+    found = reconstruct(params0, final, steps=300, snapshots=4, **call)
+    assert [s.step for s in found.snapshots] == [10, 31, 97, 300]
+    np.testing.assert_array_equal(found.snapshots[-1].images, found.images)
+    assert np.all(np.diff([s.seconds for s in found.snapshots]) > 0)
+    assert found.snapshots[1].flops == 31 * found.work["flops_per_step"]
+    # The schedule of the published attack does not depend on when one looks.
+    np.testing.assert_allclose(reconstruct(params0, final, steps=300, **call).images, found.images, atol=1e-6)
+    stopped = reconstruct(params0, final, steps=10**6, seconds=0.3, snapshots=3, **call)
+    assert stopped.snapshots[-1].step == stopped.steps
+
+
+@pytest.mark.parametrize("options", [{"restarts": 0}, {"chunk": 0}, {"chunk": 2, "duals": "projected"}])
+def test_impossible_settings_are_refused(options):
+    network, params0, x, y = small_problem(n=3)
+    final = train(network, params0, x, y, Linearised()).final.params
+    with pytest.raises(ReconError):
+        reconstruct(params0, final, attack="ntk", m=4, steps=2, progress=False, **options)
