@@ -7,7 +7,7 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark-solvers benchmark-kernels test lint format data bars readme results-index lock clean
+.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data bars readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -29,6 +29,9 @@ benchmark-solvers: reproduce-solvers ## compare the solvers (the same as reprodu
 
 benchmark-kernels: $(READY) $(DEV) ## time the kernels into results/kernels.json: trace, compile and run apart
 	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json results/kernels.json $(ARGS)
+
+check: $(READY) ## compare every figure's metrics with its stored baseline (results/baselines/)
+	$(BIN)/recon check --preset $(PRESET) $(ARGS)
 
 test: $(READY) $(DEV) ## all tests
 	$(BIN)/pytest $(ARGS)

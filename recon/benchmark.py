@@ -232,19 +232,18 @@ def draw(benchmark: Benchmark, path: Path) -> list[Path]:
     return save_figure(benchmark.module().plot(made["summary"]), path.with_suffix(""))
 
 
-def reproduce(
+def measure(
     benchmark: Benchmark,
     cells: Sequence["Cell"],
     label: str,
     *,
     root: Path,
-    out: Path,
     where: dict[str, Any],
     force: bool,
     report: Callable[[Sequence[Planned]], Callable[[int, float, str], None]],
     jobs: int = 1,
-) -> Path:
-    """Compute cells, store the figure's record under `label`, and draw it; returns the record's path.
+) -> dict[str, Any]:
+    """Compute cells, or find them stored; returns the figure's record.
 
     Args:
       label: the preset's name, or any other for cells of one's own.
@@ -257,7 +256,12 @@ def reproduce(
     began = time.perf_counter()
     planned = plan(cells, where)
     results = run_cells(planned, cell_store(root), force, report(planned), jobs)
-    path = save(record(benchmark, label, results, time.perf_counter() - began), out)
+    return record(benchmark, label, results, time.perf_counter() - began)
+
+
+def reproduce(benchmark: Benchmark, cells: Sequence["Cell"], label: str, *, out: Path, **options: Any) -> Path:
+    """Measure a figure, store its record in `out`, and draw it; returns the record's path. Options as in `measure`."""
+    path = save(measure(benchmark, cells, label, **options), out)
     draw(benchmark, path)
     return path
 

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from recon.cli.cache import cache_app
+from recon.cli.check import baseline_app, check
 from recon.cli.console import DataDir, Force, Images, Jobs, Out, Source, out, overall, show
 from recon.errors import ReconError
 
@@ -20,6 +21,8 @@ app = typer.Typer(
 data_app = typer.Typer(help="Data sets: what is there, and downloading.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(cache_app, name="cache")
+app.add_typer(baseline_app, name="baseline")
+app.command("check")(check)
 
 
 def version(show: bool) -> None:
