@@ -4,6 +4,7 @@ from recon.records.cache import Entry, described, entries, prunable, remove
 from recon.records.code_version import code_version
 from recon.records.files import json_bytes, read_json, write_bytes
 from recon.records.provenance import provenance
+from recon.records.same import cells_differ, differences, lasting
 from recon.records.store import Store, Stored, cell_key
 
 __all__ = [
@@ -11,10 +12,13 @@ __all__ = [
     "Store",
     "Stored",
     "cell_key",
+    "cells_differ",
     "code_version",
     "described",
+    "differences",
     "entries",
     "json_bytes",
+    "lasting",
     "provenance",
     "prunable",
     "read_json",
