@@ -7,8 +7,9 @@ import numpy as np
 
 from recon.records.store import Stored
 
-# Wall times; when it was made; the process's own memory; the steps at which the loss was looked at, every half second.
-PASSING = ("seconds", "reference_seconds", "made_at", "peak_bytes", "trace")
+# Wall times; the process's own memory; the steps at which the loss was looked at, every half second; commit and time of
+# making (the version of the code is in a cell's key).
+PASSING = ("seconds", "reference_seconds", "peak_bytes", "trace", "provenance")
 
 
 def lasting(value: Any) -> Any:
