@@ -7,7 +7,8 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data bars readme results-index lock clean
+.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data bars bars-exact readme results-index \
+	lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -53,6 +54,9 @@ data: $(READY) ## download and prepare MNIST and CIFAR-10 (the only target that 
 
 bars: $(READY) ## measure what the core promises (about fifteen minutes)
 	$(BIN)/python scripts/bars.py $(ARGS)
+
+bars-exact: $(READY) $(DEV) ## measure the bars of the exact solver (an hour or two); goes on where it stopped
+	$(BIN)/python scripts/exact_bars.py $(ARGS)
 
 readme: $(READY) ## write the numbers in README.md from results/
 	$(BIN)/python scripts/readme.py $(ARGS)

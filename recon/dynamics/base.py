@@ -44,6 +44,8 @@ class Trained:
       why: why training stopped.
       seconds: wall time.
       work: counts of what was done, such as gradient passes.
+      state: the optimiser's state at θ_f, shaped like the weights: Adam's first moment or SGD's momentum buffer; None
+        for rules that have none.
     """
 
     initial: State
@@ -55,6 +57,7 @@ class Trained:
     seconds: float
     checkpoints: tuple[State, ...] = ()
     work: dict[str, int] = field(default_factory=dict)
+    state: HostParams | None = None
 
 
 def to_host(params: Params) -> dict[str, dict[str, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Standard dynamics as plain descent of the mean of ½‖f − y‖²: full batch, with momentum, or on minibatches."""
+"""Standard dynamics by an optimiser on the mean of ½‖f − y‖²: SGD or Adam, full batch or minibatches, weight decay."""
 
 import time
 from collections.abc import Callable
@@ -25,10 +25,13 @@ class Descent:
     """Gradient descent.
 
     Attributes:
+      optimiser: "sgd", or "adam" (Kingma & Ba 2015) at its usual β₁ = 0.9, β₂ = 0.999, ε = 1e-8.
       rate: learning rate as a multiple of 1/L, L = λ_max(K)/N the largest curvature at θ₀.
-      learning_rate: the learning rate itself, in place of `rate` (the published examples use 4e-5).
-      momentum: 0 for plain descent; the published examples use 0.9.
+      learning_rate: the learning rate itself, in place of `rate` (the published examples use 4e-5); Adam needs it.
+      momentum: 0 for plain descent; the published examples use 0.9. Of SGD only, as `nesterov`.
       nesterov: Nesterov's form of the momentum.
+      weight_decay: this multiple of the weights is added to their gradient, before momentum or moments, as PyTorch's
+        optimisers do (Krogh & Hertz 1991). The loss that training stops at does not include it.
       batch_size: None for full batches; else batches drawn without replacement within an epoch.
       loss: stop when the loss on all images is at most this.
       max_steps: stop with an error after so many steps.
@@ -36,10 +39,12 @@ class Descent:
       seed: order of the minibatches.
     """
 
+    optimiser: Literal["sgd", "adam"] = "sgd"
     rate: float = 1.0
     learning_rate: float | None = None
     momentum: float = 0.0
     nesterov: bool = False
+    weight_decay: float = 0.0
     batch_size: int | None = None
     loss: float = 1e-10
     max_steps: int = 1_000_000
@@ -58,9 +63,12 @@ def train(
     """Descend to `settings.loss`.
 
     Raises:
-      ReconError: divergence, the loss not reached in `max_steps`, or a batch larger than the training set.
+      ReconError: divergence, the loss not reached in `max_steps`, a batch larger than the training set, or Adam with a
+        momentum of its own or without a learning rate.
     """
     start = time.perf_counter()
+    if settings.optimiser == "adam" and (settings.learning_rate is None or settings.momentum or settings.nesterov):
+        raise ReconError("Adam's step does not follow the curvature: give it a learning_rate, and no momentum.")
     n = len(x)
     batch = settings.batch_size or n
     if not 0 < batch <= n:
@@ -72,7 +80,7 @@ def train(
         curvature = float(np.linalg.eigvalsh(kernel)[-1]) / n
         duals = np.linalg.solve(kernel, e0).reshape(n, -1)
     learning_rate = settings.learning_rate or settings.rate / curvature
-    optimiser = optax.sgd(learning_rate, momentum=settings.momentum or None, nesterov=settings.nesterov)
+    optimiser = _optimiser(settings, learning_rate)
     with jax.experimental.enable_x64(settings.dtype == "float64"):
         params = jax.tree.map(lambda a: jnp.asarray(a, settings.dtype), params0)
         data = (jnp.asarray(x, settings.dtype), jnp.asarray(y, settings.dtype))
@@ -101,6 +109,7 @@ def train(
                     f"Loss {loss:.1e} after {step} steps is above {settings.loss:.0e}: raise max_steps or the rate."
                 )
         final = to_host(params)
+        held = optax.tree_utils.tree_get(opt_state, "mu" if settings.optimiser == "adam" else "trace")
     p0 = to_host(params0)
     reached = mean_loss(outputs(network, p0, final, x, linearised=False) - y)
     return Trained(
@@ -112,7 +121,16 @@ def train(
         why=f"loss {loss:.1e} reached",
         seconds=time.perf_counter() - start,
         work={"steps": step},
+        state=None if held is None else to_host(held),
     )
+
+
+def _optimiser(settings: Descent, learning_rate: float) -> optax.GradientTransformation:
+    if settings.optimiser == "adam":
+        rule = optax.adam(learning_rate)
+    else:
+        rule = optax.sgd(learning_rate, momentum=settings.momentum or None, nesterov=settings.nesterov)
+    return optax.chain(optax.add_decayed_weights(settings.weight_decay), rule) if settings.weight_decay else rule
 
 
 def _compiled_steps(

@@ -1,5 +1,6 @@
 """Distances between training images and reconstructions, and three ways to pair them."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ class Matching:
 
 def distances(images: Float[np.ndarray, "n *shape"], found: Float[np.ndarray, "m *shape"]) -> Float[np.ndarray, "n m"]:
     """L2 distances in float64."""
-    a, b = (np.asarray(v, np.float64).reshape(len(v), -1) for v in (images, found))
+    a, b = (np.asarray(v, np.float64).reshape(len(v), math.prod(v.shape[1:])) for v in (images, found))
     d: np.ndarray = cdist(a, b)
     return d
 

@@ -177,7 +177,7 @@ def load(
     test = np.flatnonzero(test_group >= 0)
     if n_test is not None and len(test):
         keys = content_keys(test_pool.images)
-        test = np.array(sorted(test, key=keys.__getitem__)[:n_test])
+        test = np.array(sorted(test, key=keys.__getitem__)[:n_test], np.int64)
     return TaskData(
         task=task,
         source=pool.source,

@@ -20,6 +20,68 @@ def by_hand(network, params0, x, y, rate, momentum, steps):
         return flat(params)
 
 
+def in_numpy(params0, x, y, settings, steps):
+    """(weights, optimiser state) of SGD or Adam in plain NumPy, float64: gradients by hand for two hidden layers."""
+    (w1, b1), (w2, b2), (w3, b3) = (
+        (np.float64(params0[k]["kernel"]), np.float64(params0[k]["bias"])) for k in ("Dense_0", "Dense_1", "Dense_2")
+    )
+    theta = [w1, b1, w2, b2, w3, b3]
+    first, second = ([np.zeros_like(a) for a in theta] for _ in range(2))
+    for step in range(1, steps + 1):
+        w1, b1, w2, b2, w3, b3 = theta
+        z1 = x @ w1 + b1
+        h1 = np.maximum(z1, 0)
+        z2 = h1 @ w2 + b2
+        h2 = np.maximum(z2, 0)
+        d3 = (h2 @ w3 + b3 - y) / len(x)
+        d2 = (d3 @ w3.T) * (z2 > 0)
+        d1 = (d2 @ w2.T) * (z1 > 0)
+        gradient = [x.T @ d1, d1.sum(0), h1.T @ d2, d2.sum(0), h2.T @ d3, d3.sum(0)]
+        gradient = [g + settings.weight_decay * a for g, a in zip(gradient, theta)]
+        if settings.optimiser == "sgd":
+            first = [settings.momentum * m + g for m, g in zip(first, gradient)]
+            move = first
+        else:
+            first = [0.9 * m + 0.1 * g for m, g in zip(first, gradient)]
+            second = [0.999 * v + 0.001 * g**2 for v, g in zip(second, gradient)]
+            move = [m / (1 - 0.9**step) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8) for m, v in zip(first, second)]
+        theta = [a - settings.learning_rate * m for a, m in zip(theta, move)]
+
+    def tree(leaves):
+        return {f"Dense_{i}": {"kernel": leaves[2 * i], "bias": leaves[2 * i + 1]} for i in range(3)}
+
+    return flat(tree(theta)), flat(tree(first))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Descent(learning_rate=0.05, weight_decay=0.01, loss=1e-2, dtype="float64"),
+        Descent(learning_rate=0.02, weight_decay=0.01, momentum=0.9, loss=1e-2, dtype="float64"),
+        Descent(optimiser="adam", learning_rate=1e-3, loss=1e-2, dtype="float64"),
+        Descent(optimiser="adam", learning_rate=1e-3, weight_decay=0.01, loss=1e-2, dtype="float64"),
+    ],
+    ids=["decay", "decay and momentum", "adam", "adam and decay"],
+)
+def test_decay_and_adam_against_numpy(settings):
+    network, params0, x, y = small_problem(n=5)
+    trained = train(network, params0, x, y, settings)
+    assert trained.final.step > 10
+    weights, state = in_numpy(params0, np.float64(x), np.float64(y), settings, trained.final.step)
+    np.testing.assert_allclose(flat(trained.final.params), weights, atol=3e-8, rtol=1e-6)
+    if settings.optimiser == "sgd" and not settings.momentum:
+        assert trained.state is None
+    else:
+        np.testing.assert_allclose(flat(trained.state), state, atol=1e-9, rtol=1e-6)
+
+
+def test_adam_takes_a_learning_rate_and_no_momentum():
+    network, params0, x, y = small_problem(n=5)
+    for wrong in (Descent(optimiser="adam"), Descent(optimiser="adam", learning_rate=1e-3, momentum=0.5)):
+        with pytest.raises(ReconError, match="give it a learning_rate"):
+            train(network, params0, x, y, wrong)
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_full_batch_descent_is_the_textbook_rule(momentum):
     network, params0, x, y = small_problem(n=5)

@@ -68,3 +68,9 @@ def test_distances_by_brute_force(rng):
     a, b = rng.normal(size=(3, 2, 2, 1)).astype(np.float32), rng.normal(size=(5, 2, 2, 1)).astype(np.float32)
     expected = [[np.sqrt(((np.float64(x) - y) ** 2).sum()) for y in b] for x in a]
     np.testing.assert_allclose(distances(a, b), expected, rtol=1e-12)
+
+
+def test_nothing_found():
+    images = np.ones((3, 2, 2, 1))
+    assert distances(images, images[:0]).shape == (3, 0)
+    assert np.isinf(greedy(distances(images, images[:0])).distance).all()
