@@ -7,7 +7,8 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark-solvers benchmark-kernels test lint format data bars bars-exact readme lock clean
+.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data bars bars-exact readme results-index \
+	lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -29,6 +30,9 @@ benchmark-solvers: reproduce-solvers ## compare the solvers (the same as reprodu
 
 benchmark-kernels: $(READY) $(DEV) ## time the kernels into results/kernels.json: trace, compile and run apart
 	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json results/kernels.json $(ARGS)
+
+check: $(READY) ## compare every figure's metrics with its stored baseline (results/baselines/)
+	$(BIN)/recon check --preset $(PRESET) $(ARGS)
 
 test: $(READY) $(DEV) ## all tests
 	$(BIN)/pytest $(ARGS)
@@ -56,6 +60,9 @@ bars-exact: $(READY) $(DEV) ## measure the bars of the exact solver (an hour or 
 
 readme: $(READY) ## write the numbers in README.md from results/
 	$(BIN)/python scripts/readme.py $(ARGS)
+
+results-index: $(READY) ## write results/README.md from the records beside it
+	$(BIN)/python scripts/results_index.py $(ARGS)
 
 lock: ## rewrite requirements/ with uv (pip install uv) from pyproject.toml
 	sh scripts/lock.sh

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from recon.errors import ReconError
 from recon.records import Store, Stored, cell_key, code_version, json_bytes, provenance, read_json, write_bytes
+from recon.workers import Job, compute, compute_all
 
 if TYPE_CHECKING:
     from recon.cells import Cell
@@ -96,6 +97,11 @@ def project_root() -> Path:
     raise ReconError("There is no benchmarks/ folder here: run recon in a checkout of the project.")
 
 
+def cell_store(root: Path) -> Store:
+    """The computed cells of a checkout."""
+    return Store(root / ".recon" / "cells")
+
+
 def benchmarks(root: Path) -> dict[str, Benchmark]:
     """Every benchmark, by name: the file name up to its first underscore."""
     files = sorted((root / "benchmarks").glob("[a-z]*_*.py"), key=_natural)
@@ -140,23 +146,45 @@ def plan(cells: Sequence["Cell"], where: dict[str, Any]) -> list[Planned]:
 
 
 def run_cells(
-    planned: Sequence[Planned], store: Store, force: bool, report: Callable[[int, float, str], None]
+    planned: Sequence[Planned], store: Store, force: bool, report: Callable[[int, float, str], None], jobs: int = 1
 ) -> list[Stored]:
-    """Compute what the store does not hold, in order; each finished cell is stored at once.
+    """Compute what the store does not hold, each cell once however often it is listed; it is stored when it is done.
 
     Args:
       force: compute even what is stored; the new result takes the old one's place.
       report: called with the cell's number, the fraction of it that is done, and a text.
+      jobs: worker processes; with one, cells are computed in order in this process.
     """
-    results = []
+    places: dict[str, list[int]] = {}
     for i, p in enumerate(planned):
-        stored = None if force else store.load(p.key)
-        if stored is None:
-            stored = p.cell.compute(p.data, lambda f, text, i=i: report(i, f, text))  # type: ignore[misc]
-            store.save(p.key, stored, replace=force)
-        report(i, 1.0, "done")
-        results.append(stored)
-    return results
+        places.setdefault(p.key, []).append(i)
+
+    def told(key: str, fraction: float, text: str) -> None:
+        for i in places[key]:
+            report(i, fraction, text)
+
+    def job(key: str) -> Job:
+        first = planned[places[key][0]]
+        return key, first.cell, first.data
+
+    results: dict[str, Stored | None] = {}
+    if jobs > 1:
+        results = {key: None if force else store.load(key) for key in places}
+        missing = [key for key, stored in results.items() if stored is None]
+        for key in results.keys() - missing:
+            told(key, 1.0, "done")
+        if missing:
+            compute_all([job(key) for key in missing], store, force, jobs, told)
+        results |= {key: store.load(key) for key in missing}
+    else:
+        for key in places:
+            stored = None if force else store.load(key)
+            results[key] = stored or compute(job(key), store, force, lambda f, text, key=key: told(key, f, text))  # type: ignore[misc]
+            told(key, 1.0, "done")
+    if lost := [planned[places[key][0]].cell.title for key, stored in results.items() if stored is None]:
+        raise ReconError(f"{', '.join(lost)}: gone from the store while others were computed: run again.")
+    report(len(planned) - 1, 1.0, "done")
+    return [stored for p in planned if (stored := results[p.key]) is not None]
 
 
 def record(benchmark: Benchmark, label: str, results: Sequence[Stored], seconds: float) -> dict[str, Any]:
@@ -204,30 +232,36 @@ def draw(benchmark: Benchmark, path: Path) -> list[Path]:
     return save_figure(benchmark.module().plot(made["summary"]), path.with_suffix(""))
 
 
-def reproduce(
+def measure(
     benchmark: Benchmark,
     cells: Sequence["Cell"],
     label: str,
     *,
     root: Path,
-    out: Path,
     where: dict[str, Any],
     force: bool,
     report: Callable[[Sequence[Planned]], Callable[[int, float, str], None]],
-) -> Path:
-    """Compute cells, store the figure's record under `label`, and draw it; returns the record's path.
+    jobs: int = 1,
+) -> dict[str, Any]:
+    """Compute cells, or find them stored; returns the figure's record.
 
     Args:
       label: the preset's name, or any other for cells of one's own.
       report: called with the plan, gives the function that progress is reported to.
+      jobs: worker processes.
 
     Raises:
       ReconError: missing data, or a failing cell.
     """
     began = time.perf_counter()
     planned = plan(cells, where)
-    results = run_cells(planned, Store(root / ".recon" / "cells"), force, report(planned))
-    path = save(record(benchmark, label, results, time.perf_counter() - began), out)
+    results = run_cells(planned, cell_store(root), force, report(planned), jobs)
+    return record(benchmark, label, results, time.perf_counter() - began)
+
+
+def reproduce(benchmark: Benchmark, cells: Sequence["Cell"], label: str, *, out: Path, **options: Any) -> Path:
+    """Measure a figure, store its record in `out`, and draw it; returns the record's path. Options as in `measure`."""
+    path = save(measure(benchmark, cells, label, **options), out)
     draw(benchmark, path)
     return path
 

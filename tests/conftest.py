@@ -26,6 +26,46 @@ def tfds_dir():
     return prepared.data_root()
 
 
+TINY = '''"""Tiny: a figure of three cells that take a blink each."""
+
+from recon.cells import AttackCell
+from recon.dynamics import Linearised
+from recon.networks import MLP
+from recon.plots import figure
+
+PRESETS = {"quick": {"steps": 200}}
+CLAIMS = ()
+
+
+def cells(preset):
+    fast = (("steps", preset["steps"]),)
+    one = [AttackCell("mnist_odd_even", 6, MLP((32,)), Linearised(), "ntk-fast", fast, seed=s) for s in (0, 1)]
+    return [*one, AttackCell("mnist_odd_even", 6, MLP((32,)), Linearised(), "exact")]
+
+
+def summarise(results):
+    return {"means": [r.record["scores"]["train"]["mean"] for r in results]}
+
+
+def plot(summary):
+    made = figure(2, 2)
+    made.subplots().plot(summary["means"])
+    return made
+
+
+def table(summary):
+    return "Means", ["mean"], [[str(m)] for m in summary["means"]]
+'''
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A checkout whose only figure is `tiny`."""
+    (tmp_path / "checkout" / "benchmarks").mkdir(parents=True)
+    (tmp_path / "checkout" / "benchmarks" / "tiny_figure.py").write_text(TINY)
+    return tmp_path / "checkout"
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

@@ -17,6 +17,8 @@ PACKAGES = (
     "plots",
     "cli",
     "benchmark",
+    "regression",
+    "workers",
 )
 
 
@@ -28,7 +30,7 @@ def test_alone(name):
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["data", "tasks", "metrics", "errors", "benchmark", "cli"])
+@pytest.mark.parametrize("name", ["data", "tasks", "metrics", "errors", "benchmark", "regression", "workers", "cli"])
 def test_without_jax(name):
     script = f"import sys, recon.{name}; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

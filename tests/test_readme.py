@@ -1,6 +1,7 @@
 """Numbers in prose come from stored records, and the files that a user is sent to exist."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,25 @@ from tests.conftest import ROOT
 def test_numbers_are_those_of_the_records():
     done = subprocess.run([sys.executable, ROOT / "scripts" / "readme.py", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_index_of_results_is_that_of_the_records(tmp_path):
+    script = [sys.executable, ROOT / "scripts" / "results_index.py"]
+    done = subprocess.run([*script, "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    text = (ROOT / "results" / "README.md").read_text()
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        assert (ROOT / "results" / target).exists(), target
+    assert {p.parent.name for p in (ROOT / "results").glob("*/*.png")} <= set(re.findall(r"\]\((\w+)/", text))
+    # A record that changes makes the page wrong, and writing it puts it right.
+    shutil.copytree(ROOT / "results", tmp_path / "results")
+    record = next((tmp_path / "results").glob("fig1/*.json"))
+    record.write_text(record.read_text().replace('"verdict": "', '"verdict": "maybe '))
+    here = [*script, "--results", tmp_path / "results"]
+    assert "make results-index" in subprocess.run([*here, "--check"], capture_output=True, text=True).stderr
+    subprocess.run(here, check=True)
+    assert subprocess.run([*here, "--check"]).returncode == 0
+    assert "**Maybe " in (tmp_path / "results" / "README.md").read_text()
 
 
 def test_links_and_targets_exist():

@@ -1,16 +1,15 @@
 """The commands of `recon`."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from recon.cli.cache import cache_app
+from recon.cli.check import baseline_app, check
+from recon.cli.console import DataDir, Force, Images, Jobs, Out, Source, out, overall, show
 from recon.errors import ReconError
 
 app = typer.Typer(
@@ -21,24 +20,9 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Data sets: what is there, and downloading.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-out = Console()
-if not out.is_terminal:
-    out = Console(width=120)  # a log has no width of its own
-err = Console(stderr=True)
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Prepared TFDS directory (default: TFDS_DATA_DIR, else ~/tensorflow_datasets).", show_default=False
-    ),
-]
-Source = Annotated[str, typer.Option(help="auto: prepared TFDS directory, else package pictures; tfds; samples.")]
-Images = Annotated[Path | None, typer.Option(help="Folder of class folders of your own pictures.", show_default=False)]
-Out = Annotated[
-    Path | None, typer.Option("--out", help="Folder for records and figures (default: results/).", show_default=False)
-]
-Force = Annotated[bool, typer.Option("--force", help="Compute cells again even if they are stored.")]
+app.add_typer(cache_app, name="cache")
+app.add_typer(baseline_app, name="baseline")
+app.command("check")(check)
 
 
 def version(show: bool) -> None:
@@ -85,6 +69,7 @@ def reproduce(
     data_dir: DataDir = None,
     source: Source = "auto",
     force: Force = False,
+    jobs: Jobs = 1,
     out_dir: Out = None,
 ) -> None:
     """Run a benchmark, check its claims, draw its figure. Goes on where an interrupted run stopped."""
@@ -104,6 +89,7 @@ def reproduce(
             where=where,
             force=force,
             report=report,
+            jobs=jobs,
         )
     show(found, path)
 
@@ -212,65 +198,3 @@ def data_show(data_dir: DataDir = None, source: Source = "auto") -> None:
         train, test = (load_images(name, split, source=source, data_dir=data_dir) for split in ("train", "test"))
         table.add_row(name, train.source, str(len(train.images)), str(len(test.images)))
     out.print(table)
-
-
-@contextmanager
-def overall(title: str) -> Iterator[Callable[[Sequence[Any]], Callable[[int, float, str], None]]]:
-    """Two bars on a terminal, the whole run's and the cell's; a line now and then elsewhere."""
-    from recon.progress import bars, plain
-
-    if not err.is_terminal:
-
-        def lines(planned: Sequence[Any]) -> Callable[[int, float, str], None]:
-            announce(planned)
-            report = plain(title)
-            return lambda i, f, text: report((i + f) / len(planned), f"({planned[i].cell.title}: {text})")
-
-        yield lines
-        return
-    with bars(err) as display:
-
-        def both(planned: Sequence[Any]) -> Callable[[int, float, str], None]:
-            announce(planned)
-            whole = display.add_task(title, total=float(len(planned)), text="")
-            current = [display.add_task(planned[0].cell.title, total=1.0, text=""), 0]
-
-            def report(i: int, fraction: float, text: str) -> None:
-                if i != current[1]:
-                    display.remove_task(current[0])  # type: ignore[arg-type]
-                    current[:] = [display.add_task(planned[i].cell.title, total=1.0, text=""), i]
-                display.update(whole, completed=i + fraction, text=f"cell {i + 1} of {len(planned)}")
-                display.update(current[0], completed=fraction, text=text)  # type: ignore[arg-type]
-
-            return report
-
-        try:
-            yield both
-        except KeyboardInterrupt:
-            err.print("Interrupted: finished cells are stored, the same command goes on from there.")
-            raise
-
-
-def announce(planned: Sequence[Any]) -> None:
-    """Say where the pictures come from."""
-    for source in dict.fromkeys(p.data.source for p in planned):
-        err.print(f"Pictures: {escape(source)}", highlight=False)
-
-
-def show(found: Any, path: Path) -> None:
-    """Print a record's table, its claims, and where the files are."""
-    from recon.records import read_json
-
-    made = read_json(path)
-    title, columns, rows = found.module().table(made["summary"])
-    table = Table(*columns, title=title, title_style="bold", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for row in rows:
-        table.add_row(*map(escape, row))
-    out.print(table)
-    colours = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
-    for claim in made["claims"]:
-        verdict = claim["verdict"]
-        out.print(f"[{colours[verdict]}]{verdict}[/]: {escape(claim['statement'])} {escape(claim['effect'])}")
-    out.print(
-        f"{made['seconds']:.0f} s. Record and figure: {path.with_suffix('')}.{{json,png,pdf,svg}}", soft_wrap=True
-    )

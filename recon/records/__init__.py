@@ -1,17 +1,27 @@
 """Results on disk, and what made them."""
 
+from recon.records.cache import Entry, described, entries, prunable, remove
 from recon.records.code_version import code_version
 from recon.records.files import json_bytes, read_json, write_bytes
 from recon.records.provenance import provenance
+from recon.records.same import cells_differ, differences, lasting
 from recon.records.store import Store, Stored, cell_key
 
 __all__ = [
+    "Entry",
     "Store",
     "Stored",
     "cell_key",
+    "cells_differ",
     "code_version",
+    "described",
+    "differences",
+    "entries",
     "json_bytes",
+    "lasting",
     "provenance",
+    "prunable",
     "read_json",
+    "remove",
     "write_bytes",
 ]

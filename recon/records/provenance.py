@@ -38,6 +38,7 @@ def provenance(modules: tuple[str, ...] = ()) -> dict[str, Any]:
         "commit": head,
         "dirty": dirty,
         "code_version": code_version(modules),
+        "modules": list(modules),
         "versions": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "machine": {"system": platform.system(), "architecture": platform.machine(), "cpus": _cpus()},

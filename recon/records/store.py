@@ -22,6 +22,8 @@ import numpy as np
 from recon.errors import ReconError
 from recon.records.files import json_bytes, npz_bytes
 
+DAMAGED = "damaged-"  # folders in which cells that do not verify are set aside
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -43,25 +45,39 @@ class Store:
 
     root: Path
 
+    def read(self, key: str) -> Stored:
+        """The cell called `key`, verified.
+
+        Raises:
+          Exception: it is not there, damaged, or another cell's.
+        """
+        folder = self.root / key
+        envelope = msgspec.json.decode((folder / "record.json").read_bytes())
+        content = (folder / "arrays.npz").read_bytes()
+        record = envelope["record"]
+        sums = {"record": _sum(json_bytes(record)), "arrays": _sum(content)}
+        if envelope["key"] != key or envelope["sha256"] != sums:
+            raise ValueError("checksums do not match")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return Stored(record, {name: arrays[name] for name in arrays.files})
+
+    def verified(self, key: str) -> tuple[Stored | None, str]:
+        """The cell and "", or None and what is wrong with it, after setting it aside."""
+        try:
+            return self.read(key), ""
+        except Exception as error:
+            aside = Path(tempfile.mkdtemp(dir=self.root, prefix=f"{DAMAGED}{key}-"))
+            os.rename(self.root / key, aside / key)
+            return None, f"Cell {key} is damaged ({error}): set aside in {aside}"
+
     def load(self, key: str) -> Stored | None:
         """The cell called `key`, or None if it has not been computed or what is there does not verify."""
-        folder = self.root / key
-        if not folder.is_dir():
+        if not (self.root / key).is_dir():
             return None
-        try:
-            envelope = msgspec.json.decode((folder / "record.json").read_bytes())
-            content = (folder / "arrays.npz").read_bytes()
-            record = envelope["record"]
-            sums = {"record": _sum(json_bytes(record)), "arrays": _sum(content)}
-            if envelope["key"] != key or envelope["sha256"] != sums:
-                raise ValueError("checksums do not match")
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                return Stored(record, {name: arrays[name] for name in arrays.files})
-        except Exception as error:
-            aside = Path(tempfile.mkdtemp(dir=self.root, prefix=f"damaged-{key}-"))
-            os.rename(folder, aside / key)
-            warnings.warn(f"Cell {key} is damaged ({error}): set aside in {aside}, computing it again.", stacklevel=2)
-            return None
+        stored, wrong = self.verified(key)
+        if stored is None:
+            warnings.warn(f"{wrong}, computing it again.", stacklevel=2)
+        return stored
 
     def save(self, key: str, stored: Stored, replace: bool = False) -> None:
         """Store a cell; if another process stored it first, its copy stays, unless this one is to `replace` it.

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from recon.benchmark import benchmarks
+from recon.records import Store, Stored, code_version
 from tests.conftest import ROOT
 
 RUN = ["run", "--source", "samples", "--n", "6", "--width", "32"]
@@ -91,6 +92,62 @@ def test_run_writes_a_record_and_pictures(checkout, env):
     assert json.loads(path.read_text())["cells"][0]["cell"]["n_train"] == 6
     redrawn = recon("plot", "fig1", "--out", "out", cwd=checkout, env=env)
     assert redrawn.returncode == 0, redrawn.stderr
+
+
+def test_cache_is_listed_verified_and_pruned(checkout, env):
+    store = Store(checkout / ".recon" / "cells")
+    made = {"code_version": code_version(("recon.metrics",)), "modules": ["recon.metrics"]}
+    for key in ("one", "two"):
+        store.save(key, Stored({"cell": {"kind": "attack", "n_train": 6}, "provenance": made}, {}))
+    listed = recon("cache", "ls", cwd=checkout, env=env).stdout
+    assert "2 current" in listed
+    assert "n_train=6" in listed
+    (store.root / "one" / "arrays.npz").write_bytes(b"damaged")
+    done = recon("cache", "verify", cwd=checkout, env=env)
+    assert done.returncode == 1
+    assert "1 of 2 cells did not verify" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "1 folders" in recon("cache", "prune", "--dry-run", cwd=checkout, env=env).stdout
+    assert len(list(store.root.iterdir())) == 2
+    assert "1 removed" in recon("cache", "prune", cwd=checkout, env=env).stdout
+    assert [p.name for p in store.root.iterdir()] == ["two"]
+
+
+def test_check_tells_regressions_and_missing_baselines_apart(tiny, env):
+    here = {"cwd": tiny, "env": env}
+    done = recon("check", "tiny", "--source", "samples", **here)
+    assert done.returncode == 2
+    assert "recon baseline update tiny --preset quick" in done.stderr
+    assert not (tiny / ".recon").exists()
+    done = recon("baseline", "update", "tiny", "--why", " ", **here)
+    assert done.returncode == 1
+    assert "--why" in done.stderr
+    assert not (tiny / ".recon").exists()
+    update = ["baseline", "update", "tiny", "--source", "samples", "--repeats", "2", "--why", "first"]
+    done = recon(*update, **here)
+    assert done.returncode == 0, done.stderr
+    # The two gradient attacks differ in their seed alone; the exact one lacks a second seed.
+    assert len(list((tiny / ".recon" / "cells").iterdir())) == 4
+
+    done = recon("check", "--source", "samples", "--json", "check.json", "--markdown", "check.md", **here)
+    assert done.returncode == 0, done.stderr
+    (rows,) = (f["rows"] for f in json.loads((tiny / "check.json").read_text())["figures"].values())
+    assert {r["status"] for r in rows} == {"same"}
+    assert {"mean L2", "certified", "FLOPs a step"} <= {r["metric"] for r in rows if r["allowed"] is not None}
+    assert "no regression" in (tiny / "check.md").read_text()
+
+    # A better baseline makes the same run a regression.
+    (file,) = (tiny / "results" / "baselines").iterdir()
+    stored = json.loads(file.read_text())
+    better = next(g for name, g in stored["groups"].items() if "ntk-fast" in name)["metrics"]["temporary bytes"]
+    better["value"] /= 2
+    file.write_text(json.dumps(stored))
+    records = ["--records", ".recon/check", "--markdown", "check.md"]
+    done = recon("check", "tiny", *records, **here)
+    assert done.returncode == 1
+    assert "1 metrics got worse" in done.stderr
+    assert "temporary bytes" in done.stdout
+    assert "1 regressions" in (tiny / "check.md").read_text()
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])

@@ -1,0 +1,191 @@
+"""`recon check` and `recon baseline`: the regression gate."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from recon.cli.console import DataDir, Force, Jobs, Source, err, out, overall
+from recon.errors import ReconError
+
+if TYPE_CHECKING:
+    from recon.regression import Row
+
+Preset = Annotated[str, typer.Option(help="quick, full or paper.")]
+COLOURS = {"worse": "red", "missing": "red", "better": "green"}
+
+baseline_app = typer.Typer(help="Baselines of `recon check`: results/baselines/.", no_args_is_help=True)
+
+
+def check(
+    figures: Annotated[
+        list[str] | None, typer.Argument(help="Names of figures (default: all).", show_default=False)
+    ] = None,
+    preset: Preset = "quick",
+    data_dir: DataDir = None,
+    source: Source = "auto",
+    force: Force = False,
+    jobs: Jobs = 1,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the records (default: .recon/check).", show_default=False)
+    ] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(help="Compare the records in this folder, such as results/, and compute nothing.", metavar="DIR"),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all comparisons to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Append a summary to this file, for a CI job's page.")] = None,
+) -> None:
+    """Compare figures with their baselines. Exit code 0: no regression, 1: some, 2: a figure has no baseline."""
+    from recon import benchmark as bench
+    from recon import regression
+    from recon.records import json_bytes, write_bytes
+
+    project = bench.project_root()
+    names = figures or list(bench.benchmarks(project))
+    found = [bench.find(project, name) for name in names]
+    lacking: list[str] = []
+    compared: dict[str, list[Row]] = {}
+    for benchmark in found:
+        baselines = baselines_of(project, benchmark.name, preset)
+        made = stored_records(records, benchmark.name, preset) if records is not None else []
+        if baselines and records is None:
+            # A figure without any baseline is not computed only to say so.
+            made = [measured(benchmark, preset, data_dir, source, force, jobs)]
+            bench.save(made[0], out_dir or project / ".recon" / "check")
+        for record in made:
+            file = regression.path(folder_of(project), benchmark.name, preset, record["source"])
+            baseline = regression.read(file)
+            if baseline is None:
+                lacking.append(f"{benchmark.name} on {record['source']}")
+                continue
+            title = f"{benchmark.name}, {preset}, {record['source']}"
+            compared[title] = regression.compare(baseline, regression.groups(record["cells"]))
+            show(title, compared[title])
+        if not made:
+            lacking.append(benchmark.name)
+    if json is not None:
+        figures_ = {
+            t: {"failed": any(r.failed for r in rows), "rows": regression.plain(rows)} for t, rows in compared.items()
+        }
+        write_bytes(json, json_bytes({"preset": preset, "figures": figures_, "without_baseline": lacking}))
+    if markdown is not None:
+        sections = [regression.markdown(title, rows) for title, rows in compared.items()]
+        sections += [f"## {name}: no baseline\n\n`{update_command(name, preset)}`\n" for name in lacking]
+        with open(markdown, "a", encoding="utf-8") as page:
+            page.write("\n".join(sections))
+    for name in lacking:
+        err.print(f"No baseline: store one with `{update_command(name, preset)}`.", highlight=False, soft_wrap=True)
+    failed = sum(r.failed for rows in compared.values() for r in rows)
+    if failed:
+        raise ReconError(
+            f"{failed} metrics got worse than their baselines allow: mend it, or store the new ones with "
+            f"`recon baseline update FIGURE --preset {preset} --why REASON`."
+        )
+    if lacking:
+        raise typer.Exit(2)
+
+
+@baseline_app.command("update")
+def update(
+    figure: Annotated[str, typer.Argument(help="Name of a figure, see `recon list`.")],
+    why: Annotated[str, typer.Option(help="The reason, kept in the baseline.")],
+    preset: Preset = "quick",
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Seeds to run of every setting; those beyond the figure's own measure spread.")
+    ] = 1,
+    data_dir: DataDir = None,
+    source: Source = "auto",
+    force: Force = False,
+    jobs: Jobs = 1,
+) -> None:
+    """Store a figure's metrics as the baseline of `recon check`. Metrics of a single seed have no spread to gate by."""
+    from recon import benchmark as bench
+    from recon import regression
+
+    if not why.strip():
+        raise ReconError("A baseline is stored for a reason: give one with --why.")
+    project = bench.project_root()
+    benchmark = bench.find(project, figure)
+    record = measured(benchmark, preset, data_dir, source, force, jobs)
+    cells: Sequence[Any] = benchmark.cells(preset)
+    wanted = regression.seeds_wanted([c.settings() for c in cells], repeats)
+    extra = [dataclasses.replace(cells[i], seed=seed) for i, seed in wanted]
+    more: list[dict[str, Any]] = []
+    if extra:
+        planned = bench.plan(extra, {"data_dir": data_dir, "source": source})
+        with overall(f"{figure} {preset}, other seeds") as report:
+            results = bench.run_cells(planned, bench.cell_store(project), force, report(planned), jobs)
+        more = [r.record for r in results]
+    baseline = regression.make(record, more, why)
+    file = regression.path(folder_of(project), figure, preset, record["source"])
+    regression.write(file, baseline)
+    metrics = [m for g in baseline.groups.values() for m in g.metrics.values()]
+    gating = sum(m.tolerance.value is not None for m in metrics)
+    out.print(f"{len(metrics)} metrics, {gating} of them gate: {file}", soft_wrap=True)
+
+
+def measured(benchmark: Any, preset: str, data_dir: Path | None, source: str, force: bool, jobs: int) -> dict[str, Any]:
+    """A figure's record, from the cells that are stored or computed now."""
+    from recon import benchmark as bench
+
+    with overall(f"{benchmark.name} {preset}") as report:
+        return bench.measure(
+            benchmark,
+            benchmark.cells(preset),
+            preset,
+            root=bench.project_root(),
+            where={"data_dir": data_dir, "source": source},
+            force=force,
+            report=report,
+            jobs=jobs,
+        )
+
+
+def folder_of(project: Path) -> Path:
+    """Where baselines lie."""
+    return project / "results" / "baselines"
+
+
+def baselines_of(project: Path, figure: str, preset: str) -> list[Path]:
+    """A figure's baselines under a preset, for any source of pictures."""
+    return sorted(folder_of(project).glob(f"{figure}-{preset}-*.json"))
+
+
+def stored_records(folder: Path, figure: str, preset: str) -> list[dict[str, Any]]:
+    """A figure's records in a folder of results.
+
+    Raises:
+      ReconError: there is none.
+    """
+    from recon.records import read_json
+
+    files = sorted((folder / figure).glob(f"{preset}-*.json"))
+    if not files:
+        raise ReconError(f"There is no record of {figure} in {folder}: make one with `recon reproduce {figure}`.")
+    return [read_json(file) for file in files]
+
+
+def update_command(lacking: str, preset: str) -> str:
+    """The command that stores a missing baseline; `lacking` begins with the figure's name."""
+    name, _, source = lacking.partition(" on ")
+    samples = " --source samples" if source == "samples" else ""
+    return f"recon baseline update {name} --preset {preset}{samples} --repeats 3 --why REASON"
+
+
+def show(title: str, rows: "list[Row]") -> None:
+    """A table of all that moved or does not gate as usual, and how many metrics have which status."""
+    from recon.regression import COLUMNS, cells_of, counted
+
+    moved = [r for r in rows if r.status != "same"]
+    table = Table(*COLUMNS, title=title, title_style="bold", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for row in moved:
+        table.add_row(*map(escape, cells_of(row)), style=COLOURS.get(row.status, ""))
+    if moved:
+        out.print(table)
+    out.print(f"{title}: {counted(rows)}.")

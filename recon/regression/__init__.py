@@ -1,0 +1,30 @@
+"""The regression gate: what a run measured, against what a run before it measured on the same data."""
+
+from recon.regression.baseline import Baseline, Reason, Spread, Tolerance, make, path, read, write
+from recon.regression.compare import FAILS, Row, compare
+from recon.regression.measures import MEASURES, Group, Measure, groups, seeds_wanted
+from recon.regression.tables import COLUMNS, cells_of, counted, markdown, plain
+
+__all__ = [
+    "COLUMNS",
+    "FAILS",
+    "MEASURES",
+    "Baseline",
+    "Group",
+    "Measure",
+    "Reason",
+    "Row",
+    "Spread",
+    "Tolerance",
+    "cells_of",
+    "compare",
+    "counted",
+    "groups",
+    "make",
+    "markdown",
+    "path",
+    "plain",
+    "read",
+    "seeds_wanted",
+    "write",
+]

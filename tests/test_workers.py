@@ -1,0 +1,194 @@
+"""Cells in worker processes: results as in one process, each once, whatever happens to a worker."""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from recon import ReconError
+from recon.benchmark import Planned, plan, run_cells
+from recon.cells import AttackCell
+from recon.dynamics import Linearised
+from recon.networks import MLP
+from recon.records import Store
+from recon.workers import shares_of_cores
+
+# Cells that a worker can import. `acts` says what becomes of its worker.
+PROBES = """
+import os, signal, time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recon import ReconError
+from recon.records import Stored
+
+
+@dataclass(frozen=True)
+class Probe:
+    name: str
+    acts: str
+    folder: str
+
+    @property
+    def title(self):
+        return f"probe {self.name}"
+
+    def compute(self, data, report):
+        with open(Path(self.folder) / self.name, "a") as log:
+            log.write(f"{os.getpid()}\\n")
+        begun = len((Path(self.folder) / self.name).read_text().splitlines())
+        report(0.5, "half")
+        if self.acts == "dies" or (self.acts == "dies once" and begun == 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.acts == "fails":
+            raise ReconError("no such luck")
+        if self.acts == "breaks":
+            raise KeyError("a bug")
+        if self.acts == "sleeps":
+            time.sleep(600)
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        return Stored({"name": self.name, "cores": cores}, {"x": data})
+"""
+
+
+@pytest.fixture
+def probe(tmp_path, monkeypatch):
+    """Makes planned probes; `begun` tells how often each was."""
+    (tmp_path / "probes.py").write_text(PROBES)
+    (tmp_path / "log").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("probes", None)
+    module = importlib.import_module("probes")
+
+    def make(name, acts="works"):
+        return Planned(
+            module.Probe(name, acts, str(tmp_path / "log")), np.full(3, ord(name), np.float32), f"key-{name}"
+        )
+
+    return SimpleNamespace(
+        make=make, begun=lambda: {p.name: p.read_text().split() for p in (tmp_path / "log").iterdir()}
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "cells")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_equal_cells_are_computed_once_and_all_are_reported(probe, store, jobs):
+    planned = [probe.make(name) for name in "abab"]
+    done = Counter()
+    results = run_cells(planned, store, False, lambda i, f, text: done.update([i] if f == 1.0 else []), jobs)
+    assert [r.record["name"] for r in results] == list("abab")
+    assert [r.arrays["x"][0] for r in results] == [ord(c) for c in "abab"]
+    assert {name: len(pids) for name, pids in probe.begun().items()} == {"a": 1, "b": 1}
+    assert set(done) == {0, 1, 2, 3}
+    mine = {str(os.getpid())} & {pid for pids in probe.begun().values() for pid in pids}
+    assert bool(mine) == (jobs == 1)
+    # A second run computes nothing; a forced one everything.
+    run_cells(planned, store, False, lambda *_: None, jobs)
+    assert sum(map(len, probe.begun().values())) == 2
+    run_cells(planned, store, True, lambda *_: None, jobs)
+    assert {name: len(pids) for name, pids in probe.begun().items()} == {"a": 2, "b": 2}
+
+
+def test_a_killed_worker_costs_one_try_of_its_cell(probe, store):
+    planned = [probe.make("a", "dies once"), probe.make("b"), probe.make("c")]
+    results = run_cells(planned, store, False, lambda *_: None, 2)
+    assert [r.record["name"] for r in results] == list("abc")
+    assert {name: len(pids) for name, pids in probe.begun().items()} == {"a": 2, "b": 1, "c": 1}
+
+
+def test_failures_are_said_after_the_others_are_stored(probe, store):
+    planned = [probe.make("a", "dies"), probe.make("b", "fails"), probe.make("c", "breaks"), probe.make("d")]
+    with pytest.raises(ReconError, match="3 of 4 cells failed") as error:
+        run_cells(planned, store, False, lambda *_: None, 2)
+    for text in ("probe a: its worker was killed by signal 9, 2 times over", "probe b: no such luck", "KeyError"):
+        assert text in str(error.value)
+    assert [p.name for p in store.root.iterdir()] == ["key-d"]
+    assert len(probe.begun()["a"]) == 2
+
+
+def test_attack_cells_are_the_same_in_workers(tmp_path):
+    cells = [
+        AttackCell("mnist_odd_even", 6, MLP((32,)), Linearised(), "ntk-fast", (("steps", 9),), seed=s) for s in (0, 1)
+    ]
+    planned = plan(cells, {"source": "samples"})
+    alone, side_by_side = (run_cells(planned, Store(tmp_path / str(j)), False, lambda *_: None, j) for j in (1, 2))
+    for a, b in zip(alone, side_by_side, strict=True):
+        assert b.record["cell"]["seed"] == a.record["cell"]["seed"]
+        assert b.record["reference_seconds"] > 0
+        np.testing.assert_allclose(b.arrays["found"], a.arrays["found"], rtol=0, atol=1e-4)
+        np.testing.assert_array_equal(b.arrays["train"], a.arrays["train"])
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_parent_leaves_no_workers_and_keeps_what_is_stored(probe, store, tmp_path, sign):
+    script = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import numpy as np
+from pathlib import Path
+from probes import Probe
+from recon.benchmark import Planned, plan, run_cells
+from recon.cells import AttackCell
+from recon.dynamics import Linearised
+from recon.networks import MLP
+from recon.records import Store
+
+if __name__ == "__main__":
+    cells = [Probe(n, a, {str(tmp_path / "log")!r}) for n, a in (("a", "works"), ("b", "sleeps"), ("c", "sleeps"))]
+    run_cells([Planned(c, np.zeros(1), c.name) for c in cells], Store(Path({str(store.root)!r})), False, print, 2)
+"""
+    (tmp_path / "parent.py").write_text(script)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], **quiet)
+    wait_for(lambda: set(probe.begun()) == set("abc"), 120)
+    # As a terminal does: Ctrl-C reaches the parent and its workers; kill -9 the parent alone.
+    os.killpg(parent.pid, sign) if sign == signal.SIGINT else parent.kill()
+    _, errors = parent.communicate(timeout=60)
+    assert errors.count("KeyboardInterrupt") == (1 if sign == signal.SIGINT else 0), errors
+    workers = [int(pid) for pids in probe.begun().values() for pid in pids]
+    wait_for(lambda: not any(map(alive, workers)), 20)
+    assert [p.name for p in store.root.iterdir()] == ["a"]
+
+
+def wait_for(true, seconds):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot bind a process to cores")
+def test_workers_share_the_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5, 7})
+    assert shares_of_cores(1) == [{0, 1, 2, 5, 7}]
+    assert shares_of_cores(2) == [{0, 2, 7}, {1, 5}]
+    assert shares_of_cores(7)[4:] == [{7}, {0}, {1}]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot bind a process to cores")
+def test_a_worker_is_bound_to_its_cores_and_the_parent_is_not(probe, store):
+    before = os.sched_getaffinity(0)
+    results = run_cells([probe.make("a"), probe.make("b")], store, False, lambda *_: None, 2)
+    assert {tuple(r.record["cores"]) for r in results} <= {tuple(sorted(c)) for c in shares_of_cores(2)}
+    assert os.sched_getaffinity(0) == before
