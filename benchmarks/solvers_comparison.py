@@ -84,7 +84,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             Runs("ntk", MNIST, 50, 1024, ONE, budget(840)),
             *(Runs("ntk", MNIST, n, w, ONE, budget(60)) for n, w in SIZES[2:]),
             *(Runs("ntk", CIFAR, n, w, ONE, budget(60)) for n, w in SIZES),
-            *(Runs("exact", task, n, w) for task in (MNIST, CIFAR) for n, w in SIZES),
+            *(Runs("exact", task, n, w, ONE if n == 200 else (0, 1, 2)) for task in (MNIST, CIFAR) for n, w in SIZES),
         ),
         "phase": ((20, 50, 100, 200), (128, 256, 512, 1024, 2048)),
     },
