@@ -97,18 +97,18 @@ def _paper(summary: Summary) -> list[dict[str, Any]]:
 def plot(summary: Summary) -> "Figure":
     """A row for each task: curves by width for either dynamics, then mean error over width."""
     tasks = list(dict.fromkeys(r["task"] for r in summary["rows"]))
-    figure = new_figure(9.5, 2.9 * len(tasks))
+    figure = new_figure(9.5, 2.9 * len(tasks) + 0.4)
     grid = figure.subplots(len(tasks), 3, squeeze=False)
     colours = shades(r["width"] for r in summary["rows"])
     for row, task in zip(grid, tasks, strict=True):
         mine = [r for r in summary["rows"] if r["task"] == task]
         for axes, rule in zip(row, RULES, strict=False):
             _curves(axes, [r for r in mine if r["dynamics"] == rule], colours)
-            axes.set(title=f"{mine[0]['title']}, {LABELS[rule]}, N = {mine[0]['n']}", ylabel="L2 distance")
+            axes.set(title=f"{mine[0]['title']}, {rule}, N = {mine[0]['n']}", ylabel="L2 distance")
             axes.set_ylim(0, 1.05 * max(max(r["curve_held_out"]) for r in mine if r["attack"] != "exact"))
         _means(row[-1], mine)
     grid[0, 0].legend(title="width", fontsize=7)
-    grid[0, -1].legend(fontsize=6.5)
+    figure.legend(*grid[0, -1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 

@@ -22,7 +22,7 @@ from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
 from recon.dynamics import Descent, GradientFlow
 from recon.networks import MLP
-from recon.plots import COLOURS, shades
+from recon.plots import COLOURS, log_ticks, shades
 from recon.plots import figure as new_figure
 from recon.records import Stored, attack_row
 
@@ -137,7 +137,7 @@ def plot(summary: Summary) -> "Figure":
     numbers = sorted({r["n"] for r in summary["rows"]})
     for row, task in zip(grid, tasks, strict=True):
         mine = [r for r in summary["rows"] if r["task"] == task]
-        for axes, name in zip(row, ("kernel distance 1 − cos(K₀, K_f)", "N/W"), strict=False):
+        for axes, name in zip(row, (r"kernel distance $1-\cos(K_0, K_f)$", "N/W"), strict=False):
             for r in mine:
                 x = r["n"] / r["width"] if name == "N/W" else r["kernel_distance"]
                 exact = r["attack"] == "exact"
@@ -149,6 +149,7 @@ def plot(summary: Summary) -> "Figure":
             control = np.mean([r["start"] for r in _paper(mine)])
             axes.axhline(control, color=COLOURS["start"], linestyle=":", linewidth=1)
             axes.set(xscale="log", xlabel=name, ylabel="mean L2 distance", ylim=(-0.04 * top, 1.06 * top))
+            log_ticks(axes.xaxis)
         row[0].set_title(f"{mine[0]['title']}, standard dynamics", loc="left")
         _intervals(row[2], summary["correlations"][task])
     axes = grid[0, 1]
@@ -173,8 +174,8 @@ def _intervals(axes: Any, estimates: dict[str, statistics.Estimate]) -> None:
     axes.axvline(0, color="#444444", linewidth=0.6)
     axes.set_yticks(range(len(estimates)), reversed(list(estimates)))
     groups = next(iter(estimates.values()))["groups"]
-    interval = "95 % intervals" if groups >= statistics.MIN_GROUPS else "too few for intervals"
-    axes.set(xlim=(-1.05, 1.05), xlabel="Spearman's ρ", title=f"{groups} draws of images, {interval}")
+    interval = "95 % intervals" if groups >= statistics.MIN_GROUPS else "too few for an interval"
+    axes.set(xlim=(-1.05, 1.05), xlabel="Spearman's ρ", title=f"draws: {groups}, {interval}")
 
 
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:

@@ -147,7 +147,12 @@ def _means(axes: Any, rows: list[dict[str, Any]]) -> None:
             label = f"{paper[0]['title']}, {rule}" if paper else None
             axes.plot(have, means, style, color=COLOURS[rule], label=label)
             axes.plot(
-                [r["width"] for r in paper], [r["error"] for r in paper], "ox"[kind], color=COLOURS[rule], alpha=0.5
+                [r["width"] for r in paper],
+                [r["error"] for r in paper],
+                "ox"[kind],
+                color=COLOURS[rule],
+                markersize=4,
+                alpha=0.6,
             )
             exact = [r for r in mine if r["attack"] == "exact"]
             axes.plot([r["width"] for r in exact], [r["error"] for r in exact], "sD"[kind], color=COLOURS[rule],

@@ -24,7 +24,7 @@ from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
 from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, strips
+from recon.plots import COLOURS, LABELS, log_ticks, strips
 from recon.plots import figure as new_figure
 from recon.records import Stored, attack_row, rounded
 
@@ -163,7 +163,10 @@ def plot(summary: Summary) -> "Figure":
                 label = f"{p['dynamics']}, N = {p['n']}, W = {p['width']}"
                 x, y = p["columns"][name], p["columns"]["distance"]
                 axes.plot(x, y, "o", markersize=3, alpha=0.7, color=COLOURS[p["dynamics"]], label=label)
-            axes.set(xlabel=MEASURES[name], xscale="log" if name in ("dual_norm", "loss_path") else "linear")
+            axes.set(xlabel=MEASURES[name])
+            if name in ("dual_norm", "loss_path"):
+                axes.set(xscale="log")
+                log_ticks(axes.xaxis)
         row[0].set_title(mine[0]["title"], loc="left")
         row[0].set_ylabel("L2 distance")
         row[-1].legend(fontsize=6)
@@ -181,7 +184,7 @@ def _forest(figure: Any, rho: dict[str, dict[str, statistics.Estimate]]) -> None
     left = dict(MEASURES)
     right = {f"dual_norm given {n}": f"|α|, given {MEASURES[n]}" for n in others}
     right |= {f"{n} given dual_norm": f"{MEASURES[n]}, given |α|" for n in others}
-    titles = ("rank correlation with error", "partial rank correlation with error")
+    titles = ("Spearman's ρ with error", "partial ρ with error")
     for axes, kinds, title in zip(figure.subplots(1, 2), (left, right), titles, strict=True):
         for offset, rule in zip((0.12, -0.12), RULES, strict=True):
             for i, kind in enumerate(reversed(kinds)):
@@ -190,7 +193,7 @@ def _forest(figure: Any, rho: dict[str, dict[str, statistics.Estimate]]) -> None
             axes.plot([], [], "o-", color=COLOURS[rule], markersize=3, label=f"{LABELS[rule]}, {groups} draws")
         axes.axvline(0, color="#444444", linewidth=0.6)
         axes.set_yticks(range(len(kinds)), reversed(list(kinds.values())), fontsize=6.5)
-        axes.set(xlim=(-1, 1), title=title, xlabel="Spearman's ρ, mean over networks, 95 % interval over draws")
+        axes.set(xlim=(-1, 1), title=title, xlabel="mean over networks, 95 % interval over draws")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=7)
 
 

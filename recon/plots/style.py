@@ -11,6 +11,7 @@ import numpy as np
 from recon.records import write_bytes
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart in every common form of colour blindness; grey is for controls alone.
@@ -55,6 +56,15 @@ def shades(values: Iterable[Any]) -> dict[Any, Any]:
     ordered = sorted(set(values))
     # The light end of the scale does not show on white.
     return dict(zip(ordered, matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(ordered))), strict=True))
+
+
+def log_ticks(axis: "Axis") -> None:
+    """Label a logarithmic axis of a decade or two at 1, 2 and 5, in plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save(drawn: "Figure", stem: Path) -> list[Path]:
