@@ -2,12 +2,16 @@
 
 import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from recon.records import write_bytes
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart in every common form of colour blindness; grey is for controls alone.
@@ -43,6 +47,24 @@ def figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure as MatplotlibFigure
 
     return MatplotlibFigure(figsize=(width, height), layout="constrained")
+
+
+def shades(values: Iterable[Any]) -> dict[Any, Any]:
+    """A colour for each distinct value, dark to light in their order."""
+    import matplotlib
+
+    ordered = sorted(set(values))
+    # The light end of the scale does not show on white.
+    return dict(zip(ordered, matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(ordered))), strict=True))
+
+
+def log_ticks(axis: "Axis") -> None:
+    """Label a logarithmic axis of a decade or two at 1, 2 and 5, in plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save(drawn: "Figure", stem: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from recon.records.cache import Entry, described, entries, prunable, remove
 from recon.records.code_version import code_version
 from recon.records.files import json_bytes, read_json, write_bytes
 from recon.records.provenance import provenance
+from recon.records.rows import attack_row, rounded
 from recon.records.same import cells_differ, differences, lasting
 from recon.records.store import Store, Stored, cell_key
 
@@ -11,6 +12,7 @@ __all__ = [
     "Entry",
     "Store",
     "Stored",
+    "attack_row",
     "cell_key",
     "cells_differ",
     "code_version",
@@ -23,5 +25,6 @@ __all__ = [
     "prunable",
     "read_json",
     "remove",
+    "rounded",
     "write_bytes",
 ]
