@@ -130,6 +130,17 @@ def test_order_of_hidden_units_and_size_of_the_change_do_not_matter(linearised):
     assert errors(moved, found).max() < 0.01
 
 
+@pytest.mark.parametrize("dynamics", [Linearised(), GradientFlow(loss=1e-6)], ids=["linearised", "flow"])
+def test_swapped_weights_certify_nothing_wrong(dynamics):
+    instance = trained(dynamics)
+    found = dataclasses.replace(instance, before=instance.after, after=instance.before).attack()
+    # The change only turns its sign, and patterns at both ends count; a linearised model's belong to θ₀ alone.
+    if not instance.linearised:
+        assert found.certified.all()
+    error = cdist(found.images[found.certified], instance.x).min(1, initial=np.inf)
+    assert np.all(error < 0.1)
+
+
 def with_first_layer_change(instance, kernel, bias):
     first = instance.before["Dense_0"]
     after = {"kernel": np.float32(first["kernel"] + kernel), "bias": np.float32(first["bias"] + bias)}
