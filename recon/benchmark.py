@@ -19,16 +19,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from recon.errors import ReconError
 from recon.records import Store, Stored, cell_key, code_version, json_bytes, provenance, read_json, write_bytes
+from recon.statistics import Verdict as Verdict
 
 if TYPE_CHECKING:
     from recon.cells import Cell
 
 Summary = dict[str, Any]
-Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
 
 
 @dataclass(frozen=True)

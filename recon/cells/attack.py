@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from recon.attacks import Reconstruction, reconstruct, with_options
 from recon.cells.base import data_record
@@ -158,7 +159,7 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
             "anytime": anytime(found, data),
         },
         "scores": {name: s.summary(thresholds) for name, s in scores.items()},
-        "images": per_image(scores, trained, data, found.certified),
+        "images": per_image(scores, network, trained, data, found.certified),
         "provenance": provenance(cell.modules),
     }
     arrays = {
@@ -237,10 +238,12 @@ def accuracy(network: MLP, trained: Trained, data: TaskData) -> float | None:
 
 
 def per_image(
-    scores: dict[str, Score], trained: Trained, data: TaskData, certified: np.ndarray | None
+    scores: dict[str, Score], network: MLP, trained: Trained, data: TaskData, certified: np.ndarray | None
 ) -> dict[str, Any]:
     """Columns with an entry for each training image (held-out image for `held_out`)."""
     index = scores["train"].matching.index
+    params0 = trained.initial.params
+    residual = outputs(network, params0, params0, data.train.x, linearised=False) - data.train.y
     return {
         "certified": None if certified is None else [i < len(certified) and bool(certified[i]) for i in index],
         "label": data.train.labels,
@@ -251,7 +254,26 @@ def per_image(
         "held_out": scores["held_out"].matching.distance,
         "start": scores["start"].matching.distance,
         "dual_norm": np.linalg.norm(trained.duals, axis=1),
+        "loss_initial": 0.5 * np.sum(residual**2, axis=1),
+        "loss_path": trained.loss_path,
+        "to_class_mean": to_class_mean(data.train.x, data.train.y),
+        "to_nearest": to_nearest(data.train.x),
     }
+
+
+def to_class_mean(x: Float[np.ndarray, "n *shape"], y: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " n"]:
+    """L2 distance of each image to the mean of the images with its target."""
+    flat = x.reshape(len(x), -1).astype(np.float64)
+    _, group = np.unique(y, axis=0, return_inverse=True)
+    means = np.stack([flat[group == g].mean(axis=0) for g in range(group.max() + 1)])
+    return np.asarray(np.linalg.norm(flat - means[group], axis=1))
+
+
+def to_nearest(x: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, " n"]:
+    """L2 distance of each image to the nearest other one."""
+    d = distances(x, x)
+    np.fill_diagonal(d, np.inf)
+    return np.asarray(d.min(axis=1))
 
 
 def thinned(trace: np.ndarray, most: int = 100) -> np.ndarray:

@@ -40,6 +40,7 @@ class Trained:
       checkpoints: early-stopped states, one for each loss asked for.
       linearised: the trained model is the first-order Taylor expansion around θ₀.
       duals: α = K⁻¹(y − f₀) with K the NTK at θ₀ (paper, eq. 6); exact for linearised dynamics run to convergence.
+      loss_path: each image's ½‖f − y‖² integrated over flow time: large where it is fitted late.
       trace: (step, loss) along the run.
       why: why training stopped.
       seconds: wall time.
@@ -50,6 +51,7 @@ class Trained:
     final: State
     linearised: bool
     duals: Float[np.ndarray, "n c"]
+    loss_path: Float[np.ndarray, " n"]
     trace: Float[np.ndarray, "k 2"]
     why: str
     seconds: float
@@ -71,6 +73,28 @@ def add(params: Params, change: Params) -> Params:
 def mean_loss(residual: np.ndarray) -> float:
     """Mean over images of ½‖f − y‖², from the residual (n, c)."""
     return float(0.5 * np.sum(np.asarray(residual, np.float64) ** 2) / len(residual))
+
+
+def loss_integral(
+    eigenvalues: Float[np.ndarray, " k"],
+    vectors: Float[np.ndarray, "k k"],
+    coefficients: Float[np.ndarray, " k"],
+    tau: float,
+    n: int,
+) -> Float[np.ndarray, " n"]:
+    """∫₀^τ ½‖e_i(t)‖² dt of each image i under the flow of a fixed kernel K = VΛVᵀ, e(t) = V exp(−Λt/N) c.
+
+    Args:
+      eigenvalues: of K, k = N·c for c outputs, all above zero.
+      vectors: V.
+      coefficients: c = Vᵀe(0).
+      tau: length of time, ∞ allowed.
+      n: number of images N.
+    """
+    rates = (eigenvalues[:, None] + eigenvalues) / n
+    pairs = coefficients[:, None] * coefficients * -np.expm1(-rates * tau) / rates
+    integral = 0.5 * np.sum(vectors @ pairs * vectors, axis=1)
+    return np.asarray(integral.reshape(n, -1).sum(axis=1))
 
 
 def outputs(network: MLP, params0: Params, params: Params, x: np.ndarray, linearised: bool) -> np.ndarray:

@@ -79,10 +79,12 @@ def train(
         run = _compiled_steps(network, optimiser, data, batch, settings)
         opt_state = optimiser.init(params)
         step, chunk, trace = 0, 8, []
+        summed: Any = jnp.zeros(n, settings.dtype)
         loss = loss0 = mean_loss(e0[:, None])
         while True:
             began = time.perf_counter()
-            params, opt_state, step_, loss_ = run(params, opt_state, step, min(step + chunk, settings.max_steps))
+            last = min(step + chunk, settings.max_steps)
+            params, opt_state, summed, step_, loss_ = run(params, opt_state, summed, step, last)
             step, loss = int(step_), float(loss_)
             took = time.perf_counter() - began
             if took < CHUNK_SECONDS / 2:
@@ -108,6 +110,8 @@ def train(
         final=State(final, reached, step, float("nan")),
         linearised=False,
         duals=duals,
+        # Heavy-ball steps add up to rate/(1 − momentum) of flow time each.
+        loss_path=np.asarray(summed, np.float64) * learning_rate / (1 - settings.momentum),
         trace=np.array([(0, loss0), *trace]),
         why=f"loss {loss:.1e} reached",
         seconds=time.perf_counter() - start,
@@ -117,15 +121,16 @@ def train(
 
 def _compiled_steps(
     network: MLP, optimiser: optax.GradientTransformation, data: tuple[Array, Array], batch: int, settings: Descent
-) -> Callable[[Any, Any, int, int], tuple[Any, Any, Array, Array]]:
-    """(params, optimiser state, step, last step) → the same after descending to the loss or to the last step."""
+) -> Callable[[Any, Any, Array, int, int], tuple[Any, Any, Array, Array, Array]]:
+    """(params, optimiser state, summed losses by image, step, last step) → after descent to the loss or last step."""
     x, y = data
     n = len(x)
     per_epoch = n // batch
     key = jax.random.key(settings.seed)
 
-    def loss_fn(params: Any, x: Array, y: Array) -> Array:
-        return 0.5 * jnp.sum((network.apply(params, x) - y) ** 2) / len(x)
+    def loss_fn(params: Any, x: Array, y: Array) -> tuple[Array, Array]:
+        each = 0.5 * jnp.sum((network.apply(params, x) - y) ** 2, axis=1)
+        return jnp.sum(each) / len(x), each
 
     def select(step: Array) -> tuple[Array, Array]:
         if batch == n:
@@ -135,24 +140,25 @@ def _compiled_steps(
         return x[index], y[index]
 
     @jax.jit
-    def run(params: Any, state: Any, first: Array, last: Array) -> tuple[Any, Any, Array, Array]:
-        def go_on(carry: tuple[Any, Any, Array, Array]) -> Array:
-            _, _, step, loss = carry
+    def run(params: Any, state: Any, summed: Array, first: Array, last: Array) -> tuple[Any, Any, Array, Array, Array]:
+        def go_on(carry: tuple[Any, Any, Array, Array, Array]) -> Array:
+            *_, step, loss = carry
             return (step < last) & (loss > settings.loss)
 
-        def body(carry: tuple[Any, Any, Array, Array]) -> tuple[Any, Any, Array, Array]:
-            params, state, step, _ = carry
-            before, grads = jax.value_and_grad(loss_fn)(params, *select(step))
+        def body(carry: tuple[Any, Any, Array, Array, Array]) -> tuple[Any, Any, Array, Array, Array]:
+            params, state, summed, step, _ = carry
+            (before, each), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, *select(step))
             updates, after = optimiser.update(grads, state, params)
             moved = optax.apply_updates(params, updates)
             if batch != n:
-                return moved, after, step + 1, loss_fn(moved, x, y)
+                loss, each = loss_fn(moved, x, y)
+                return moved, after, summed + each, step + 1, loss
             # The loss that comes with the gradient is the one before the step: on reaching the target, keep it.
             done = before <= settings.loss
             params, state = jax.tree.map(lambda a, b: jnp.where(done, a, b), (params, state), (moved, after))
-            return params, state, jnp.where(done, step, step + 1), before
+            return params, state, jnp.where(done, summed, summed + each), jnp.where(done, step, step + 1), before
 
         start = jnp.asarray(jnp.inf, x.dtype)
-        return jax.lax.while_loop(go_on, body, (params, state, first, start))
+        return jax.lax.while_loop(go_on, body, (params, state, summed, first, start))
 
     return run

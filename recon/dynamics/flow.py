@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg
 
-from recon.dynamics.base import State, Trained, add, mean_loss, outputs, to_host
+from recon.dynamics.base import State, Trained, add, loss_integral, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, ntk
 from recon.networks import MLP, Params
@@ -95,7 +95,7 @@ def train(
 
         params = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
         step, t, tau = 0, 0.0, None
-        loss0, scale0, duals0 = None, 0.0, np.zeros(0)
+        loss0, scale0, duals0, loss_path = None, 0.0, np.zeros(0), np.zeros(n)
         while True:
             f, kernel = evaluate(params, x64)
             work["kernels"] += 1
@@ -145,6 +145,7 @@ def train(
                     raise ReconError(f"Gradient flow is stuck at loss {loss:.1e}: check the images for duplicates.")
             change = add(pulled(params, vectors @ ((whole - rising) * c)), pulled(predicted, vectors @ (rising * c)))
             params = move(params, change)
+            loss_path += loss_integral(floor, vectors, c, tau, n)  # of the step's frozen kernel
             step, t = step + 1, t + tau
             tau *= factor
 
@@ -160,6 +161,7 @@ def train(
         checkpoints=tuple(state(*k) for k in kept),
         linearised=False,
         duals=duals0.reshape(n, -1),
+        loss_path=loss_path,
         trace=np.array(trace),
         why=f"loss {loss:.1e} reached",
         seconds=time.perf_counter() - start,

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg, optimize
 
-from recon.dynamics.base import State, Trained, add, mean_loss, outputs, to_host
+from recon.dynamics.base import State, Trained, add, loss_integral, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, ntk
 from recon.networks import MLP, Params
@@ -94,6 +94,7 @@ def train(
         stops = [time_of(loss) for loss in settings.checkpoints]
         final, kept = state(t_final), [state(t) for t in stops]
         duals = (vectors @ (coefficients / values)).reshape(n, -1)
+        loss_path = loss_integral(values, vectors, coefficients, t_final, n)
     p0 = to_host(params0)
 
     def scored(s: State) -> State:
@@ -108,6 +109,7 @@ def train(
         checkpoints=tuple(map(scored, kept)),
         linearised=True,
         duals=duals,
+        loss_path=loss_path,
         trace=np.array([[0, initial.loss], [0, final.loss]]),
         why="closed form",
         seconds=time.perf_counter() - start,

@@ -1,5 +1,5 @@
 """Drawing from stored records; matplotlib is imported when something is drawn."""
 
-from recon.plots.style import COLOURS, LABELS, figure, save
+from recon.plots.style import COLOURS, LABELS, figure, save, shades
 
-__all__ = ["COLOURS", "LABELS", "figure", "save"]
+__all__ = ["COLOURS", "LABELS", "figure", "save", "shades"]

@@ -2,8 +2,11 @@
 
 import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from recon.records import write_bytes
 
@@ -43,6 +46,15 @@ def figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure as MatplotlibFigure
 
     return MatplotlibFigure(figsize=(width, height), layout="constrained")
+
+
+def shades(values: Iterable[Any]) -> dict[Any, Any]:
+    """A colour for each distinct value, dark to light in their order."""
+    import matplotlib
+
+    ordered = sorted(set(values))
+    # The light end of the scale does not show on white.
+    return dict(zip(ordered, matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(ordered))), strict=True))
 
 
 def save(drawn: "Figure", stem: Path) -> list[Path]:

@@ -32,6 +32,15 @@ def test_full_batch_descent_is_the_textbook_rule(momentum):
     assert np.linalg.norm(one_less - expected) > 1e-5
 
 
+def test_path_losses_do_not_depend_on_how_the_path_is_walked():
+    network, params0, x, y = small_problem(n=6)
+    plain = train(network, params0, x, y, Descent(rate=0.005, loss=1e-4)).loss_path
+    walks = Descent(rate=0.0005, momentum=0.9, loss=1e-4), Descent(rate=0.005, batch_size=3, loss=1e-4)
+    for settings in walks:
+        np.testing.assert_allclose(train(network, params0, x, y, settings).loss_path, plain, rtol=0.05)
+    assert np.ptp(plain) > 0.3 * plain.mean()
+
+
 def test_rate_is_a_multiple_of_the_inverse_curvature():
     network, params0, x, y = small_problem(n=5)
     assert train(network, params0, x, y, Descent(rate=1.0, loss=1e-3)).final.step > 3

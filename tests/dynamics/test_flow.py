@@ -32,6 +32,10 @@ def test_flow_ends_where_small_steps_end(outputs):
     assert np.linalg.norm(flat(linear.final.params) - flat(stepped.final.params)) > 5 * gap
     assert followed.final.loss <= 1.01e-10
     assert followed.work["steps"] < stepped.final.step / 20
+    # So do the losses of each image along the path; the linear model's differ.
+    gap = np.abs(followed.loss_path / stepped.loss_path - 1).max()
+    assert gap < 0.03
+    assert np.abs(linear.loss_path / stepped.loss_path - 1).max() > 3 * gap
 
 
 def test_checkpoints_land_on_their_losses_and_lie_on_the_path():

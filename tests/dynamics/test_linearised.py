@@ -65,6 +65,23 @@ def test_reported_loss_is_of_the_linear_model():
     assert network_loss != pytest.approx(trained.final.loss, rel=0.01)
 
 
+@pytest.mark.parametrize("settings", [Linearised(), Linearised(loss=1e-2)])
+def test_path_losses_are_the_integrals_of_each_image_loss(settings):
+    network, params0, x, y = small_problem(n=5, outputs=2)
+    trained = train(network, params0, x, y, settings)
+    j, f0 = jacobian(network, params0, x)
+    kernel, e0, n = j @ j.T, y.ravel() - f0, len(x)
+    end = min(trained.final.time, 60 * n / np.linalg.eigvalsh(kernel)[0])
+
+    def rhs(t, state):
+        e = state[: 2 * n]
+        return np.concatenate([-kernel @ e / n, 0.5 * (e.reshape(n, 2) ** 2).sum(1)])
+
+    solved = solve_ivp(rhs, (0, end), np.concatenate([e0, np.zeros(n)]), rtol=1e-8, atol=1e-10, method="LSODA")
+    np.testing.assert_allclose(trained.loss_path, solved.y[2 * n :, -1], rtol=1e-4)
+    assert np.ptp(trained.loss_path) > 0.1 * trained.loss_path.mean()
+
+
 def test_bad_requests():
     network, params0, x, y = small_problem(n=5)
     with pytest.raises(ReconError, match="one of them"):

@@ -1,0 +1,260 @@
+"""Figure 5: which images leak.
+
+The paper shows that the images that come back best have large dual weights |α|: points that are hard to fit, which look
+unusual. Its reviewers asked what an outlier is. So the error of each image is set beside four answers: |α|, the
+training loss along the path, the distance to the mean of its class, and the distance to its nearest neighbour.
+
+    make reproduce-fig5                 quick: seconds after figures 2 and 3, whose networks it uses; else five minutes
+    make reproduce-fig5 PRESET=full     the same, of their `full` presets
+    make reproduce-fig5 PRESET=paper    N = 200, widths up to 4096, published schedule: a GPU's work
+
+Expected: errors fall with |α|, and follow it more closely than any distance in pixels. Ranks are taken inside each
+network, whose rank correlations are averaged over draws of images. The exact recovery gives every image or none back,
+to rounding errors, and so has no ranking to explain.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recon import statistics
+from recon.benchmark import Claim, Summary, Verdict
+from recon.cells import AttackCell
+from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
+from recon.networks import MLP
+from recon.plots import COLOURS, LABELS, strips
+from recon.plots import figure as new_figure
+from recon.records import Stored, attack_row, rounded
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
+RULES = ("linearised", "standard")
+MEASURES = {
+    "dual_norm": "dual weight |α|",
+    "loss_path": "training loss along the path",
+    "loss_initial": "loss at the start",
+    "to_class_mean": "pixel distance to class mean",
+    "to_nearest": "pixel distance to nearest image",
+}
+EACH = 7  # pictures from each end and from the middle of the ranking
+SMALL = 0.1  # Cohen's convention: a smaller correlation, or difference of two, is not worth a name
+
+# Networks as (task, N, widths, seeds, dynamics), all of them figure 2's or figure 3's.
+_QUICK, _FULL = (128, 256, 512), (128, 256, 512, 1024)
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "networks": (
+            (MNIST, 20, _QUICK, (0, 1, 2), RULES),
+            (MNIST, 40, _QUICK, (3, 4, 5), ("standard",)),
+            (CIFAR, 10, _QUICK, (0,), RULES),
+        ),
+        "attack": "ntk-fast",
+        "options": (("steps", 1000),),
+        "standard": GradientFlow(),
+    },
+    "full": {
+        "networks": tuple(
+            (task, n, _FULL, seeds, rules)
+            for task in (MNIST, CIFAR)
+            for n, seeds, rules in (
+                (20, (0, 1, 2), RULES),
+                (40, (3, 4, 5), ("standard",)),
+                (80, (9, 10, 11), ("standard",)),
+            )
+        ),
+        "attack": "ntk-fast",
+        "options": (),
+        "standard": GradientFlow(),
+    },
+    "paper": {
+        "networks": tuple((task, 200, (512, 1024, 2048, 4096), (0, 1, 2), RULES) for task in (MNIST, CIFAR)),
+        "attack": "ntk",
+        "options": (),
+        "standard": Descent(learning_rate=4e-5, momentum=0.9),
+    },
+}
+
+
+def cells(preset: dict[str, Any]) -> list[AttackCell]:
+    """Every network, attacked as published."""
+    rules: dict[str, Dynamics] = {"linearised": Linearised(), "standard": preset["standard"]}
+    return [
+        AttackCell(task, n, MLP((width, width)), rules[name], preset["attack"], preset["options"], seed=seed)
+        for task, n, widths, seeds, names in preset["networks"]
+        for width in widths
+        for seed in seeds
+        for name in names
+    ]
+
+
+def correlations(error: np.ndarray, measures: dict[str, np.ndarray]) -> dict[str, float]:
+    """Rank correlations of one network's errors with each measure, and given |α| or another measure."""
+    alpha = measures["dual_norm"]
+    found = {name: statistics.spearman(error, column) for name, column in measures.items()}
+    for name, column in measures.items():
+        if name != "dual_norm":
+            found[f"dual_norm given {name}"] = statistics.partial_spearman(error, alpha, column)
+            found[f"{name} given dual_norm"] = statistics.partial_spearman(error, column, alpha)
+    return found
+
+
+def summarise(results: Sequence[Stored]) -> Summary:
+    """For each dynamics the correlations over networks; images and pictures of the largest network of each task."""
+    runs, shown = [], dict[tuple[str, str], tuple[dict[str, Any], Stored]]()
+    for s in results:
+        r = attack_row(s.record)
+        columns = {name: np.array(s.record["images"][name]) for name in MEASURES}
+        r["rho"] = correlations(np.array(s.record["images"]["distance"]), columns)
+        runs.append(r)
+        place = r["task"], r["dynamics"]
+        if place not in shown or _size(r) > _size(shown[place][0]):
+            shown[place] = r, s
+    return {
+        "runs": runs,
+        "rho": {rule: _averaged([r for r in runs if r["dynamics"] == rule]) for rule in RULES},
+        "panels": [_panel(r, s) for r, s in shown.values()],
+    }
+
+
+def _size(row: dict[str, Any]) -> tuple[int, int, int]:
+    return row["n"], row["width"], -row["seed"]
+
+
+def _averaged(runs: list[dict[str, Any]]) -> dict[str, statistics.Estimate]:
+    """Each correlation's mean over networks; and by how much |α|'s is stronger than each distance's, sign apart."""
+    groups = np.array([r["draw"] for r in runs])
+    values = {name: np.array([r["rho"][name] for r in runs]) for name in (runs[0]["rho"] if runs else ())}
+    found = {name: statistics.mean(v, groups) for name, v in values.items()}
+    for name in ("to_class_mean", "to_nearest") if runs else ():
+        found[f"dual_norm over {name}"] = statistics.paired(abs(values["dual_norm"]), abs(values[name]), groups)
+    return found
+
+
+def _panel(row: dict[str, Any], stored: Stored) -> dict[str, Any]:
+    images = stored.record["images"]
+    index = strips.choose(np.array(images["distance"]), EACH)
+    mean = np.array(stored.record["data"]["mean"], np.float32)
+    return (
+        row
+        | {"columns": {name: rounded(images[name]) for name in ("distance", *MEASURES)}}
+        | {name: strips.encode(stored.arrays[name][index] + mean) for name in ("train", "found")}
+        | {"thirds": len(index) == 3 * EACH < row["n"]}
+    )
+
+
+def plot(summary: Summary) -> "Figure":
+    """For each task the error of each image over four measures; the correlations; pictures ranked by error."""
+    tasks = list(dict.fromkeys(p["task"] for p in summary["panels"]))
+    ranked = [p for p in summary["panels"] if p["dynamics"] == "standard"] or summary["panels"]
+    heights = [2.3 * len(tasks), 2.6, 0.9 * len(ranked)]
+    figure = new_figure(9.5, sum(heights))
+    clouds, middle, pictures = np.asarray(figure.subfigures(3, 1, height_ratios=heights))
+    names = [name for name in MEASURES if name != "loss_initial"]
+    grid = clouds.subplots(len(tasks), len(names), squeeze=False, sharey="row")
+    for row, task in zip(grid, tasks, strict=True):
+        mine = [p for p in summary["panels"] if p["task"] == task]
+        for axes, name in zip(row, names, strict=True):
+            for p in mine:
+                label = f"{p['dynamics']}, N = {p['n']}, W = {p['width']}"
+                x, y = p["columns"][name], p["columns"]["distance"]
+                axes.plot(x, y, "o", markersize=3, alpha=0.7, color=COLOURS[p["dynamics"]], label=label)
+            axes.set(xlabel=MEASURES[name], xscale="log" if name in ("dual_norm", "loss_path") else "linear")
+        row[0].set_title(mine[0]["title"], loc="left")
+        row[0].set_ylabel("L2 distance")
+        row[-1].legend(fontsize=6)
+    _forest(middle, summary["rho"])
+    for axes, p in zip(pictures.subplots(len(ranked), 1, squeeze=False)[:, 0], ranked, strict=True):
+        gaps = (EACH, 2 * EACH) if p["thirds"] else ()
+        strips.draw(axes, [p["train"], p["found"]], ["training", p["attack"]], gaps)
+        axes.set_title(f"{p['title']}, {p['dynamics']}, N = {p['n']}, W = {p['width']}", loc="left", pad=11)
+    return figure
+
+
+def _forest(figure: Any, rho: dict[str, dict[str, statistics.Estimate]]) -> None:
+    """Correlations with each measure on the left; on the right |α|'s given another, and another's given |α|."""
+    others = [name for name in MEASURES if name != "dual_norm"]
+    left = dict(MEASURES)
+    right = {f"dual_norm given {n}": f"|α|, given {MEASURES[n]}" for n in others}
+    right |= {f"{n} given dual_norm": f"{MEASURES[n]}, given |α|" for n in others}
+    titles = ("rank correlation with error", "partial rank correlation with error")
+    for axes, kinds, title in zip(figure.subplots(1, 2), (left, right), titles, strict=True):
+        for offset, rule in zip((0.12, -0.12), RULES, strict=True):
+            for i, kind in enumerate(reversed(kinds)):
+                _interval(axes, i + offset, rho[rule].get(kind), COLOURS[rule])
+            groups = max((e["groups"] for e in rho[rule].values()), default=0)
+            axes.plot([], [], "o-", color=COLOURS[rule], markersize=3, label=f"{LABELS[rule]}, {groups} draws")
+        axes.axvline(0, color="#444444", linewidth=0.6)
+        axes.set_yticks(range(len(kinds)), reversed(list(kinds.values())), fontsize=6.5)
+        axes.set(xlim=(-1, 1), title=title, xlabel="Spearman's ρ, mean over networks, 95 % interval over draws")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=7)
+
+
+def _interval(axes: "Axes", y: float, estimate: statistics.Estimate | None, colour: str) -> None:
+    if estimate is None or estimate["value"] is None:
+        return
+    axes.plot(estimate["value"], y, "o", color=colour, markersize=3)
+    if estimate["low"] is not None and estimate["high"] is not None:
+        axes.plot([estimate["low"], estimate["high"]], [y, y], color=colour)
+
+
+def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+    """All correlations, a column for each dynamics."""
+    kinds = list(dict.fromkeys(kind for rule in RULES for kind in summary["rho"][rule]))
+    rows = [
+        [kind, *(statistics.text(e) if (e := summary["rho"][rule].get(kind)) else "" for rule in RULES)]
+        for kind in kinds
+    ]
+    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["runs"]))
+    return f"Rank correlations with an image's error ({sources})", ["measure", *(LABELS[r] for r in RULES)], rows
+
+
+def _verdict(summary: Summary, rule: str, kind: str, sign: int = 1) -> tuple[Verdict, str]:
+    estimate = summary["rho"][rule].get(kind)
+    if estimate is None:
+        return "inconclusive", f"No network of {rule} dynamics."
+    claimed = statistics.negated(estimate) if sign < 0 else estimate
+    return statistics.verdict(claimed, SMALL), statistics.text(estimate)
+
+
+def _falls_with_alpha(summary: Summary, rule: str) -> tuple[Verdict, str]:
+    verdict, effect = _verdict(summary, rule, "dual_norm", sign=-1)
+    return verdict, f"Mean rho of error and |α|: {effect}."
+
+
+def _more_than_pixels(summary: Summary) -> tuple[Verdict, str]:
+    parts = {name: _verdict(summary, "standard", f"dual_norm over {name}") for name in ("to_class_mean", "to_nearest")}
+    effects = [f"over {MEASURES[name]}: {effect}" for name, (_, effect) in parts.items()]
+    return statistics.combined([v for v, _ in parts.values()]), f"|rho| of |α| gains {'; '.join(effects)}."
+
+
+def _more_than_loss(summary: Summary) -> tuple[Verdict, str]:
+    verdict, effect = _verdict(summary, "standard", "dual_norm given loss_path", sign=-1)
+    _, back = _verdict(summary, "standard", "loss_path given dual_norm")
+    return verdict, f"Rho of error and |α| given the path's loss: {effect}; of the path's loss given |α|: {back}."
+
+
+CLAIMS = (
+    *(
+        Claim(
+            f"large-duals-leak-{rule}",
+            f"Under {rule} dynamics images with large |α| come back with smaller errors.",
+            partial(_falls_with_alpha, rule=rule),
+        )
+        for rule in RULES
+    ),
+    Claim(
+        "alpha-over-pixels",
+        "|α| tells more about an image's error than its pixel distances to the class mean and to its neighbour do.",
+        _more_than_pixels,
+    ),
+    Claim(
+        "alpha-over-loss",
+        "|α| tells something about an image's error that its training loss along the path does not.",
+        _more_than_loss,
+    ),
+)
