@@ -19,7 +19,8 @@ ALL = bench.benchmarks(ROOT)
 def shrunk(cell):
     """The same cell, small enough to run in a blink: one width, one seed, and few enough sizes that figures share."""
     if isinstance(cell, PruningCell):
-        return dataclasses.replace(cell, attacked=shrunk(cell.attacked), retrain=Linearised(), draws=2)
+        less = {"retrain": Linearised(), "kept": cell.kept[:2], "draws": 1}
+        return dataclasses.replace(cell, attacked=shrunk(cell.attacked), **less)
     dynamics = Linearised() if cell.linearised else GradientFlow(tol=1e-2)
     known = {f.name for f in dataclasses.fields(attacks()[cell.attack].settings)}
     options = tuple((k, v) for k, v in {"steps": 30, "seconds": 5.0}.items() if k in known)

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from recon import ReconError, reconstruct
-from recon.attacks.gradient_matching import Known, Target, box_penalty, matching_loss
+from recon.attacks.gradient_matching import Known, Target, box_penalty, matching_loss, projected_loss
 from recon.attacks.ntk_minibatch import Minibatch, Running, Variables, batch_of, full_sum, held_sharpness, refresh
 from recon.dynamics import Linearised, train
 from recon.metrics import distances, greedy
@@ -67,13 +67,12 @@ def test_gradient_of_a_batch_is_that_of_the_whole_loss(x64, rng):
         value = matching_loss(target, x, duals.swapaxes(0, 1), softplus(beta))
         return float(value + box_penalty(x.reshape(M, 3, 2), known.box, 0.1))
 
-    # Plain descent in place of Adam: Adam's first step is the gradient's sign, from which its size cannot be told.
-    moved, after, before = refresh(target, Minibatch(learning_rate=1.0), known, whole, state, index, jnp.asarray(0))
+    moved, after, before = refresh(target, Minibatch(), known, whole, state, index, jnp.asarray(0))
     assert float(before) == pytest.approx(
         float(matching_loss(target, whole.x, whole.duals.swapaxes(0, 1), softplus(beta)))
         + float(box_penalty(whole.x[index].reshape(3, 3, 2), known.box, 0.1))
     )
-    # The moments hold the gradient: 0.1 of it in the first, 0.001 of its square in the second.
+    # Adam's first moment holds a tenth of the gradient.
     gradient = jax.tree.map(lambda mu: mu / 0.1, after.moments.mu)
     for j, d in [(7, 0), (2, 5), (9, 3), (9, 4)]:
         h = np.zeros((M, 6))
@@ -137,6 +136,26 @@ def test_large_sets_come_back_by_batches():
     np.testing.assert_allclose(again.images, cut.images, atol=1e-6)
 
 
+def test_projected_duals_are_the_best_of_each_sum_and_held_between():
+    network, params0, x, y = small_problem(n=3, dim=10, widths=(64, 64))
+    final = train(network, params0, x, y, Linearised()).final.params
+    call = {"linearised": True, "m": 6, "batch": 2, "resum": 3, "duals": "projected", "progress": False}
+    start, held, again = (
+        reconstruct(params0, final, attack="ntk-minibatch", steps=k, sharpness_end=11.0, **call) for k in (1, 3, 4)
+    )
+    np.testing.assert_array_equal(start.duals, held.duals)
+    change = jax.tree.map(lambda a, b: b - a, params0, final)
+    target = Target(network, (params0,), change)
+    for images, duals in ((start.start, start.duals), (held.images, again.duals)):
+        _, best = projected_loss(target, images, softplus(11.0), ridge=1e-4)
+        np.testing.assert_allclose(duals, best, rtol=1e-2, atol=1e-2 * np.abs(best).max())
+    assert np.abs(again.duals - held.duals).max() > 0.01 * np.abs(held.duals).max()
+    # The loss that the next batch sees is that of the projected duals.
+    assert again.trace[-1, 1] == pytest.approx(
+        float(matching_loss(target, held.images, again.duals, softplus(11.0))), rel=1e-3
+    )
+
+
 def test_work_of_a_step_goes_by_the_batch():
     network, params0, x, y = small_problem(n=3, dim=40, widths=(64, 64))
     final = train(network, params0, x, y, Linearised()).final.params
@@ -154,8 +173,8 @@ def test_work_of_a_step_goes_by_the_batch():
 def test_settings():
     network, params0, x, y = small_problem(n=3)
     final = train(network, params0, x, y, Linearised()).final.params
-    for options in ({"batch": 0}, {"resum": 0}, {"steps": 0}):
-        with pytest.raises(ReconError, match="at least one"):
+    for options in ({"batch": 0}, {"resum": 0}, {"steps": 0}, {"duals": "none"}):
+        with pytest.raises(ReconError, match=r"at least one|duals is"):
             reconstruct(params0, final, attack="ntk-minibatch", m=4, progress=False, **options)
     stopped = reconstruct(params0, final, attack="ntk-minibatch", m=4, seconds=0.2, progress=False)
     assert stopped.why == "time budget"
