@@ -7,7 +7,8 @@ does not hurt.
     make reproduce-fig6 PRESET=full     both tasks at N = 200: hours on two cores, with prepared data
     make reproduce-fig6 PRESET=paper    N = 500, W = 2048, published schedule: a GPU's work
 
-Expected: the curves lie close together. Each network starts from the attacked one's initial weights and follows the
+Expected: the curves lie close together, but for large losses at the start: that order drops the class that the initial
+network happens to be against. Each network starts from the attacked one's initial weights and follows the
 same training rule. Pruning is tested on the test split: 1,000 digits of the package pictures, 5,000 images of a
 prepared set. The 20 CIFAR-10 package pictures are too few to test on, so `quick` leaves CIFAR-10 out. The exact
 recovery gives every image or none back, and so ranks none by ease.
@@ -39,11 +40,12 @@ MARGIN = 0.01
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "tasks": (MNIST,),
-        "n": 100,
-        "width": 256,
+        # At N = 100, W = 256 and 500 steps no image came back (mean L2 7.4, held-out 8.0): there was no ease to rank by.
+        "n": 60,
+        "width": 512,
         "seeds": (0, 1, 2, 3, 4),
         "attack": "ntk-fast",
-        "options": (("steps", 500),),
+        "options": (("steps", 800),),
         "train": GradientFlow(),
         "retrain": FITTED,
         "kept": (0.75, 0.5, 0.25),
@@ -189,11 +191,12 @@ def plot(summary: Summary) -> "Figure":
                 right.errorbar(kept[1:] + shift, value, half, **style)
         right.axhline(0, color=ORDERS["random"][1], linewidth=1.4)
         right.axhline(-100 * MARGIN, color="#444444", linewidth=0.6, linestyle=":")
-        right.text(kept[1], -100 * MARGIN, "margin ", fontsize=6, va="top", ha="left", color="#444444")
+        most = max(abs(e["value"]) for over in task["over_random"].values() for e in over["at"])
+        right.set_ylim(-150 * most - 3, 150 * most + 3)  # intervals of a few seeds would leave no room for the points
         left.set(xlabel="fraction of images kept", ylabel="test accuracy [%], ± SD over seeds")
         left.set_title(f"{task['title']}, N = {task['n']}, W = {task['width']}", loc="left")
         right.set(xlabel="fraction of images kept", ylabel="minus random pruning [points], 95 %")
-        right.set_title(f"paired over {len(task['seeds'])} seeds", loc="left")
+        right.set_title(f"paired over {len(task['seeds'])} seeds; dotted: the claims' margin", loc="left")
         for axis in (left, right):
             axis.invert_xaxis()
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
