@@ -40,7 +40,7 @@ MARGIN = 0.01
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "tasks": (MNIST,),
-        # At N = 100, W = 256 and 500 steps no image came back (mean L2 7.4, held-out 8.0): there was no ease to rank by.
+        # At N = 100, W = 256 and 500 steps no image came back (mean L2 7.4, held-out 8.0): no ease to rank by.
         "n": 60,
         "width": 512,
         "seeds": (0, 1, 2, 3, 4),
