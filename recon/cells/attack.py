@@ -45,7 +45,7 @@ class AttackCell:
     dynamics: Dynamics
     attack: str
     options: tuple[tuple[str, Any], ...] = ()
-    m_ratio: int = 2
+    m_ratio: float = 2
     seed: int = 0
 
     @property
@@ -126,7 +126,7 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
             attack=cell.attack,
             image_shape=data.image_shape,
             box=data.box,
-            m=cell.m_ratio * cell.n_train,
+            m=max(1, round(cell.m_ratio * cell.n_train)),
             linearised=cell.linearised,
             key=k_attack,
             progress=lambda f, text: report(0.1 + 0.9 * f, f"attack: {text}"),

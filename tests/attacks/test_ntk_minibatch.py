@@ -173,8 +173,8 @@ def test_work_of_a_step_goes_by_the_batch():
 def test_settings():
     network, params0, x, y = small_problem(n=3)
     final = train(network, params0, x, y, Linearised()).final.params
-    for options in ({"batch": 0}, {"resum": 0}, {"steps": 0}, {"duals": "none"}):
-        with pytest.raises(ReconError, match=r"at least one|duals is"):
+    for options in ({"batch": 0}, {"resum": 0}, {"steps": 0}):
+        with pytest.raises(ReconError, match="at least one"):
             reconstruct(params0, final, attack="ntk-minibatch", m=4, progress=False, **options)
     stopped = reconstruct(params0, final, attack="ntk-minibatch", m=4, seconds=0.2, progress=False)
     assert stopped.why == "time budget"
