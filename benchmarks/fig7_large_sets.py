@@ -10,10 +10,9 @@ only outliers come back: images with large dual weights |α|.
 Expected: few images come nearer than held-out ones, most of them with large |α|. `quick` and `full` look for a tenth
 as many images as were trained on: the paper does not say its M for large sets, a step costs in proportion to M, and at
 W = 512 the weights have fewer numbers than 1,000 images. An image left without a reconstruction counts at its distance
-from the attack's start. `quick`
-and `full` project the duals at each re-sum; `paper` has the published free ones. Intervals are over the images of a
-network, and so say nothing about other networks. The exact recovery needs more inputs and units than images
-(N < 784 for MNIST), and so has no series here.
+from the attack's start. They also project the duals at each re-sum; `paper` has M = N and the published free duals.
+Intervals are over the images of a network, and so say nothing about other networks. The exact recovery needs more
+inputs and units than images (N < 784 for MNIST), and so has no series here.
 """
 
 from collections.abc import Sequence
