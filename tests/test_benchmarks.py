@@ -7,6 +7,7 @@ import pytest
 
 from recon import benchmark as bench
 from recon.attacks import attacks
+from recon.cells import PruningCell
 from recon.dynamics import GradientFlow, Linearised
 from recon.networks import MLP
 from recon.records import Store, json_bytes, read_json
@@ -17,6 +18,9 @@ ALL = bench.benchmarks(ROOT)
 
 def shrunk(cell):
     """The same cell, small enough to run in a blink: one width, one seed, and few enough sizes that figures share."""
+    if isinstance(cell, PruningCell):
+        less = {"retrain": Linearised(), "kept": cell.kept[:2], "draws": 1}
+        return dataclasses.replace(cell, attacked=shrunk(cell.attacked), **less)
     dynamics = Linearised() if cell.linearised else GradientFlow(tol=1e-2)
     known = {f.name for f in dataclasses.fields(attacks()[cell.attack].settings)}
     options = tuple((k, v) for k, v in {"steps": 30, "seconds": 5.0}.items() if k in known)

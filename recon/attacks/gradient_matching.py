@@ -31,8 +31,8 @@ CHUNK_SECONDS = 0.5  # of compiled steps between two looks at the loss, the cloc
 
 
 @dataclass(frozen=True)
-class GradientMatching:
-    """Settings of the descent on the reconstruction loss.
+class DescentSettings:
+    """Settings that every descent on the reconstruction loss has.
 
     Attributes:
       points: where on the straight path from θ₀ (0) to θ_f (1) gradients are taken, each with its own duals; for a
@@ -40,18 +40,12 @@ class GradientMatching:
       steps: Adam steps.
       learning_rate: Adam's, at the first step.
       decay: "constant", or "cosine" to zero at the last step.
-      duals: "free" variables of the descent, or "projected": the best ones for the current images, in closed form.
-      ridge: added to the diagonal of the projected duals' kernel, as a fraction of its mean.
-      span: look for the images in the span of the first layer's change only, if its rank is clear.
       x_scale: standard deviation of the images at the start.
       dual_scale: duals start uniform in ±`dual_scale`.
       box_weight: weight of the pixel box penalty.
       sharpness, sharpness_end, sharpness_decades: softplus sharpness β = min(sharpness + 10^(decades·i/steps),
         sharpness_end) at step i.
       seconds: stop after so much time in the compiled loop, all restarts together.
-      restarts: descend from so many starts and keep the end of least loss.
-      chunk: images whose gradients are formed at once (None: all), to save memory at the price of a second forward
-        pass; for free duals.
       snapshots: keep the images at so many steps, geometrically spaced.
     """
 
@@ -59,9 +53,6 @@ class GradientMatching:
     steps: int = 80_000
     learning_rate: float = 0.02
     decay: Literal["constant", "cosine"] = "constant"
-    duals: Literal["free", "projected"] = "free"
-    ridge: float = 1e-4
-    span: bool = False
     x_scale: float = 0.2
     dual_scale: float = 0.5
     box_weight: float = 0.1
@@ -69,9 +60,27 @@ class GradientMatching:
     sharpness_end: float = 200.0
     sharpness_decades: float = 4.0
     seconds: float | None = None
+    snapshots: int = 0
+
+
+@dataclass(frozen=True)
+class GradientMatching(DescentSettings):
+    """Settings of the descent with all images at once.
+
+    Attributes:
+      duals: "free" variables of the descent, or "projected": the best ones for the current images, in closed form.
+      ridge: added to the diagonal of the projected duals' kernel, as a fraction of its mean.
+      span: look for the images in the span of the first layer's change only, if its rank is clear.
+      restarts: descend from so many starts and keep the end of least loss.
+      chunk: images whose gradients are formed at once (None: all), to save memory at the price of a second forward
+        pass; for free duals.
+    """
+
+    duals: Literal["free", "projected"] = "free"
+    ridge: float = 1e-4
+    span: bool = False
     restarts: int = 1
     chunk: int | None = None
-    snapshots: int = 0
 
 
 class Target(NamedTuple):
@@ -195,10 +204,17 @@ def box_penalty(x: Float[Tensor, "m *shape"], box: tuple[Tensor, ...], weight: f
     return weight * len(x) * jnp.mean(jax.nn.relu(x - high) ** 2 + jax.nn.relu(low - x) ** 2)
 
 
-def sharpness(settings: GradientMatching, step: Tensor) -> Tensor:
+def sharpness(settings: DescentSettings, step: Tensor) -> Tensor:
     """Softplus sharpness β at a step."""
     exponent = settings.sharpness_decades * step / settings.steps
     return jnp.minimum(settings.sharpness + 10.0**exponent, settings.sharpness_end)
+
+
+def rate(settings: DescentSettings) -> optax.Schedule:
+    """Learning rate by step."""
+    if settings.decay == "cosine":
+        return optax.cosine_decay_schedule(settings.learning_rate, settings.steps)
+    return optax.constant_schedule(settings.learning_rate)
 
 
 def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArray, report: Report) -> Reconstruction:
@@ -256,12 +272,7 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
             loss, _ = projected_loss(target, v["x"], activation, settings.ridge)
         return loss if known.box is None else loss + box_penalty(images(v["x"], known), known.box, settings.box_weight)
 
-    schedule = (
-        optax.cosine_decay_schedule(settings.learning_rate, settings.steps)
-        if settings.decay == "cosine"
-        else settings.learning_rate
-    )
-    optimiser = optax.adam(schedule)
+    optimiser = optax.adam(rate(settings))
     keys = [key] if settings.restarts == 1 else list(jax.random.split(key, settings.restarts))
     starts = [initial(k) for k in keys]
     advance, seconds, work = compiled_descent(objective, optimiser, starts[0], known)
@@ -340,8 +351,15 @@ def compiled_descent(
         final: tuple[Any, Any, Tensor] = jax.lax.fori_loop(first, last, body, start)
         return final
 
+    return compiled_loop(advance, variables, optimiser.init(variables), known)
+
+
+def compiled_loop(
+    advance: Callable[..., Any], variables: dict[str, Any], state: Any, known: Known
+) -> tuple[Advance, dict[str, float], dict[str, float]]:
+    """`advance`(variables, state, first step, last step, known) compiled once; see `compiled_descent`."""
     clock = time.perf_counter()
-    lowered = jax.jit(advance).lower(variables, optimiser.init(variables), 0, 1, known)
+    lowered = jax.jit(advance).lower(variables, state, 0, 1, known)
     traced = time.perf_counter()
     compiled = lowered.compile()
     done = time.perf_counter()
@@ -370,7 +388,7 @@ class Descended(NamedTuple):
     kept: list[tuple[int, float, Tensor]]
 
 
-def snapshot_steps(settings: GradientMatching) -> list[int]:
+def snapshot_steps(settings: DescentSettings) -> list[int]:
     """Steps to keep the images of, the last one among them."""
     if not settings.snapshots:
         return []
@@ -379,7 +397,7 @@ def snapshot_steps(settings: GradientMatching) -> list[int]:
 
 
 def descend(
-    advance: Advance, state: LoopState, settings: GradientMatching, budget: float | None, report: Report
+    advance: Advance, state: LoopState, settings: DescentSettings, budget: float | None, report: Report
 ) -> Descended:
     """Drive the compiled loop in chunks of about `CHUNK_SECONDS`, or up to the next snapshot.
 

@@ -2,5 +2,6 @@
 
 from recon.cells.attack import AttackCell
 from recon.cells.base import Cell, data_record, fingerprints
+from recon.cells.pruning import PruningCell
 
-__all__ = ["AttackCell", "Cell", "data_record", "fingerprints"]
+__all__ = ["AttackCell", "Cell", "PruningCell", "data_record", "fingerprints"]

@@ -35,7 +35,7 @@ class AttackCell:
       dynamics: training rule.
       attack: name of the attack.
       options: settings of the attack that differ from its own.
-      m_ratio: reconstructions per training image.
+      m_ratio: reconstructions per training image; below 1, not every image can have one.
       seed: chooses the images, the initial weights and the attack's start.
     """
 
@@ -45,7 +45,7 @@ class AttackCell:
     dynamics: Dynamics
     attack: str
     options: tuple[tuple[str, Any], ...] = ()
-    m_ratio: int = 2
+    m_ratio: int | float = 2
     seed: int = 0
 
     @property
@@ -126,7 +126,7 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
             attack=cell.attack,
             image_shape=data.image_shape,
             box=data.box,
-            m=cell.m_ratio * cell.n_train,
+            m=max(1, round(cell.m_ratio * cell.n_train)),
             linearised=cell.linearised,
             key=k_attack,
             progress=lambda f, text: report(0.1 + 0.9 * f, f"attack: {text}"),
@@ -138,7 +138,7 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
     scores = {
         "train": score(data.train.x, images, data.pixels),
         "held_out": score(data.held_out.x, images, data.pixels),
-        "start": score(data.train.x, found.start, data.pixels),
+        "start": score(data.train.x, padded(found.start, found.start, cell.n_train), data.pixels),
     }
     thresholds = () if data.task.recognisable is None else (data.task.recognisable,)
     matched = scores["train"].matching
@@ -178,7 +178,8 @@ def padded(images: np.ndarray, start: np.ndarray, n: int) -> np.ndarray:
 
     An image that was not found thus counts at its distance from the start.
     """
-    return np.concatenate([images, start[: max(0, n - len(images))]])
+    missing = max(0, n - len(images))
+    return np.concatenate([images, np.resize(start, (missing, *start.shape[1:]))])  # repeated where they are too few
 
 
 def anytime(found: Reconstruction, data: TaskData) -> list[dict[str, Any]]:
