@@ -17,7 +17,7 @@ from jaxtyping import Float, PRNGKeyArray
 from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot
 from recon.attacks.first_layer.batched import normalised
 from recon.attacks.first_layer.flops import Count, counted, product
-from recon.attacks.first_layer.joint import best, certificate, cleaned, images, joint, passing, placed
+from recon.attacks.first_layer.joint import best, certificate, cleaned, images, joint, leaked, passing, placed
 from recon.attacks.first_layer.observe import Observed, observe
 from recon.attacks.first_layer.search import (
     ALIKE,
@@ -138,9 +138,8 @@ def recover(
             found = replace(found, c=placed(seen, found, 0.9))
         vouched = certificate(seen, found)
         if progress.inferred:
-            # A faint vector can leak into another's and turn its image into a mixture, in the box and with clean
-            # entries; only the pattern shows it.
-            doubtful = found.agreement < 1 - 1.5 * seen.slack
+            # The last vector may be too faint to be right, which turns other images into mixtures with the last one.
+            doubtful = leaked(seen, found)
             vouched.certified[doubtful] = False
             vouched.confidence[doubtful] *= 0.5
         order = np.lexsort((-vouched.confidence, ~vouched.certified))

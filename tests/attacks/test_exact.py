@@ -379,3 +379,35 @@ def test_images_and_their_coordinates_are_inverse(linearised):
     c = np.concatenate([np.float64(linearised.x), np.ones((N, 1))], 1) @ seen.u
     np.testing.assert_allclose(joint.images(seen, 2.5 * c), linearised.x, atol=1e-4)
     assert seen.n == N
+
+
+def with_planted_error(instance, share):
+    """(what is seen, right vectors with an error of `share` of the first image's row in the last one's, the images)."""
+    first, last = (
+        np.concatenate([np.float64(p["Dense_0"]["kernel"]), np.float64(p["Dense_0"]["bias"])[None]])
+        for p in (instance.before, instance.after)
+    )
+    seen = observe.observe(first, last, bias=True, still=True)
+    true = np.concatenate([np.float64(instance.x), np.ones((N, 1))], 1) @ seen.u
+    r = np.linalg.inv(true).T
+    r[-1] += share * r[0]
+    q = batched.normalised(r * seen.s)
+    return seen, search.judged(seen, search.corrected(batched.normalised(true), r), q)
+
+
+@pytest.mark.parametrize("share", [1e-4, 1e-3, 1e-2])
+def test_spread_bounds_what_an_error_of_one_vector_does_to_another_image(linearised, share):
+    seen, found = with_planted_error(linearised, share)
+    x = joint.images(seen, found.c)
+    moved = np.linalg.norm(x - linearised.x, axis=1)
+    bound = joint.spread(seen, found, x)
+    assert moved[0] > 3 * moved[1:].max()
+    assert moved[0] < bound[0] < 10 * moved[0]
+    assert joint.certificate(seen, found).certified[0] == (bound[0] < 0.1)
+
+
+def test_a_leak_of_the_last_image_shows_in_the_pattern(linearised):
+    assert not joint.leaked(*with_planted_error(linearised, 0.0)).any()
+    flagged = joint.leaked(*with_planted_error(linearised, 0.3))
+    assert flagged[0]
+    assert not flagged[1:].any()

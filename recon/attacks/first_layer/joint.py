@@ -30,8 +30,11 @@ SETTLED = 3e-5
 DOUBTFUL = 2.0  # times the median disagreement of patterns above which a vector is solved again from all its units,
 DOUBTS = 3  # at most so often, until no vector moves by more than
 MOVED = 1e-9
+LEAKS = np.linspace(-0.6, 0.6, 31)  # shares of the last image, of unit vectors, zero in the middle
 CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
 CERTAIN_BOX = 0.05  # L2 distance of an image to its box
+HALF_SEEN = 2.0  # an error along another vector shows on that one's active units only, half of the inactive ones
+CERTAIN_SPREAD = 0.1  # L2 distance by which the vectors' errors may move an image: what a certificate promises
 FLAT_SHARE = 0.05  # of the inputs that must touch the box where nothing but the box tells an image's size,
 FLAT_WIDTH = 0.002  # within this share of its width
 
@@ -140,6 +143,22 @@ def doubtful(found: Vectors) -> Bool[np.ndarray, " k"]:
     return doubt
 
 
+def leaked(seen: Observed, found: Vectors) -> Bool[np.ndarray, " k"]:
+    """Which images fit their pattern clearly better with some of the last image added to them or taken away.
+
+    An error of the last vector along r_a does not show in r_a's own entries: the inverse then mixes the last image
+    into image a, which moves its coordinates along c_a + t c_last. So the pattern is compared at points of that line.
+    Counts of units scatter by about their square root; a difference of twice that counts.
+    """
+    off = np.stack(
+        [(1 - judged(seen, normalised(found.c + t * found.c[-1]), found.q).agreement) * seen.v.shape[1] for t in LEAKS]
+    )
+    here, least = off[len(LEAKS) // 2], off.min(0)
+    worse: np.ndarray = here > least + 2 * np.sqrt(least) + 2
+    worse[-1] = False  # the line is its own direction
+    return worse
+
+
 def passing(found: Vectors) -> Bool[np.ndarray, " k"]:
     """Which vectors are right by their own entries."""
     return (found.ratio < PASS_RATIO) & (found.agreement > PASS_AGREEMENT)
@@ -193,11 +212,37 @@ def tail(seen: Observed, found: Vectors) -> Float[np.ndarray, " k"]:
     return ratio
 
 
+def spread(seen: Observed, found: Vectors, x: Float[np.ndarray, "k d"]) -> Float[np.ndarray, " k"]:
+    """L2 distance by which the vectors' remaining errors may move each image, once all N are found.
+
+    An error ε r_a in r_b mixes the images the other way round: x_a moves by ε (x_b − x_a). What g_b has left on
+    inactive units, where it should vanish, bounds ε by its ratio to g_a's size on active ones. Errors of different
+    vectors add up as independent ones.
+
+    Args:
+      x: the images.
+    """
+    raw = found.c @ seen.u.T
+    scale = np.linalg.norm(x, axis=1) / (np.linalg.norm(raw[:, : x.shape[1]], axis=1) + TINY)
+    g = found.q @ seen.v
+    _, inactive = inactive_units(found.c, seen.p0, seen.p1)
+    active = np.sqrt((g * g * ~inactive).sum(1) / np.maximum((~inactive).sum(1), 1))
+    own = np.abs(np.einsum("kn,kn->k", found.q / seen.s, found.c)) * scale  # r·c, to be one
+    level = active / (own + TINY) + TINY
+    apart = np.sqrt(np.maximum((x * x).sum(1)[:, None] + (x * x).sum(1) - 2 * x @ x.T, 0))
+    left = HALF_SEEN * tail(seen, found)
+    moved: np.ndarray = np.sqrt(((left * level * apart / level[:, None]) ** 2).sum(1))
+    return moved
+
+
 def certificate(seen: Observed, found: Vectors) -> Certificate:
     """Vouch for images once all N vectors are found: before that a right vector can carry a wrong image."""
     width, distance = tail(seen, found), outside(seen, found.c)
     complete = len(found) == seen.n
-    sized = anchored(seen, images(seen, found.c))
-    certified = complete & sized & (width < CERTAIN_TAIL) & (distance < CERTAIN_BOX)
+    x = images(seen, found.c)
+    sized = anchored(seen, x)
+    moved = spread(seen, found, x)
+    certified = complete & sized & (width < CERTAIN_TAIL) & (distance < CERTAIN_BOX) & (moved < CERTAIN_SPREAD)
     confidence = 1 / (1 + (width / CERTAIN_TAIL) ** 2) / (1 + (distance / CERTAIN_BOX) ** 2)
+    confidence = confidence / (1 + (moved / CERTAIN_SPREAD) ** 2)
     return Certificate(certified, confidence * (1.0 if complete else 0.5) * np.where(sized, 1.0, 0.5))
