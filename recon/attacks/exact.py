@@ -8,15 +8,15 @@ the row space for the N vectors that vanish on their own half-space; the inverse
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from recon.attacks.base import Attack, Problem, Reconstruction
+from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot
 from recon.attacks.first_layer.batched import normalised
+from recon.attacks.first_layer.flops import Count, counted, product
 from recon.attacks.first_layer.joint import best, certificate, cleaned, images, joint, passing, placed
 from recon.attacks.first_layer.observe import Observed, observe
 from recon.attacks.first_layer.search import (
@@ -35,11 +35,13 @@ from recon.attacks.first_layer.search import (
     starts,
 )
 from recon.attacks.first_layer.second import Hidden, hidden, span_search
+from recon.attacks.first_layer.switches import Switches, switch_search, switches
 from recon.progress import Report
 
 MOST_FREE = 0.1  # free directions for each hidden unit beyond which coordinates are too rough to doubt vectors by
 GIVEN_SOFTNESS = (0.3, 0.02)  # of the pattern's edge of images that another attack found, first and last
 GIVEN_RATIO = 0.03  # below which their vectors are taken over
+SNAPSHOT_SHARE, SNAPSHOT_GROWTH = 0.1, 1.25  # of N, and of what the last one held, by which the found have grown
 CONTROL_RMS = 0.3  # of an input of the images that stand for the search's start
 
 
@@ -75,13 +77,24 @@ class Progress:
     starts: int = 0
     rounds: int = 0
     batches: int = 0
-    span_yield: float = 1.0
-    pattern_yield: float = 0.5
+    yields: dict[str, float] = field(default_factory=lambda: {"switches": 1.0, "span": 0.9, "patterns": 0.5})
     dry: int = 0
     failed: int = 0
     inferred: bool = False  # the last vector is what the others leave, not what a search found
     joint: int = 0
     trace: list[tuple[int, int]] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    count: Count = field(default_factory=Count)
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Since the attack began."""
+        return time.perf_counter() - self.began
+
+    def keep(self, images: Float[np.ndarray, "k *shape"]) -> None:
+        """Take a snapshot with these images."""
+        self.snapshots.append(Snapshot(self.batches, self.seconds, self.count.flops, images))
 
 
 def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) -> Reconstruction:
@@ -103,39 +116,42 @@ def recover(
 ) -> Reconstruction:
     """The attack as `run` describes it, from images that another attack found if some are given."""
     began = time.perf_counter()
-    seen = observed(problem)
-    seconds = {"svd": time.perf_counter() - began}
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
-    progress = Progress(none(seen.n), none(seen.n))
-    why = "no clear rank"
-    try:
-        if seen.clear:
-            second = None if problem.state is not None else problem.change["Dense_1"]["kernel"]
-            inside = None if second is None else hidden(seen, second)
-            if given is not None:
-                progress.found = progress.top = from_images(seen, given, rng)
-                progress.trace.append((0, len(progress.found)))
-            why = search(seen, inside, settings, progress, rng, lambda: time.perf_counter() - began, report)
-    except KeyboardInterrupt:
-        why = "interrupted"
-    found = progress.found if why == "complete" else progress.top
-    if len(found) and why != "complete":
-        found = replace(found, c=placed(seen, found, 0.9))
-    vouched = certificate(seen, found)
-    if progress.inferred:
-        # A faint vector can leak into another's and turn its image into a mixture, in the box and with clean entries;
-        # only the pattern shows it.
-        doubtful = found.agreement < 1 - 1.5 * seen.slack
-        vouched.certified[doubtful] = False
-        vouched.confidence[doubtful] *= 0.5
-    order = np.lexsort((-vouched.confidence, ~vouched.certified))
-    seconds["run"] = time.perf_counter() - began
-    shape = problem.image_shape
+    with counted() as count:
+        seen = observed(problem)
+        progress = Progress(none(seen.n), none(seen.n), count=count, began=began)
+        seconds = {"svd": progress.seconds}
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+        why = "no clear rank"
+        try:
+            if seen.clear:
+                second = None if problem.state is not None else problem.change["Dense_1"]["kernel"]
+                inside = None if second is None else hidden(seen, second)
+                above = None if second is None else switches(seen, problem)
+                if given is not None:
+                    progress.found = progress.top = from_images(seen, given, rng)
+                    progress.trace.append((0, len(progress.found)))
+                why = search(seen, inside, above, settings, progress, rng, problem.image_shape, report)
+        except KeyboardInterrupt:
+            why = "interrupted"
+        found = progress.found if why == "complete" else progress.top
+        if len(found) and why != "complete":
+            found = replace(found, c=placed(seen, found, 0.9))
+        vouched = certificate(seen, found)
+        if progress.inferred:
+            # A faint vector can leak into another's and turn its image into a mixture, in the box and with clean
+            # entries; only the pattern shows it.
+            doubtful = found.agreement < 1 - 1.5 * seen.slack
+            vouched.certified[doubtful] = False
+            vouched.confidence[doubtful] *= 0.5
+        order = np.lexsort((-vouched.confidence, ~vouched.certified))
+        recovered = pictures(seen, found.c[order], problem.image_shape)
+    progress.keep(recovered)
+    seconds["run"] = progress.seconds
     control = initial_images(seen, problem.m, rng)
     return Reconstruction(
         attack=name,
-        images=images(seen, found.c[order]).astype(np.float32).reshape(-1, *shape),
-        start=control.astype(np.float32).reshape(-1, *shape),
+        images=recovered,
+        start=control.astype(np.float32).reshape(-1, *problem.image_shape),
         trace=np.array(progress.trace, np.float64).reshape(-1, 2),
         steps=progress.batches,
         why=why,
@@ -148,9 +164,16 @@ def recover(
             "batches": progress.batches,
             "joint_steps": progress.joint,
             "gap": seen.gap,
+            "flops": count.flops,
         },
         seconds=seconds,
+        snapshots=tuple(progress.snapshots),
     )
+
+
+def pictures(seen: Observed, c: Float[np.ndarray, "k n"], shape: tuple[int, ...]) -> Float[np.ndarray, "k *shape"]:
+    """Images of coordinates c, of the given shape, in float32."""
+    return images(seen, c).astype(np.float32).reshape(-1, *shape)
 
 
 def from_images(seen: Observed, given: Float[np.ndarray, "k d"], rng: np.random.Generator) -> Vectors:
@@ -181,9 +204,7 @@ def observed(problem: Problem) -> Observed:
         low, high = (np.broadcast_to(np.float64(b), problem.image_shape).ravel() for b in problem.box)
         box = (low, high)
     if problem.state is not None:
-        # The state holds the gradients of the last steps, whose patterns are those at the final weights.
-        state = stacked(problem.state["Dense_0"])
-        return observe(after, after, bias, box, still=True, state=state)
+        return observe(before, after, bias, box, state=stacked(problem.state["Dense_0"]))
     return observe(before, after, bias, box, still=problem.linearised)
 
 
@@ -199,13 +220,18 @@ def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Floa
 def search(
     seen: Observed,
     inside: Hidden | None,
+    above: Switches | None,
     settings: Exact,
     progress: Progress,
     rng: np.random.Generator,
-    clock: Callable[[], float],
+    shape: tuple[int, ...],
     report: Report,
 ) -> str:
-    """Find vectors batch by batch and keep them in `progress`; returns why it stopped."""
+    """Find vectors batch by batch and keep them in `progress`; returns why it stopped.
+
+    Args:
+      shape: of an image, for the snapshots.
+    """
     most = 100 * seen.n if settings.starts is None else settings.starts
     clean_at = 14
     while True:
@@ -222,7 +248,7 @@ def search(
             progress.inferred = False
         if progress.starts >= most:
             return "out of starts"
-        if settings.seconds is not None and clock() > settings.seconds:
+        if settings.seconds is not None and progress.seconds > settings.seconds:
             return "out of time"
         if progress.dry >= settings.patience:
             return "nothing more found"
@@ -231,11 +257,14 @@ def search(
             progress.found = joined(progress.top, last(seen, progress.top, rng))
             progress.inferred = True
             continue
-        new = one_batch(seen, inside, progress, settings, rng)
+        new = one_batch(seen, inside, above, progress, settings, rng)
         progress.found = merged(progress.found, new, seen.n)
         progress.dry += 1
         if len(progress.found) > len(progress.top):
             progress.top, progress.dry = progress.found, 0
+            before = len(progress.snapshots[-1].images) if progress.snapshots else 0
+            if len(progress.top) >= min(before + SNAPSHOT_SHARE * seen.n, SNAPSHOT_GROWTH * before):
+                progress.keep(pictures(seen, progress.top.c, shape))
         stuck = progress.dry > 0 and progress.dry % 2 == 0
         # Cleaning needs enough units for each free direction of the coordinates.
         placeable = (seen.n - len(progress.found)) / seen.v.shape[1] < MOST_FREE
@@ -260,15 +289,25 @@ def last(seen: Observed, found: Vectors, rng: np.random.Generator) -> Vectors:
 
 
 def one_batch(
-    seen: Observed, inside: Hidden | None, progress: Progress, settings: Exact, rng: np.random.Generator
+    seen: Observed,
+    inside: Hidden | None,
+    above: Switches | None,
+    progress: Progress,
+    settings: Exact,
+    rng: np.random.Generator,
 ) -> Vectors:
     """Search from one batch of starts; returns what is accepted."""
     missing = seen.n - len(progress.found)
     count = min(settings.batch, max(16, 4 * missing))
-    by_span = inside is not None and progress.span_yield >= progress.pattern_yield
-    hold_q = not by_span and missing > 0.1 * seen.n and progress.batches % 3 != 2
+    possible = {"patterns": True, "span": inside is not None, "switches": above is not None}
+    kind = max((k for k in progress.yields if possible[k]), key=lambda k: progress.yields[k])
+    hold_q = kind == "patterns" and missing > 0.1 * seen.n and progress.batches % 3 != 2
     reduced = deflated(seen, progress.found, hold_q)
-    if by_span and inside is not None:
+    if kind == "switches" and above is not None:
+        y = starts(seen, progress.found, reduced, count, rng)
+        active, q = switch_search(seen, above, product(y, reduced.basis_c))
+        y = normalised(reduced.slow.fit(active.astype(np.float32), 6))
+    elif kind == "span" and inside is not None:
         y = span_search(seen, inside, reduced, count, rng)
         keep = distinct(y, np.arange(len(y), dtype=float), ALIKE)
         y, q = y[keep], rng.standard_normal((len(keep), seen.n))
@@ -289,12 +328,9 @@ def one_batch(
     vectors = vectors.take((vectors.ratio < settings.ratio) & (vectors.agreement > limit))
     progress.starts += count
     progress.batches += 1
-    # The search that found more of late goes on; the other's last yield grows until it gets its turn.
+    # The search that found most of late goes on; the others' last yields grow until they get their turn.
     found = len(merged(progress.found, vectors, seen.n)) - len(progress.found)
-    if by_span:
-        progress.span_yield, progress.pattern_yield = found / count, 1.2 * progress.pattern_yield + 1e-3
-    else:
-        progress.pattern_yield, progress.span_yield = found / count, 1.2 * progress.span_yield + 1e-3
+    progress.yields = {k: 1.2 * y + 1e-3 for k, y in progress.yields.items()} | {kind: found / count}
     return vectors
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
 from recon.attacks import gradient_matching, ntk_fast
-from recon.attacks.base import Attack, Problem, Reconstruction
+from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot
 from recon.attacks.exact import Exact, recover
 from recon.metrics import distances
 from recon.progress import Report
@@ -51,31 +51,54 @@ def run(problem: Problem, settings: Hybrid, key: PRNGKeyArray, report: Report) -
     if near.interrupted:
         unsure = np.zeros(len(near.images))
         return replace(near, certified=unsure.astype(bool), confidence=unsure)
-    flat = near.images.reshape(len(near.images), -1)
     exact = recover(
         "hybrid",
         problem,
         Exact(seconds=settings.seconds, starts=settings.starts),
         k_exact,
         lambda fraction, text: report(0.7 + 0.3 * fraction, text),
-        given=flat,
+        given=near.images.reshape(len(near.images), -1),
     )
-    found = exact.images.reshape(len(exact.images), flat.shape[1])
-    far = distances(flat, found).min(1, initial=np.inf)  # of each from the nearest that was found
-    rest = flat[np.argsort(-far, kind="stable")[: max(problem.m - len(found), 0)]]
-    unsure = np.zeros(len(rest))
+    gradient_flops = near.steps * near.work["flops_per_step"]
+    whole = filled(exact.images, near.images, problem.m)
+    unsure = np.zeros(len(whole) - len(exact.images))
+    first = Snapshot(near.steps, near.seconds["run"], gradient_flops, near.images)
+    later = (
+        Snapshot(
+            near.steps + s.step,
+            near.seconds["run"] + s.seconds,
+            gradient_flops + s.flops,
+            filled(s.images, near.images, problem.m),
+        )
+        for s in exact.snapshots
+    )
     return replace(
         exact,
-        images=np.concatenate([found, rest]).reshape(-1, *problem.image_shape),
+        images=whole,
         start=near.start,
         duals=None,
         certified=np.concatenate([exact.certified, unsure.astype(bool)]),
         confidence=np.concatenate([exact.confidence, unsure]),
-        work={**near.work, **exact.work, "gradient_steps": near.steps, "given": float(exact.trace[0, 1])}
-        if len(exact.trace)
-        else near.work,
+        work={
+            **near.work,
+            **exact.work,
+            "gradient_steps": near.steps,
+            "given": float(exact.trace[0, 1]) if len(exact.trace) else 0.0,
+            "flops": gradient_flops + exact.work["flops"],
+        },
         seconds={**near.seconds, "gradient": near.seconds["run"], "run": near.seconds["run"] + exact.seconds["run"]},
+        snapshots=(*near.snapshots, first, *later),
     )
+
+
+def filled(
+    found: Float[np.ndarray, "k *shape"], near: Float[np.ndarray, "j *shape"], m: int
+) -> Float[np.ndarray, "i *shape"]:
+    """What the exact stage found, filled up to `m` images with those of the gradient attack that are least like it."""
+    flat, known = (x.reshape(len(x), int(np.prod(near.shape[1:]))) for x in (near, found))
+    far = distances(flat, known).min(1, initial=np.inf)  # of each from the nearest that was found
+    rest = near[np.argsort(-far, kind="stable")[: max(m - len(found), 0)]]
+    return np.concatenate([found, rest])
 
 
 ATTACK = Attack("hybrid", "gradient matching, then exact recovery from its images", Hybrid(), run)

@@ -1,6 +1,7 @@
 """Exact recovery: instances with a known answer, invariances, instances without an answer, interruption."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from scipy.spatial.distance import cdist
 
 from recon import ReconError
 from recon.attacks import Problem, exact, reconstruct
-from recon.attacks.first_layer import batched, joint, observe, search, second
+from recon.attacks.first_layer import batched, flops, joint, observe, search, second, switches
 from recon.dynamics import Descent, GradientFlow, Linearised, train
 from recon.networks import MLP, from_params
 from recon.tasks import load_task
@@ -201,6 +202,14 @@ def test_first_moment_of_adam_gives_the_images_away_that_the_weights_hide():
     assert errors(instance, found).max() < 0.01
 
 
+def test_momentum_buffer_gives_the_images_away():
+    network, before, x, y = drawn()
+    after, (buffer, _) = descended(network, optax.sgd(0.1, momentum=0.9), before, x, y, 100)
+    found = Instance(before, after, x, state=jax.tree.map(np.asarray, buffer.trace)).attack()
+    assert found.certified.all()
+    assert errors(Instance(before, after, x), found).max() < 0.01
+
+
 def descended(network, optimiser, before, x, y, steps):
     def loss(params):
         return 0.5 * jnp.mean(jnp.sum((network.apply(params, x) - y) ** 2, -1))
@@ -255,6 +264,30 @@ def test_second_layer_finds_digits_of_a_narrow_network():
     assert errors(instance, found).max() < 0.01
 
 
+def test_patterns_of_the_second_layer_give_those_of_the_first(linearised):
+    problem = problem_of(linearised)
+    seen = exact.observed(problem)
+    above = switches.switches(seen, problem)
+    c = np.c_[np.float64(linearised.x), np.ones(N)] @ seen.u
+    second = np.float32(np.maximum(c @ above.p.T, 0) @ above.w2 + above.b2 > 0)
+    np.testing.assert_allclose(second @ above.span.T @ above.span, second, atol=0.01)
+    off = np.random.default_rng(0).normal(size=c.shape) * np.linalg.norm(c, axis=1, keepdims=True) / np.sqrt(N)
+    active, q = switches.switch_search(seen, above, c + 0.5 * off)
+    right = batched.normalised(np.linalg.inv(c).T * seen.s)
+    nearest = np.abs(batched.normalised(q) @ right.T)
+    assert len(set(nearest.argmax(1))) > N / 2
+    assert nearest.max(1).min() > 0.999
+    np.testing.assert_array_equal(active, (c @ seen.p0.T > 0)[nearest.argmax(1)])
+
+
+def test_only_linearised_networks_of_two_hidden_layers_have_such_patterns():
+    deep = trained(Linearised(), widths=(WIDTH, 64, 64))
+    assert switches.switches(exact.observed(problem_of(deep)), problem_of(deep)) is None
+    moved = trained(Linearised())
+    problem = dataclasses.replace(problem_of(moved), linearised=False)
+    assert switches.switches(exact.observed(problem), problem) is None
+
+
 def problem_of(instance, box=None, shape=(DIM,)):
     network = from_params(instance.before)
     return Problem(network, instance.before, instance.after, shape, box, instance.linearised, N)
@@ -268,6 +301,44 @@ def test_null_vectors_against_an_eigendecomposition(rng):
         values, vectors = np.linalg.eigh((v * w) @ v.T)
         assert row @ ((v * w) @ v.T) @ row == pytest.approx(values[0], abs=1e-12)
         assert abs(row @ vectors[:, 0]) == pytest.approx(1, abs=1e-9)
+
+
+def test_operations_are_counted_as_by_hand(rng):
+    batch, n, width, steps = 3, 10, 60, 4
+    v, weight = np.linalg.qr(rng.normal(size=(width, n)))[0].T, rng.random((batch, width))
+    with flops.counted() as count:
+        batched.null_vectors(v, weight, rng.normal(size=(batch, n)), steps)
+    lanczos = steps * 2 * batch * n * width * 2  # to the units and back
+    orthogonal = sum(2 * 2 * (i + 1) * n * batch * 2 for i in range(steps))  # twice: overlaps, and what they take away
+    assert count.flops == lanczos + orthogonal + 2 * batch * steps * n
+    batched.null_vectors(v, weight, rng.normal(size=(batch, n)), steps)
+    assert count.flops == lanczos + orthogonal + 2 * batch * steps * n  # nothing is counted outside the block
+
+
+@pytest.mark.parametrize("attack", ["exact", "hybrid"])
+def test_snapshots_show_the_way(linearised, attack):
+    found = linearised.attack(attack=attack, **({"steps": 20} if attack == "hybrid" else {}))
+    taken = found.snapshots
+    assert len(taken) > 2
+    for a, b in itertools.pairwise(taken):
+        assert (a.step, a.seconds, a.flops) <= (b.step, b.seconds, b.flops)
+        assert a.flops < b.flops
+    errors_on_the_way = [errors(linearised, s).mean() for s in taken]
+    assert errors_on_the_way[0] > 2 * errors_on_the_way[-1]
+    np.testing.assert_array_equal(taken[-1].images, found.images)
+    assert taken[-1].flops == found.work["flops"] > 0
+    assert taken[-1].seconds <= found.seconds["run"]
+
+
+def test_mixtures_of_two_images_come_apart(linearised):
+    seen = exact.observed(problem_of(linearised))
+    c = np.c_[np.float64(linearised.x), np.ones(N)] @ seen.u
+    right = batched.normalised(np.linalg.inv(c).T * seen.s)
+    mixed = batched.normalised(right + 0.3 * np.roll(right, 1, axis=0))
+    for after, least, most in ((search.sharpened(seen, c, mixed, 0.01), 0.99999, 1), (mixed, 0, 0.99)):
+        cosine = np.abs(np.einsum("kn,kn->k", after, right))
+        assert least < cosine.min()
+        assert cosine.max() <= most + 1e-9
 
 
 def test_logistic_steps_reach_the_optimum(rng):

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import linalg
 
+from recon.attacks.first_layer.flops import product
+
 TINY = 1e-30
 
 
@@ -38,15 +40,15 @@ def null_vectors(
     q = normalised(start)
     for i in range(steps):
         basis[:, i] = q
-        image = ((q @ v) * keep) @ v.T
+        image = product(product(q, v) * keep, v.T)
         known = basis[:, : i + 1]
         for _ in range(2):  # twice is enough to stay orthogonal to rounding
-            overlap = np.matmul(known, image[:, :, None])
-            image = image - np.matmul(overlap.transpose(0, 2, 1), known)[:, 0]
+            overlap = product(known, image[:, :, None])
+            image = image - product(overlap.transpose(0, 2, 1), known)[:, 0]
             small[:, i, : i + 1] += overlap[:, :, 0]
         q = normalised(image)
     _, vectors = np.linalg.eigh(small)  # reads the lower triangle
-    found: np.ndarray = np.matmul(vectors[:, None, :, -1], basis)[:, 0]
+    found: np.ndarray = product(vectors[:, None, :, -1], basis)[:, 0]
     return normalised(found)
 
 
@@ -74,11 +76,11 @@ class Logistic:
 
     def fit(self, labels: Float[np.ndarray, "b w"], steps: int) -> Float[np.ndarray, "b n"]:
         """Coefficients c with σ(P c) near the labels, by `steps` Nesterov steps from the least-squares fit."""
-        c: np.ndarray = 3 * (2 * labels - 1) @ self.pinv
+        c = product(3 * (2 * labels - 1), self.pinv)
         y = c
         for i in range(steps):
-            slope = (sigmoid(y @ self.p.T) - labels) @ self.p + self.ridge * y
-            new = y - slope @ self.step
+            slope = product(sigmoid(product(y, self.p.T)) - labels, self.p) + self.ridge * y
+            new = y - product(slope, self.step)
             y = new + (i / (i + 3)) * (new - c)
             c = new
         return c
@@ -90,8 +92,8 @@ class Logistic:
         c: np.ndarray = np.zeros((len(labels), self.p.shape[1]), self.p.dtype)
         y = c
         for i in range(steps):
-            slope = (sigmoid(offset + y @ self.p.T) - labels) @ self.p
-            new = y - slope @ self.step
+            slope = product(sigmoid(offset + product(y, self.p.T)) - labels, self.p)
+            new = y - product(slope, self.step)
             y = new + (i / (i + 3)) * (new - c)
             c = new
         return c
@@ -99,12 +101,12 @@ class Logistic:
 
 def logistic(p: Float[np.ndarray, "w n"], ridge: float) -> Logistic:
     """Regression on the rows of `p`, `ridge` as a fraction of the mean eigenvalue of PᵀP/4."""
-    gram = np.asarray(p.T @ p, np.float64)
+    gram = np.asarray(product(p.T, p), np.float64)
     n = len(gram)
     lam = ridge * float(np.trace(gram)) / (4 * n)
     inverse = linalg.inv(gram + 1e-9 * np.trace(gram) / n * np.eye(n))
     step = linalg.inv(gram / 4 + lam * np.eye(n))
-    return Logistic(p, (p @ inverse).astype(p.dtype), step.astype(p.dtype), lam)
+    return Logistic(p, product(p, inverse).astype(p.dtype), step.astype(p.dtype), lam)
 
 
 def masked_mean(values: np.ndarray, mask: np.ndarray) -> np.ndarray:

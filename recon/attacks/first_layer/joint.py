@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from recon.attacks.first_layer.batched import TINY, logistic, normalised
+from recon.attacks.first_layer.flops import product
 from recon.attacks.first_layer.observe import SLACK, Observed
 from recon.attacks.first_layer.search import (
     Vectors,
@@ -15,6 +16,7 @@ from recon.attacks.first_layer.search import (
     inactive_units,
     judged,
     robust,
+    sharpened,
 )
 
 PASS_RATIO = 0.003  # a joint step is done when every vector is below this ratio
@@ -25,6 +27,9 @@ SETTLED_RATIO = 5e-4  # vectors below need no second look, if their pattern agre
 JOINT = ((0.8, 0.03), (0.9, 0.02), (1.0, 0.02), (1.0, 0.01), (1.0, 0.005))
 MOST_REPEATS = 4  # of the last of them, until no coordinate of the unit vectors moves by more than
 SETTLED = 3e-5
+DOUBTFUL = 2.0  # times the median disagreement of patterns above which a vector is solved again from all its units,
+DOUBTS = 3  # at most so often, until no vector moves by more than
+MOVED = 1e-9
 CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
 CERTAIN_BOX = 0.05  # L2 distance of an image to its box
 FLAT_SHARE = 0.05  # of the inputs that must touch the box where nothing but the box tells an image's size,
@@ -36,7 +41,7 @@ def images(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k 
 
     Without biases the change tells an image up to its size: it is as large as its box allows (unit length without one).
     """
-    x: np.ndarray = c @ seen.u.T
+    x = product(c, seen.u.T)
     if seen.bias:
         last = x[:, -1:]
         return x[:, :-1] / np.where(np.abs(last) > TINY, last, 1.0)
@@ -63,7 +68,7 @@ def boxed(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n
     if seen.low is None or not seen.bias:
         return c
     x = np.clip(images(seen, c), seen.low, seen.high)
-    back: np.ndarray = x @ seen.u[:-1] + seen.u[-1]
+    back: np.ndarray = product(x, seen.u[:-1]) + seen.u[-1]
     return back
 
 
@@ -96,10 +101,10 @@ def placed(seen: Observed, found: Vectors, trust: float = 1.0, projections: int 
     c = corrected(c, r, trusted)
     free = complement(normalised(r[trusted]), seen.n)
     middle = seen.p0 if seen.still else (seen.p0 + seen.p1) / 2
-    fit = logistic(middle @ free.T, 0.005)
-    labels = active_labels(found.q @ seen.v, found.ratio)
+    fit = logistic(product(middle, free.T), 0.005)
+    labels = active_labels(product(found.q, seen.v), found.ratio)
     for scale in (10.0, 30.0):
-        c = normalised(scale * c + fit.shift(labels, scale * c @ middle.T, 8) @ free)
+        c = normalised(scale * c + product(fit.shift(labels, product(scale * c, middle.T), 8), free))
     return c
 
 
@@ -113,7 +118,26 @@ def joint(seen: Observed, found: Vectors) -> Vectors:
         c = placed(seen, found, trust)
         if i >= len(JOINT) - 1 and np.abs(c - before).max() < SETTLED:
             break
+    for _ in range(DOUBTS):
+        now = judged(seen, c, found.q)
+        doubt = np.flatnonzero(doubtful(now))
+        if not len(doubt):
+            break
+        q = now.q.copy()
+        q[doubt] = sharpened(seen, c[doubt], q[doubt], softness)
+        if np.abs(np.einsum("kn,kn->k", q, now.q)).min() > 1 - MOVED:
+            break
+        found = judged(seen, c, q)
+        c = placed(seen, found)
+        found = judged(seen, c, q)
     return Vectors(c, found.q, found.ratio, found.agreement)
+
+
+def doubtful(found: Vectors) -> Bool[np.ndarray, " k"]:
+    """Which patterns agree clearly less than most do: a mixture's or a spoilt image's."""
+    off = 1 - found.agreement
+    doubt: np.ndarray = off > DOUBTFUL * np.median(off)
+    return doubt
 
 
 def passing(found: Vectors) -> Bool[np.ndarray, " k"]:
@@ -161,7 +185,7 @@ class Certificate(NamedTuple):
 
 def tail(seen: Observed, found: Vectors) -> Float[np.ndarray, " k"]:
     """80 % quantile of |g| on inactive units over rms |g| on active ones."""
-    g = np.abs(found.q @ seen.v)
+    g = np.abs(product(found.q, seen.v))
     _, inactive = inactive_units(found.c, seen.p0, seen.p1)
     level = np.sqrt((g * g * ~inactive).sum(1) / np.maximum((~inactive).sum(1), 1)) + TINY
     quantile = np.nanquantile(np.where(inactive, g, np.nan), 0.8, axis=1) if len(g) else np.zeros(0)

@@ -7,11 +7,13 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg
 
+from recon.attacks.first_layer.flops import product
+
 NOISE = 1e-6  # singular values below this fraction of the largest are float32 rounding of the weights
 CLEAR_GAP = 4.0  # of neighbouring singular values; N = 500 at W = 4096, linearised, left 7.5
 DECAY_GAP = 1e3  # below this, see whether weight decay hides the rank
 SLACK = 0.02  # units that were active for a part of the training only
-STATE_SLACK = 0.1  # patterns move while the optimiser averages
+STATE_SLACK = 0.05  # patterns move while the optimiser averages
 NARROW = 0.4  # images for each hidden unit above which inactive units are too few to tell images from mixtures
 
 
@@ -84,7 +86,7 @@ class Factors(NamedTuple):
 def factors(z: Float[np.ndarray, "D w"]) -> Factors:
     """Rank and factors, by the smaller Gram matrix: float64 squared still resolves what float32 weights hold."""
     wide = z.shape[0] < z.shape[1]
-    values, vectors = linalg.eigh(z @ z.T if wide else z.T @ z, overwrite_a=True, check_finite=False)
+    values, vectors = linalg.eigh(product(z, z.T) if wide else product(z.T, z), overwrite_a=True, check_finite=False)
     s = np.sqrt(np.maximum(values[::-1], 0.0))
     above = s[:-1] > NOISE * s[0]
     ratio = np.where(above, s[:-1] / np.maximum(s[1:], np.finfo(float).tiny), 0.0)
@@ -92,7 +94,7 @@ def factors(z: Float[np.ndarray, "D w"]) -> Factors:
     used = np.count_nonzero(np.any(z, axis=1))  # pixels that are never lit have no change and no noise
     noise = float(s[n]) / (np.sqrt(used) + np.sqrt(z.shape[1]))
     s, basis = s[:n], vectors[:, ::-1][:, :n]
-    u, v = (basis, (basis / s).T @ z) if wide else (z @ (basis / s), basis.T)
+    u, v = (basis, product((basis / s).T, z)) if wide else (product(z, basis / s), basis.T)
     return Factors(u, s, v, float(ratio[n - 1]), noise)
 
 
@@ -110,9 +112,9 @@ def decayed(
     """
     now, c = plain, 1.0
     for _ in range(most):
-        inside = now.u.T @ initial
+        inside = product(now.u.T, initial)
         rest = np.sum(initial * initial) - np.sum(inside * inside)
-        new = (np.sum(initial * final) - np.sum(inside * (now.u.T @ final))) / rest
+        new = (np.sum(initial * final) - np.sum(inside * product(now.u.T, final))) / rest
         if abs(new - c) < 1e-9:
             break
         c = float(new)
@@ -140,10 +142,10 @@ def observe(
     if state is None and cut.gap < DECAY_GAP:
         cut = decayed(initial, final, cut)
     n = len(cut.s)
-    p0 = initial.T @ cut.u
+    p0 = product(initial.T, cut.u)
     scale = np.sqrt(n) / np.maximum(np.linalg.norm(p0, axis=1, keepdims=True), np.finfo(float).tiny)
     p0 = p0 * scale
-    p1 = p0 if still else (final.T @ cut.u) * scale
+    p1 = p0 if still else product(final.T, cut.u) * scale
     low, high = (None, None) if box is None else box
     return Observed(
         cut.u, cut.s, cut.v, p0, p1, scale, cut.gap, cut.noise, bias, SLACK if state is None else STATE_SLACK, low, high

@@ -15,10 +15,12 @@ from recon.attacks.first_layer.batched import (
     null_vectors,
     sigmoid,
 )
+from recon.attacks.first_layer.flops import product
 from recon.attacks.first_layer.observe import Observed
 
 SOFTNESS = 0.15  # of the pattern's edge in the robust finish, in units of the pre-activations' rms
 NOISE_ALLOWED = 2.0  # multiples of the rounding noise that are not held against a vector; its median is 0.67
+SHARPENED = tuple(0.3 * 10.0**-i for i in range(7))  # of rms |g|: entries that count in full, solve by solve
 ALIKE = 0.98  # cosine of two null vectors that are taken for one
 
 
@@ -95,13 +97,13 @@ def deflated(seen: Observed, found: Vectors, hold_q: bool) -> Deflated:
     r = found.q / seen.s
     basis_c = complement(normalised(r), seen.n)
     basis_q = complement(normalised(corrected(found.c, r) / seen.s), seen.n) if hold_q else np.eye(seen.n)
-    p0 = (seen.p0 @ basis_c.T).astype(np.float32)
-    p1 = p0 if seen.still else (seen.p1 @ basis_c.T).astype(np.float32)
+    p0 = product(seen.p0, basis_c.T).astype(np.float32)
+    p1 = p0 if seen.still else product(seen.p1, basis_c.T).astype(np.float32)
     middle = p0 if seen.still else (p0 + p1) / 2
     return Deflated(
         basis_c,
         basis_q,
-        (basis_q @ seen.v).astype(np.float32),
+        product(basis_q, seen.v).astype(np.float32),
         p0,
         p1,
         logistic(middle, 0.02),
@@ -127,8 +129,10 @@ def corrected(
         inverse = normalised(linalg.pinv(r).T)
         return inverse * np.where(np.einsum("kn,kn->k", inverse, c) < 0, -1.0, 1.0)[:, None]
     known = r[trust]
-    dual = linalg.solve(known @ known.T + 1e-12 * np.eye(len(known)), known, assume_a="pos")  # dual_i·r_j = δ_ij
-    step = (c @ known.T) @ dual
+    dual = linalg.solve(
+        product(known, known.T) + 1e-12 * np.eye(len(known)), known, assume_a="pos"
+    )  # dual_i·r_j = δ_ij
+    step = product(product(c, known.T), dual)
     own = step[trust]
     step[trust] -= (np.einsum("kn,kn->k", own, dual) / np.einsum("kn,kn->k", dual, dual))[:, None] * dual
     return normalised(c - step)
@@ -143,10 +147,10 @@ def starts(
     if len(found):
         r = found.q / seen.s
         known = corrected(found.c, r)
-        c = c - (c @ r.T / np.einsum("kn,kn->k", r, known)) @ known
+        c = c - product(product(c, r.T) / np.einsum("kn,kn->k", r, known), known)
     if seen.bias:
         c = c * np.where(c @ seen.u[-1] < 0, -1.0, 1.0)[:, None]
-    y = normalised(c @ reduced.basis_c.T)
+    y = normalised(product(c, reduced.basis_c.T))
     random = normalised(rng.standard_normal(y.shape))
     return np.where(rng.random((count, 1)) < 0.2, random, y).astype(np.float32)
 
@@ -155,9 +159,9 @@ def inactive_units(
     c: np.ndarray, p0: np.ndarray, p1: np.ndarray
 ) -> tuple[Float[np.ndarray, "b w"], Bool[np.ndarray, "b w"]]:
     """The larger of the two pre-activations of each unit, and whether it is negative."""
-    upper = c @ p0.T
+    upper = product(c, p0.T)
     if p1 is not p0:
-        upper = np.maximum(upper, c @ p1.T)
+        upper = np.maximum(upper, product(c, p1.T))
     return upper, upper < 0
 
 
@@ -181,7 +185,7 @@ def stage_one(
         _, inactive = inactive_units(y[live], reduced.p0, reduced.p1)
         mask = inactive.astype(np.float32)
         z[live] = null_vectors(reduced.v, mask, z[live], 10 if i == 0 else 6)
-        g = z[live] @ reduced.v
+        g = product(z[live], reduced.v)
         share[live] = np.einsum("bw,bw->b", g * g, mask)
         y[live] = normalised(reduced.quick.fit(active_probability(g, inactive), 2))
         done += len(live)
@@ -198,7 +202,7 @@ def distinct(z: Float[np.ndarray, "b l"], quality: Float[np.ndarray, " b"], alik
     """Indices of the best of each group of nearly parallel rows, best first."""
     order = np.argsort(quality, kind="stable")
     unit = normalised(z)
-    cosine = np.abs(unit @ unit.T)
+    cosine = np.abs(product(unit, unit.T))
     kept: list[int] = []
     for i in order:
         if not kept or cosine[i, kept].max() < alike:
@@ -223,9 +227,9 @@ def stage_two(
         upper, inactive = inactive_units(y, reduced.p0, reduced.p1)
         mask = surest(upper, inactive, 0.75 + 0.05 * i)
         z = null_vectors(reduced.v, mask.astype(np.float32), z, 8)
-        mask = surest(np.abs(z @ reduced.v), mask, 0.9)
+        mask = surest(np.abs(product(z, reduced.v)), mask, 0.9)
         z = null_vectors(reduced.v, mask.astype(np.float32), z, 8)
-        g = z @ reduced.v
+        g = product(z, reduced.v)
         share = np.einsum("bw,bw->b", g * g, mask.astype(np.float32)) / np.maximum(mask.sum(1), 1) * g.shape[1]
         labels = (active_probability(g, mask) > 0.5).astype(np.float32)
         y = normalised(reduced.slow.fit(labels, 6))
@@ -248,16 +252,35 @@ def robust(
       warm: q is nearly right already, so that its entries count from the first solve on.
     """
     upper, _ = inactive_units(c, seen.p0, seen.p1)
-    rms = np.sqrt(np.mean((c @ seen.p0.T) ** 2, axis=1, keepdims=True))
+    rms = np.sqrt(np.mean(product(c, seen.p0.T) ** 2, axis=1, keepdims=True))
     prior = sigmoid(-upper / (softness * rms))
     for i in range(solves):
         # At first only units that lie deep enough not to have been active for a while.
         weight = sigmoid(-(upper + 3 * seen.slack * rms) / (softness * rms))
         if warm or i:
-            g = q @ seen.v
+            g = product(q, seen.v)
             width = 3 * typical(g, upper < -softness * rms) + 1e-9
             weight = prior / (1 + (g / width) ** 2)
         q = null_vectors(seen.v, weight, q, steps)
+    return q
+
+
+def sharpened(
+    seen: Observed, c: Float[np.ndarray, "b n"], q: Float[np.ndarray, "b n"], softness: float
+) -> Float[np.ndarray, "b n"]:
+    """Null vectors from ones that may be mixtures of two images.
+
+    A mixture of similar images is clean on most inactive units, so that weights by its entries keep it. Here all
+    inactive units count at first, which leaves little of the mixture, then ever fewer of those with large entries.
+    """
+    upper, _ = inactive_units(c, seen.p0, seen.p1)
+    rms = np.sqrt(np.mean(product(c, seen.p0.T) ** 2, axis=1, keepdims=True))
+    prior = sigmoid(-upper / (softness * rms))
+    for share in SHARPENED:
+        g = product(q, seen.v)
+        level = np.sqrt(np.mean(g * g, axis=1, keepdims=True))
+        width = np.maximum(3 * typical(g, upper < -softness * rms) + 1e-9, share * level)
+        q = null_vectors(seen.v, prior / (1 + (g / width) ** 2), q, 12)
     return q
 
 
@@ -271,8 +294,8 @@ def typical(g: Float[np.ndarray, "b w"], mask: Bool[np.ndarray, "b w"]) -> Float
 
 def judged(seen: Observed, c: Float[np.ndarray, "b n"], q: Float[np.ndarray, "b n"]) -> Vectors:
     """Candidates with their ratio and agreement."""
-    g = q @ seen.v
-    a0, a1 = c @ seen.p0.T, c @ seen.p1.T
+    g = product(q, seen.v)
+    a0, a1 = product(c, seen.p0.T), product(c, seen.p1.T)
     inactive, active = (a0 < 0) & (a1 < 0), (a0 > 0) & (a1 > 0)
     level = np.sqrt((g * g * active).sum(1) / np.maximum(active.sum(1), 1)) + TINY
     noise = typical(g, inactive)[:, 0]
@@ -298,7 +321,8 @@ def active_labels(g: Float[np.ndarray, "b w"], ratio: Float[np.ndarray, " b"]) -
 
 def finish(seen: Observed, reduced: Deflated, y: Float[np.ndarray, "b m"], q: Float[np.ndarray, "b n"]) -> Vectors:
     """Robust null vectors in float64, then c from the units that they show to be active."""
-    c = normalised(y @ reduced.basis_c)
+    c = normalised(product(y, reduced.basis_c))
     q = robust(seen, c, q, solves=5, steps=14, softness=edge(len(reduced.basis_c), seen.n))
-    labels = active_labels(q @ seen.v, judged(seen, c, q).ratio)
-    return judged(seen, normalised(reduced.slow.fit(labels.astype(np.float32), 6) @ reduced.basis_c), q)
+    labels = active_labels(product(q, seen.v), judged(seen, c, q).ratio)
+    fitted = reduced.slow.fit(labels.astype(np.float32), 6)
+    return judged(seen, normalised(product(fitted, reduced.basis_c)), q)

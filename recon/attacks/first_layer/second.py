@@ -11,6 +11,7 @@ from jaxtyping import Float
 from scipy import linalg
 
 from recon.attacks.first_layer.batched import TINY, normalised
+from recon.attacks.first_layer.flops import product
 from recon.attacks.first_layer.observe import Observed
 from recon.attacks.first_layer.search import Deflated
 
@@ -43,13 +44,13 @@ def hidden(seen: Observed, change: Float[np.ndarray, "w v"]) -> Hidden | None:
         return None
     z = np.asarray(change, np.float64)
     # Leading left singular vectors by subspace iteration: the rest of the spectrum is far below.
-    vectors = z @ np.random.default_rng(0).standard_normal((z.shape[1], count + 10))
+    vectors = product(z, np.random.default_rng(0).standard_normal((z.shape[1], count + 10)))
     for _ in range(3):
         vectors = linalg.qr(vectors, mode="economic")[0]
-        vectors = z @ (z.T @ vectors)
+        vectors = product(z, product(z.T, vectors))
     vectors = linalg.qr(vectors, mode="economic")[0]
-    left, _, _ = linalg.svd(vectors.T @ z, full_matrices=False)
-    vectors = vectors @ left[:, :count]
+    left, _, _ = linalg.svd(product(vectors.T, z), full_matrices=False)
+    vectors = product(vectors, left[:, :count])
     p = (seen.p0 + seen.p1) / (2 * seen.scale)
     return Hidden(vectors, p, MISFIT if seen.still else MISFIT_MOVED)
 
@@ -60,14 +61,15 @@ def span_search(
     """Descend from `count` starts; coordinates of those that fit, best first."""
     f32 = np.float32
     basis = reduced.basis_c
-    full = inside.p @ basis.T
+    full = product(inside.p, basis.T)
     p, e = full.astype(f32), inside.span.astype(f32)
-    inverse = linalg.inv(full.T @ full + 1e-9 * np.trace(full.T @ full) / full.shape[1] * np.eye(full.shape[1]))
-    u = (basis @ seen.u.T).astype(f32)
+    gram = product(full.T, full)
+    inverse = linalg.inv(gram + 1e-9 * np.trace(gram) / len(gram) * np.eye(len(gram)))
+    u = product(basis, seen.u.T).astype(f32)
     one = u[:, -1]  # c·one is the image's last coordinate
     low, high = np.asarray(seen.low, f32), np.asarray(seen.high, f32)
     columns = rng.choice(seen.v.shape[1], count, replace=count > seen.v.shape[1])
-    way = ((seen.s[:, None] * seen.v[:, columns]).T @ basis.T).astype(f32)
+    way = product((seen.s[:, None] * seen.v[:, columns]).T, basis.T).astype(f32)
     square = float(one @ one) + TINY
     way = normalised(way - np.outer(way @ one, one) / square)
     length = rng.uniform(4, 6, (count, 1)) * rng.choice([-1.0, 1.0], (count, 1))
@@ -79,10 +81,10 @@ def span_search(
     step_matrix = (2 * inverse).astype(f32)
     for i in range(STEPS):
         y = c + 0.5 * (c - last)
-        h = np.maximum(y @ p.T, 0)
-        rest = h - (h @ e) @ e.T
-        x = (y @ u[:, :-1]) / (y @ one)[:, None]
-        move = 0.6 * (np.clip(x, low, high) - x) @ u[:, :-1].T - (rest @ p) @ step_matrix
+        h = np.maximum(product(y, p.T), 0)
+        rest = h - product(product(h, e), e.T)
+        x = product(y, u[:, :-1]) / (y @ one)[:, None]
+        move = product(0.6 * (np.clip(x, low, high) - x), u[:, :-1].T) - product(product(rest, p), step_matrix)
         if i < DRIFT_STEPS:
             move += 0.5 * (1 - i / DRIFT_STEPS) * way
         new = y + move
