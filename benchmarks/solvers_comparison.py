@@ -188,10 +188,10 @@ def plot(summary: Summary) -> "Figure":
     sizes = list(dict.fromkeys((n, w) for _, n, w in networks))
     height = 2.3 * len(sizes)
     figure = new_figure(
-        4.8 * len(columns) + (0 if len(columns) > 1 else 4.7), height + (4 if len(columns) > 1 else 1.4)
+        4.8 * len(columns) + (0 if len(columns) > 1 else 4.7), height + (2.8 if len(columns) > 1 else 1.4)
     )
     if len(columns) > 1:
-        parts: Any = figure.subfigures(2, 1, height_ratios=[height, 3.6])
+        parts: Any = figure.subfigures(2, 1, height_ratios=[height, 2.4])
     else:
         parts = figure.subfigures(1, 2, width_ratios=[1.4, 1])
     upper, lower = parts
