@@ -225,11 +225,20 @@ def save(made: dict[str, Any], out: Path) -> Path:
 
 
 def draw(benchmark: Benchmark, path: Path) -> list[Path]:
-    """Draw a figure from its stored record alone, beside it; returns the files."""
+    """Draw a figure from its stored record alone, beside it; returns the files.
+
+    Raises:
+      ReconError: the record is absent, damaged, or of an older shape than the figure's module.
+    """
     from recon.plots import save as save_figure
 
     made = read_json(path)
-    return save_figure(benchmark.module().plot(made["summary"]), path.with_suffix(""))
+    try:
+        drawn = benchmark.module().plot(made["summary"])
+    except KeyError as error:
+        again = f"`recon reproduce {benchmark.name} --preset {made['preset']}`"
+        raise ReconError(f"{path} has no {error}: older code wrote it, make it again with {again}.") from error
+    return save_figure(drawn, path.with_suffix(""))
 
 
 def measure(
