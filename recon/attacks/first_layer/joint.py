@@ -9,6 +9,7 @@ from recon.attacks.first_layer.batched import TINY, logistic, normalised
 from recon.attacks.first_layer.flops import product
 from recon.attacks.first_layer.observe import SLACK, Observed
 from recon.attacks.first_layer.search import (
+    NOISE_ALLOWED,
     Vectors,
     active_labels,
     complement,
@@ -33,6 +34,7 @@ MOVED = 1e-9
 LEAKS = np.linspace(-0.6, 0.6, 31)  # shares of the last image, of unit vectors, zero in the middle
 CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
 CERTAIN_BOX = 0.05  # L2 distance of an image to its box
+QUANTILE = 1.28  # 80 % quantile of |noise| over its rms
 HALF_SEEN = 2.0  # an error along another vector shows on that one's active units only, half of the inactive ones
 CERTAIN_SPREAD = 0.1  # L2 distance by which the vectors' errors may move an image: what a certificate promises
 FLAT_SHARE = 0.05  # of the inputs that must touch the box where nothing but the box tells an image's size,
@@ -216,21 +218,24 @@ def spread(seen: Observed, found: Vectors, x: Float[np.ndarray, "k d"]) -> Float
     """L2 distance by which the vectors' remaining errors may move each image, once all N are found.
 
     An error ε r_a in r_b mixes the images the other way round: x_a moves by ε (x_b − x_a). What g_b has left on
-    inactive units, where it should vanish, bounds ε by its ratio to g_a's size on active ones. Errors of different
-    vectors add up as independent ones.
+    inactive units, where it should vanish, bounds ε by its ratio to g_a's size on active ones. So much of it as the
+    weights' rounding explains is the same noise on every unit, and averages out over those that tell a from b. Errors
+    of different vectors add up as independent ones.
 
     Args:
       x: the images.
     """
     raw = found.c @ seen.u.T
     scale = np.linalg.norm(x, axis=1) / (np.linalg.norm(raw[:, : x.shape[1]], axis=1) + TINY)
-    g = found.q @ seen.v
+    g, r = found.q @ seen.v, found.q / seen.s
     _, inactive = inactive_units(found.c, seen.p0, seen.p1)
-    active = np.sqrt((g * g * ~inactive).sum(1) / np.maximum((~inactive).sum(1), 1))
-    own = np.abs(np.einsum("kn,kn->k", found.q / seen.s, found.c)) * scale  # r·c, to be one
+    active = np.sqrt((g * g * ~inactive).sum(1) / np.maximum((~inactive).sum(1), 1)) + TINY
+    rest = tail(seen, found)
+    rounding = np.minimum(QUANTILE * NOISE_ALLOWED * seen.noise * np.linalg.norm(r, axis=1) / active, rest)
+    left = HALF_SEEN * np.hypot(rest - rounding, rounding / np.sqrt(inactive.sum(1) / 2 + 1))
+    own = np.abs(np.einsum("kn,kn->k", r, found.c)) * scale  # r·c, to be one
     level = active / (own + TINY) + TINY
     apart = np.sqrt(np.maximum((x * x).sum(1)[:, None] + (x * x).sum(1) - 2 * x @ x.T, 0))
-    left = HALF_SEEN * tail(seen, found)
     moved: np.ndarray = np.sqrt(((left * level * apart / level[:, None]) ** 2).sum(1))
     return moved
 
