@@ -237,6 +237,9 @@ def _curves(axis: Any, rows: list[dict[str, Any]], which: str, ref: dict[str, An
 
 
 def _phase(axis: Any, grid: list[dict[str, Any]]) -> None:
+    if not grid:
+        axis.set_axis_off()
+        return
     numbers, widths = sorted({r["n"] for r in grid}), sorted({r["width"] for r in grid})
     table = np.full((len(numbers), len(widths)), np.nan)
     for r in grid:
