@@ -40,6 +40,8 @@ class DescentSettings:
       steps: Adam steps.
       learning_rate: Adam's, at the first step.
       decay: "constant", or "cosine" to zero at the last step.
+      duals: "free" variables of the descent, or "projected": the best ones for the current images, in closed form.
+      ridge: added to the diagonal of the projected duals' kernel, as a fraction of its mean.
       x_scale: standard deviation of the images at the start.
       dual_scale: duals start uniform in ±`dual_scale`.
       box_weight: weight of the pixel box penalty.
@@ -53,6 +55,8 @@ class DescentSettings:
     steps: int = 80_000
     learning_rate: float = 0.02
     decay: Literal["constant", "cosine"] = "constant"
+    duals: Literal["free", "projected"] = "free"
+    ridge: float = 1e-4
     x_scale: float = 0.2
     dual_scale: float = 0.5
     box_weight: float = 0.1
@@ -68,16 +72,12 @@ class GradientMatching(DescentSettings):
     """Settings of the descent with all images at once.
 
     Attributes:
-      duals: "free" variables of the descent, or "projected": the best ones for the current images, in closed form.
-      ridge: added to the diagonal of the projected duals' kernel, as a fraction of its mean.
       span: look for the images in the span of the first layer's change only, if its rank is clear.
       restarts: descend from so many starts and keep the end of least loss.
       chunk: images whose gradients are formed at once (None: all), to save memory at the price of a second forward
         pass; for free duals.
     """
 
-    duals: Literal["free", "projected"] = "free"
-    ridge: float = 1e-4
     span: bool = False
     restarts: int = 1
     chunk: int | None = None
@@ -217,16 +217,43 @@ def rate(settings: DescentSettings) -> optax.Schedule:
     return optax.constant_schedule(settings.learning_rate)
 
 
+def check(settings: DescentSettings) -> None:
+    """Refuse settings that no descent can run with.
+
+    Raises:
+      ReconError: no step, no point of the path, or an unknown choice.
+    """
+    if settings.steps < 1 or not settings.points:
+        raise ReconError("The attack needs at least one step and one point of the path.")
+    if settings.duals not in ("free", "projected") or settings.decay not in ("constant", "cosine"):
+        raise ReconError("duals is 'free' or 'projected', decay is 'constant' or 'cosine'.")
+
+
+def known_of(problem: Problem, settings: DescentSettings) -> Known:
+    """What the loss depends on, without a basis; a linearised model's gradients are all those at θ₀.
+
+    Given to the compiled loop as arguments: as constants they would be copied into the program.
+    """
+
+    def point(s: float) -> Params:
+        params: Params = jax.tree.map(lambda a, d: jnp.asarray(a + s * d), problem.params0, change)
+        return params
+
+    change = problem.change
+    box = None if problem.box is None else tuple(jnp.atleast_1d(jnp.asarray(b, jnp.float32)) for b in problem.box)
+    points = (0.0,) * len(settings.points) if problem.linearised else settings.points
+    return Known(tuple(map(point, points)), jax.tree.map(jnp.asarray, change), None, box)
+
+
 def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArray, report: Report) -> Reconstruction:
     """Descend the reconstruction loss from noise.
 
     Raises:
       ReconError: impossible settings, or the loss stops being finite.
     """
-    if settings.steps < 1 or settings.restarts < 1 or not settings.points:
-        raise ReconError("The attack needs at least one step, one start and one point of the path.")
-    if settings.duals not in ("free", "projected") or settings.decay not in ("constant", "cosine"):
-        raise ReconError("duals is 'free' or 'projected', decay is 'constant' or 'cosine'.")
+    check(settings)
+    if settings.restarts < 1:
+        raise ReconError("The attack needs at least one start.")
     if settings.chunk is not None and (settings.chunk < 1 or settings.duals == "projected"):
         raise ReconError("chunk is at least 1 and goes with free duals: projected ones need all images at once.")
     m, shape = problem.m, problem.image_shape
@@ -234,7 +261,6 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
     change = problem.change
     span = first_layer_span(change["Dense_0"]["kernel"])
     basis = jnp.asarray(span.basis, jnp.float32) if settings.span and span.clear else None
-    points = (0.0,) * len(settings.points) if problem.linearised else settings.points
 
     def reduced(tree: Params) -> Params:
         """The same weights for inputs given by their coordinates in the span."""
@@ -242,13 +268,8 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
             return tree
         return {**tree, "Dense_0": {**tree["Dense_0"], "kernel": basis.T @ tree["Dense_0"]["kernel"]}}
 
-    def point(s: float) -> Params:
-        params: Params = jax.tree.map(lambda a, d: jnp.asarray(a + s * d), problem.params0, change)
-        return reduced(params)
-
-    box = None if problem.box is None else tuple(jnp.asarray(b, jnp.float32) for b in problem.box)
-    # Given to the compiled loop as arguments: as constants they would be copied into the program.
-    known = Known(tuple(map(point, points)), reduced(jax.tree.map(jnp.asarray, change)), basis, box)
+    known = known_of(problem, settings)
+    known = known._replace(points=tuple(map(reduced, known.points)), change=reduced(known.change), basis=basis)
 
     def images(coordinates: Tensor, known: Known) -> Tensor:
         flat = coordinates if known.basis is None else coordinates @ known.basis.T
@@ -259,7 +280,7 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
         noise = settings.x_scale * jax.random.normal(k_x, (m, dim))
         variables = {"x": noise if basis is None else noise @ basis}
         if settings.duals == "free":
-            size = (len(points), m, problem.network.outputs)
+            size = (len(known.points), m, problem.network.outputs)
             variables["duals"] = jax.random.uniform(k_duals, size, minval=-1.0, maxval=1.0) * settings.dual_scale
         return variables
 

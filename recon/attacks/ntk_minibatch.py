@@ -12,7 +12,7 @@ images of that moment, in closed form, held until the next.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +28,12 @@ from recon.attacks.gradient_matching import (
     Sum,
     Target,
     box_penalty,
+    check,
     compiled_loop,
     descend,
     explained,
     explained_in_chunks,
+    known_of,
     projected_loss,
     rate,
     sharpness,
@@ -44,19 +46,15 @@ from recon.progress import Report
 
 @dataclass(frozen=True)
 class Minibatch(DescentSettings):
-    """Settings of the descent by batches.
+    """Settings of the descent by batches; projected duals are taken at every re-sum, with an M × M kernel.
 
     Attributes:
       batch: images refreshed in a step (all of them, where there are fewer).
       resum: steps between two sums over all images.
-      duals: "free" variables of the descent, or "projected" at every re-sum, which takes an M × M kernel.
-      ridge: added to the diagonal of the projected duals' kernel, as a fraction of its mean.
     """
 
     batch: int = 100
     resum: int = 1000
-    duals: Literal["free", "projected"] = "free"
-    ridge: float = 1e-4
 
 
 class Variables(NamedTuple):
@@ -152,25 +150,17 @@ def run(problem: Problem, settings: Minibatch, key: PRNGKeyArray, report: Report
     Raises:
       ReconError: impossible settings, or the loss stops being finite.
     """
-    if min(settings.steps, settings.batch, settings.resum) < 1 or not settings.points:
-        raise ReconError("The attack needs at least one step, one image in a batch, one step between re-sums, and "
-                         "one point of the path.")  # fmt: skip
-    if settings.duals not in ("free", "projected") or settings.decay not in ("constant", "cosine"):
-        raise ReconError("duals is 'free' or 'projected', decay is 'constant' or 'cosine'.")
-    m, shape, change = problem.m, problem.image_shape, problem.change
+    check(settings)
+    if min(settings.batch, settings.resum) < 1:
+        raise ReconError("The attack needs at least one image in a batch and one step between re-sums.")
+    m, shape = problem.m, problem.image_shape
     batch = min(settings.batch, m)
-    points = (0.0,) * len(settings.points) if problem.linearised else settings.points
-    known = Known(
-        tuple(jax.tree.map(lambda a, d, s=s: jnp.asarray(a + s * d), problem.params0, change) for s in points),
-        jax.tree.map(jnp.asarray, change),
-        None,
-        None if problem.box is None else tuple(jnp.atleast_1d(jnp.asarray(b, jnp.float32)) for b in problem.box),
-    )
+    known = known_of(problem, settings)
     k_x, k_duals, k_order = jax.random.split(key, 3)
     start = Variables(
         settings.x_scale * jax.random.normal(k_x, (m, math.prod(shape))),
         settings.dual_scale
-        * jax.random.uniform(k_duals, (m, len(points), problem.network.outputs), minval=-1.0, maxval=1.0),
+        * jax.random.uniform(k_duals, (m, len(known.points), problem.network.outputs), minval=-1.0, maxval=1.0),
     )
     nothing = jax.tree.map(jnp.zeros_like, dense_layers(known.change))
     running = Running(jax.vmap(optax.scale_by_adam().init)(start), nothing)
@@ -209,7 +199,7 @@ def run(problem: Problem, settings: Minibatch, key: PRNGKeyArray, report: Report
         work[name] = float(each.get(entry, math.nan)) + per_sum / settings.resum
     done = descend(advance_, (start._asdict(), running, 0, float("inf")), settings, settings.seconds, report)
     final, _, steps, _ = done.state
-    span = first_layer_span(change["Dense_0"]["kernel"])
+    span = first_layer_span(problem.change["Dense_0"]["kernel"])
 
     def images(x: Tensor) -> np.ndarray:
         return np.asarray(x).reshape(m, *shape)

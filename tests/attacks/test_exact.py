@@ -400,7 +400,7 @@ def test_spread_bounds_what_an_error_of_one_vector_does_to_another_image(lineari
     seen, found = with_planted_error(linearised, share)
     x = joint.images(seen, found.c)
     moved = np.linalg.norm(x - linearised.x, axis=1)
-    bound = joint.spread(seen, found, x)
+    bound = joint.spread(seen, found, x, joint.tail(seen, found))
     assert moved[0] > 3 * moved[1:].max()
     assert moved[0] < bound[0] < 10 * moved[0]
     assert joint.certificate(seen, found).certified[0] == (bound[0] < 0.1)

@@ -214,7 +214,9 @@ def tail(seen: Observed, found: Vectors) -> Float[np.ndarray, " k"]:
     return ratio
 
 
-def spread(seen: Observed, found: Vectors, x: Float[np.ndarray, "k d"]) -> Float[np.ndarray, " k"]:
+def spread(
+    seen: Observed, found: Vectors, x: Float[np.ndarray, "k d"], rest: Float[np.ndarray, " k"]
+) -> Float[np.ndarray, " k"]:
     """L2 distance by which the vectors' remaining errors may move each image, once all N are found.
 
     An error ε r_a in r_b mixes the images the other way round: x_a moves by ε (x_b − x_a). What g_b has left on
@@ -224,13 +226,13 @@ def spread(seen: Observed, found: Vectors, x: Float[np.ndarray, "k d"]) -> Float
 
     Args:
       x: the images.
+      rest: what each vector has left on its inactive units, see `tail`.
     """
     raw = found.c @ seen.u.T
     scale = np.linalg.norm(x, axis=1) / (np.linalg.norm(raw[:, : x.shape[1]], axis=1) + TINY)
     g, r = found.q @ seen.v, found.q / seen.s
     _, inactive = inactive_units(found.c, seen.p0, seen.p1)
     active = np.sqrt((g * g * ~inactive).sum(1) / np.maximum((~inactive).sum(1), 1)) + TINY
-    rest = tail(seen, found)
     rounding = np.minimum(QUANTILE * NOISE_ALLOWED * seen.noise * np.linalg.norm(r, axis=1) / active, rest)
     left = HALF_SEEN * np.hypot(rest - rounding, rounding / np.sqrt(inactive.sum(1) / 2 + 1))
     own = np.abs(np.einsum("kn,kn->k", r, found.c)) * scale  # r·c, to be one
@@ -246,7 +248,7 @@ def certificate(seen: Observed, found: Vectors) -> Certificate:
     complete = len(found) == seen.n
     x = images(seen, found.c)
     sized = anchored(seen, x)
-    moved = spread(seen, found, x)
+    moved = spread(seen, found, x, width)
     certified = complete & sized & (width < CERTAIN_TAIL) & (distance < CERTAIN_BOX) & (moved < CERTAIN_SPREAD)
     confidence = 1 / (1 + (width / CERTAIN_TAIL) ** 2) / (1 + (distance / CERTAIN_BOX) ** 2)
     confidence = confidence / (1 + (moved / CERTAIN_SPREAD) ** 2)

@@ -98,6 +98,17 @@ def factors(z: Float[np.ndarray, "D w"]) -> Factors:
     return Factors(u, s, v, float(ratio[n - 1]), noise)
 
 
+def leading(z: Float[np.ndarray, "d w"], count: int) -> Float[np.ndarray, "d k"]:
+    """The `count` leading left singular vectors, by subspace iteration: the rest of the spectrum is far below."""
+    vectors = product(z, np.random.default_rng(0).standard_normal((z.shape[1], count + 10)))
+    for _ in range(3):
+        vectors = linalg.qr(vectors, mode="economic")[0]
+        vectors = product(z, product(z.T, vectors))
+    vectors = linalg.qr(vectors, mode="economic")[0]
+    left, _, _ = linalg.svd(product(vectors.T, z), full_matrices=False)
+    return product(vectors, left[:, :count])
+
+
 def decayed(
     initial: Float[np.ndarray, "D w"], final: Float[np.ndarray, "D w"], plain: Factors, most: int = 20
 ) -> Factors:

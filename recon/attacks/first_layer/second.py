@@ -12,7 +12,7 @@ from scipy import linalg
 
 from recon.attacks.first_layer.batched import TINY, normalised
 from recon.attacks.first_layer.flops import product
-from recon.attacks.first_layer.observe import Observed
+from recon.attacks.first_layer.observe import Observed, leading
 from recon.attacks.first_layer.search import Deflated
 
 STEPS = 150
@@ -42,17 +42,8 @@ def hidden(seen: Observed, change: Float[np.ndarray, "w v"]) -> Hidden | None:
     count = n if seen.still else int(WIDER * n)
     if seen.low is None or not seen.bias or count >= 0.9 * width:
         return None
-    z = np.asarray(change, np.float64)
-    # Leading left singular vectors by subspace iteration: the rest of the spectrum is far below.
-    vectors = product(z, np.random.default_rng(0).standard_normal((z.shape[1], count + 10)))
-    for _ in range(3):
-        vectors = linalg.qr(vectors, mode="economic")[0]
-        vectors = product(z, product(z.T, vectors))
-    vectors = linalg.qr(vectors, mode="economic")[0]
-    left, _, _ = linalg.svd(product(vectors.T, z), full_matrices=False)
-    vectors = product(vectors, left[:, :count])
     p = (seen.p0 + seen.p1) / (2 * seen.scale)
-    return Hidden(vectors, p, MISFIT if seen.still else MISFIT_MOVED)
+    return Hidden(leading(np.asarray(change, np.float64), count), p, MISFIT if seen.still else MISFIT_MOVED)
 
 
 def span_search(

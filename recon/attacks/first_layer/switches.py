@@ -1,10 +1,10 @@
 """Starts from which units of the second layer are switched on: two hidden layers, one output, linearised dynamics.
 
-[ΔW₂] = Σ_i h₁(x_i) (α_i b_i ∘ w₃)ᵀ with b_i in {0, 1} the units of the second layer that are active on x_i, as
-all gradients were taken at θ₀. So the row space of ΔW₂/w₃ holds N vectors
-of zeros and ones. Each gives t_i = W₂ (b_i ∘ w₃), and the first layer's rows are G_i ∝ a_i ∘ t_i with a_i in {0, 1} as
-well, in the row space of ΔW₁. Both are found by relaxed reflections between a subspace and a set of two values for
-each unit (Elser, Rankenburg and Thibault, PNAS 2007).
+[ΔW₂] = Σ_i h₁(x_i) (α_i b_i ∘ w₃)ᵀ with b_i in {0, 1} the units of the second layer that are active on x_i, as all
+gradients were taken at θ₀. So the row space of ΔW₂/w₃ holds N vectors of zeros and ones. Each gives t_i = W₂(b_i ∘ w₃),
+and the first layer's rows are G_i ∝ a_i ∘ t_i with a_i in {0, 1} as well, in the row space of ΔW₁. Both are found by
+relaxed reflections between a subspace and a set of two values for each unit (Elser, Rankenburg and Thibault, PNAS
+2007).
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from scipy import linalg
 from recon.attacks.base import Problem
 from recon.attacks.first_layer.batched import TINY
 from recon.attacks.first_layer.flops import product
-from recon.attacks.first_layer.observe import Observed
+from recon.attacks.first_layer.observe import Observed, leading
 
 RELAXED = 0.5  # of a full step of the reflections
 STEPS, FIRST_STEPS = 100, 60  # on the second layer's change and on the first's
@@ -57,14 +57,7 @@ def switches(seen: Observed, problem: Problem) -> Switches | None:
     w3 = np.asarray(last["kernel"][:, 0], np.float64)
     if seen.n >= 0.5 * len(w3):
         return None
-    z = np.asarray(problem.change["Dense_1"]["kernel"], np.float64)
-    rows = product(np.random.default_rng(0).standard_normal((seen.n + 10, len(z))), z)
-    for _ in range(3):
-        rows = linalg.qr(rows.T, mode="economic")[0].T
-        rows = product(product(rows, z.T), z)
-    rows = linalg.qr(rows.T, mode="economic")[0].T
-    left = linalg.svd(product(rows, z.T), full_matrices=False)[0]
-    rows = product(left.T, rows)[: seen.n]
+    rows = leading(np.asarray(problem.change["Dense_1"]["kernel"], np.float64).T, seen.n).T
     least = FAINT * np.sqrt(np.mean(w3**2))
     divided = rows / np.where(np.abs(w3) > least, w3, np.inf)
     span = linalg.qr(divided.T, mode="economic")[0].T
