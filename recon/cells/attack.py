@@ -6,11 +6,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 
 from recon.attacks import Reconstruction, reconstruct, with_options
 from recon.cells.base import data_record
 from recon.dynamics import Dynamics, Linearised, Trained, outputs, train
+from recon.dynamics.base import HostParams
 from recon.kernels import kernel_distance, ntk
 from recon.memory import peak_memory
 from recon.metrics import Score, distances, greedy, score
@@ -20,7 +21,6 @@ from recon.records import Stored, provenance
 from recon.tasks import TaskData, load_task
 
 TEST_IMAGES = 1000  # of the test split, for the accuracy of the attacked network
-
 NEAR = 0.1  # L2 distance under which an image counts as recovered exactly: invisible in 28 × 28 pixels
 
 
@@ -108,9 +108,7 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
       ReconError: training or the attack failed.
       KeyboardInterrupt: Ctrl-C; a partial attack is no result of the cell.
     """
-    network = dataclasses.replace(cell.network, outputs=data.outputs)
-    k_init, k_attack = jax.random.split(jax.random.key(cell.seed))
-    params0 = jax.tree.map(np.asarray, network.init(k_init, int(np.prod(data.image_shape))))
+    network, params0, k_attack = initialised(cell, data)
     trained = train(
         network,
         params0,
@@ -173,6 +171,14 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
     return Stored(record, arrays)
 
 
+def initialised(cell: AttackCell, data: TaskData) -> tuple[MLP, HostParams, PRNGKeyArray]:
+    """The cell's network for its task, its initial weights, and the key of its attack."""
+    network = dataclasses.replace(cell.network, outputs=data.outputs)
+    k_init, k_attack = jax.random.split(jax.random.key(cell.seed))
+    params0: HostParams = jax.tree.map(np.asarray, network.init(k_init, int(np.prod(data.image_shape))))
+    return network, params0, k_attack
+
+
 def padded(images: np.ndarray, start: np.ndarray, n: int) -> np.ndarray:
     """Reconstructions, filled up to n with images of the attack's start where it found fewer.
 
@@ -233,7 +239,11 @@ def accuracy(network: MLP, trained: Trained, data: TaskData) -> float | None:
     if not len(data.test):
         return None
     f = outputs(network, trained.initial.params, trained.final.params, data.test.x, trained.linearised)
-    y = data.test.y
+    return share_right(f, data.test.y)
+
+
+def share_right(f: Float[np.ndarray, "n c"], y: Float[np.ndarray, "n c"]) -> float:
+    """Fraction of outputs of their target's sign, or largest where their target is."""
     right = np.sign(f[:, 0]) == np.sign(y[:, 0]) if y.shape[1] == 1 else f.argmax(1) == y.argmax(1)
     return float(right.mean())
 

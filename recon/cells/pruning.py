@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from recon.cells.attack import AttackCell
+from recon.cells.attack import AttackCell, initialised, share_right
 from recon.dynamics import Dynamics, Linearised, outputs, train
 from recon.progress import Report, silent
 from recon.records import Stored, provenance
@@ -162,10 +161,7 @@ def drop_order(
 
 def trained_accuracy(cell: PruningCell, data: TaskData, index: Int[np.ndarray, " k"], tested: Split) -> float:
     """Fraction of `tested` classified right after training on a subset from the attacked network's initial weights."""
-    network = dataclasses.replace(cell.attacked.network, outputs=data.outputs)
-    k_init, _ = jax.random.split(jax.random.key(cell.attacked.seed))  # as the attacked cell
-    params0 = jax.tree.map(np.asarray, network.init(k_init, int(np.prod(data.image_shape))))
+    network, params0, _ = initialised(cell.attacked, data)
     trained = train(network, params0, data.train.x[index], data.train.y[index], cell.retrain)
     f = outputs(network, params0, trained.final.params, tested.x, isinstance(cell.retrain, Linearised))
-    right = np.sign(f[:, 0]) == np.sign(tested.y[:, 0]) if data.outputs == 1 else f.argmax(1) == tested.y.argmax(1)
-    return float(right.mean())
+    return share_right(f, tested.y)
