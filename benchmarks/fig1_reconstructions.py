@@ -3,8 +3,8 @@
 The paper shows grids of reconstructions for binary MNIST and CIFAR-10 networks under linearised and standard training
 dynamics, and the authors' example notebook the reconstruction curves (N = 200, W = 2048, standard dynamics).
 
-    make reproduce-fig1                 quick: minutes on two cores, offline
-    make reproduce-fig1 PRESET=full     the authors' example size, on the fast schedule: about two hours on two cores
+    make reproduce-fig1                 quick: minutes, offline
+    make reproduce-fig1 PRESET=full     the authors' example size, on the fast schedule: hours on two cores
     make reproduce-fig1 PRESET=paper    published settings step for step: a GPU's work
 
 Pictures are ranked by the distance of the published attack's reconstruction from its training image; the controls are

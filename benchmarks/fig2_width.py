@@ -3,8 +3,8 @@
 The paper shows reconstruction curves for several widths (such as 1024, 2048 and 4096) under linearised and standard
 training dynamics: the wider the network, the nearer its training is to linear, and the more comes back.
 
-    make reproduce-fig2                 quick: four to five minutes on two cores, offline
-    make reproduce-fig2 PRESET=full     widths up to 2048, three draws of images each: about three hours on two cores
+    make reproduce-fig2                 quick: minutes, offline
+    make reproduce-fig2 PRESET=full     widths up to 2048, three draws of images each: hours on two cores
     make reproduce-fig2 PRESET=paper    N = 200, widths up to 4096, published schedule: a GPU's work
 
 Expected: at every width linearised dynamics are attacked better, and errors fall with width. Each task has its own
@@ -20,13 +20,13 @@ import numpy as np
 from scipy.stats import theilslopes
 
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
+from recon.benchmark import Claim, Summary, Verdict, attacks
 from recon.cells import AttackCell
 from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
 from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, shades
 from recon.plots import figure as new_figure
-from recon.records import Stored, attack_row, rounded
+from recon.records import Stored, attack_row, mean_and_spread, rounded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
 RULES = ("linearised", "standard")
-# A tenth of an error (0.8 dB) is the least that an eye would notice in the pictures.
-TENTH = float(np.log2(1.1))
 
 # Networks as (task, N, widths, seeds); the attack, its options, and the training rule for standard dynamics.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -68,14 +66,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Every network under both dynamics, attacked as published; those of seed 0 by the exact solver as well."""
     rules: tuple[Dynamics, ...] = (Linearised(), preset["standard"])
-    attacks = ((preset["attack"], preset["options"]), ("exact", ()))
     return [
         AttackCell(task, n, MLP((width, width)), rule, attack, options, seed=seed)
         for task, n, widths, seeds in preset["networks"]
         for width in widths
         for seed in seeds
         for rule in rules
-        for attack, options in (attacks if seed == 0 else attacks[:1])
+        for attack, options in attacks(preset, exact=seed == 0)
     ]
 
 
@@ -157,9 +154,8 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     rows = []
     for key, mine in groups.items():
         errors = [r["error"] for r in mine]
-        spread = f" ± {np.std(errors, ddof=1):.1g}" if len(mine) > 1 else ""
         others = [np.mean([r[k] for r in mine]) for k in ("held_out", "start", "kernel_distance", "seconds")]
-        numbers = [f"{np.mean(errors):.2g}{spread}", str(len(mine)), *(f"{v:.2g}" for v in others)]
+        numbers = [mean_and_spread(errors), str(len(mine)), *(f"{v:.2g}" for v in others)]
         rows.append([*map(str, key), *numbers])
     sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
     return f"Error over width ({sources})", columns, rows
@@ -190,13 +186,13 @@ def _paper_rows(summary: Summary, task: str, rule: str | None = None) -> list[di
 def _linearised_beats_standard(summary: Summary, task: str) -> tuple[Verdict, str]:
     found = _advantage(_paper_rows(summary, task))
     effect = f"Standard dynamics' error over linearised's: {statistics.text(found, '.2f', np.exp2)}."
-    return statistics.verdict(found, TENTH), effect
+    return statistics.verdict(found, statistics.TENTH), effect
 
 
 def _falls_with_width(summary: Summary, task: str, rule: str) -> tuple[Verdict, str]:
     found = _fall(_paper_rows(summary, task, rule))
     effect = f"Error over that of twice the width: {statistics.text(found, '.2f', np.exp2)}."
-    return statistics.verdict(found, TENTH), effect
+    return statistics.verdict(found, statistics.TENTH), effect
 
 
 # A claim for each task: their errors are of different size, and `quick` has one draw of CIFAR-10 only.

@@ -3,8 +3,8 @@
 The paper shows, for standard dynamics, that the mean reconstruction error and the kernel distance 1 - cos(K0, Kf) rise
 together as the number of training images N grows and the width W falls.
 
-    make reproduce-fig3                 quick: four minutes on two cores, offline; half of it is figure 2's networks
-    make reproduce-fig3 PRESET=full     N up to 80, W up to 1024, both data sets: about four hours on two cores
+    make reproduce-fig3                 quick: minutes, offline; half of it is figure 2's networks
+    make reproduce-fig3 PRESET=full     N up to 80, W up to 1024, both data sets: hours on two cores
     make reproduce-fig3 PRESET=paper    N up to 500, W up to 4096, published schedule: a GPU's work
 
 Expected: a strong pooled rank correlation. But N and W drive both sides of it, so it is given at fixed N, at fixed W,
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
+from recon.benchmark import Claim, Summary, Verdict, attacks
 from recon.cells import AttackCell
 from recon.dynamics import Descent, GradientFlow
 from recon.networks import MLP
-from recon.plots import COLOURS, log_ticks, shades
+from recon.plots import COLOURS, interval, log_ticks, shades
 from recon.plots import figure as new_figure
 from recon.records import Stored, attack_row
 
@@ -79,13 +79,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Every network under standard dynamics, attacked as published; the first seed of each by the exact solver too."""
-    attacks = ((preset["attack"], preset["options"]), ("exact", ()))
     return [
         AttackCell(task, n, MLP((width, width)), preset["standard"], attack, options, seed=seed)
         for task, n, widths, seeds in preset["networks"]
         for width in widths
         for seed in seeds
-        for attack, options in (attacks if seed == seeds[0] else attacks[:1])
+        for attack, options in attacks(preset, exact=seed == seeds[0])
     ]
 
 
@@ -167,15 +166,12 @@ def plot(summary: Summary) -> "Figure":
 def _intervals(axes: Any, estimates: dict[str, statistics.Estimate]) -> None:
     """Correlations under each other, with their intervals where there are any."""
     for i, e in enumerate(reversed(list(estimates.values()))):
-        if e["value"] is not None:
-            axes.plot(e["value"], i, "o", color=COLOURS["standard"], markersize=4)
-        if e["low"] is not None:
-            axes.plot([e["low"], e["high"]], [i, i], color=COLOURS["standard"])
+        interval(axes, i, e, COLOURS["standard"], size=4)
     axes.axvline(0, color="#444444", linewidth=0.6)
     axes.set_yticks(range(len(estimates)), reversed(list(estimates)))
     groups = next(iter(estimates.values()))["groups"]
-    interval = "95 % intervals" if groups >= statistics.MIN_GROUPS else "too few for an interval"
-    axes.set(xlim=(-1.05, 1.05), xlabel="Spearman's ρ", title=f"draws: {groups}, {interval}")
+    known = "95 % intervals" if groups >= statistics.MIN_GROUPS else "too few for an interval"
+    axes.set(xlim=(-1.05, 1.05), xlabel="Spearman's ρ", title=f"draws: {groups}, {known}")
 
 
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:

@@ -3,8 +3,8 @@
 The paper shows reconstructions from 10-way networks: each image enters the weights through ten outputs, so that they
 leak at least as much as binary networks of equal size.
 
-    make reproduce-fig4                 quick: MNIST, four to five minutes on two cores, offline
-    make reproduce-fig4 PRESET=full     both data sets, widths up to 1024: about four hours on two cores
+    make reproduce-fig4                 quick: MNIST, minutes, offline
+    make reproduce-fig4 PRESET=full     both data sets, widths up to 1024: hours on two cores
     make reproduce-fig4 PRESET=paper    N = 200, widths up to 4096, published schedule: a GPU's work
 
 Expected: a lower error from ten outputs, under both dynamics. The two are paired by data set, N, W, dynamics and seed,
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
+from recon.benchmark import Claim, Summary, Verdict, attacks
 from recon.cells import AttackCell
 from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
 from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, strips
 from recon.plots import figure as new_figure
-from recon.records import Stored, attack_row, rounded
+from recon.records import Stored, attack_row, mean_and_spread, rounded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,8 +36,6 @@ DATASETS = {
 STYLES = ("-", "--")  # of binary and of 10-way networks
 RULES = ("linearised", "standard")
 EACH = 4  # pictures from each end and from the middle of the ranking
-# A tenth of an error (0.8 dB) is the least that an eye would notice in the pictures.
-TENTH = float(np.log2(1.1))
 
 # Pairs of networks as (data set, N, widths, seeds).
 PRESETS: dict[str, dict[str, Any]] = {
@@ -65,7 +63,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Both tasks on every network under both dynamics, attacked as published; of seed 0 by the exact solver as well."""
     rules: tuple[Dynamics, ...] = (Linearised(), preset["standard"])
-    attacks = ((preset["attack"], preset["options"]), ("exact", ()))
     return [
         AttackCell(task, n, MLP((width, width)), rule, attack, options, seed=seed)
         for dataset, n, widths, seeds in preset["pairs"]
@@ -73,7 +70,7 @@ def cells(preset: dict[str, Any]) -> list[AttackCell]:
         for seed in seeds
         for rule in rules
         for task in DATASETS[dataset]
-        for attack, options in (attacks if seed == 0 else attacks[:1])
+        for attack, options in attacks(preset, exact=seed == 0)
     ]
 
 
@@ -93,9 +90,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     panels = []
     for place in sorted(shown):
         r, s, index = shown[place]
-        mean = np.array(s.record["data"]["mean"], np.float32)
-        pictures = {name: strips.encode(s.arrays[name][index] + mean) for name in ("train", "found")}
-        panels.append(r | pictures | {"thirds": len(index) == 3 * EACH < r["n"]})
+        panels.append(r | strips.pair(s, index) | {"thirds": len(index) == 3 * EACH < r["n"]})
     return {"rows": rows, "panels": panels}
 
 
@@ -174,9 +169,7 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     rows = []
     for key, mine in groups.items():
         errors = [[r["error"] for r in mine if r["kind"] == kind] for kind in (0, 1)]
-        shown = [
-            "" if not e else f"{np.mean(e):.2g}" + (f" ± {np.std(e, ddof=1):.1g}" if len(e) > 1 else "") for e in errors
-        ]
+        shown = [mean_and_spread(e) if e else "" for e in errors]
         rows.append(
             [*map(str, key), *shown, f"{np.mean([r['held_out'] for r in mine]):.1f}", str(max(map(len, errors)))]
         )
@@ -201,7 +194,7 @@ def _leaks_more(summary: Summary) -> tuple[Verdict, str]:
     counts = f"{both['n']} pairs in {both['groups']} seeds of a size"
     parts = [f"{rule}: {statistics.text(ratio((rule,)), '.2f', np.exp2)}" for rule in RULES]
     effect = f"Binary error over 10-way error: {statistics.text(both, '.2f', np.exp2)} ({counts}); {'; '.join(parts)}."
-    return statistics.verdict(both, TENTH), effect
+    return statistics.verdict(both, statistics.TENTH), effect
 
 
 CLAIMS = (

@@ -4,7 +4,7 @@ The paper shows that the images that come back best have large dual weights |α|
 unusual. Its reviewers asked what an outlier is. So the error of each image is set beside four answers: |α|, the
 training loss along the path, the distance to the mean of its class, and the distance to its nearest neighbour.
 
-    make reproduce-fig5                 quick: seconds after figures 2 and 3, whose networks it uses; else five minutes
+    make reproduce-fig5                 quick: seconds after figures 2 and 3, whose networks it uses; else minutes
     make reproduce-fig5 PRESET=full     the same, of their `full` presets
     make reproduce-fig5 PRESET=paper    N = 200, widths up to 4096, published schedule: a GPU's work
 
@@ -24,12 +24,11 @@ from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
 from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, log_ticks, strips
+from recon.plots import COLOURS, LABELS, interval, log_ticks, strips
 from recon.plots import figure as new_figure
 from recon.records import Stored, attack_row, rounded
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
@@ -138,11 +137,10 @@ def _averaged(runs: list[dict[str, Any]]) -> dict[str, statistics.Estimate]:
 def _panel(row: dict[str, Any], stored: Stored) -> dict[str, Any]:
     images = stored.record["images"]
     index = strips.choose(np.array(images["distance"]), EACH)
-    mean = np.array(stored.record["data"]["mean"], np.float32)
     return (
         row
         | {"columns": {name: rounded(images[name]) for name in ("distance", *MEASURES)}}
-        | {name: strips.encode(stored.arrays[name][index] + mean) for name in ("train", "found")}
+        | strips.pair(stored, index)
         | {"thirds": len(index) == 3 * EACH < row["n"]}
     )
 
@@ -188,21 +186,13 @@ def _forest(figure: Any, rho: dict[str, dict[str, statistics.Estimate]]) -> None
     for axes, kinds, title in zip(figure.subplots(1, 2), (left, right), titles, strict=True):
         for offset, rule in zip((0.12, -0.12), RULES, strict=True):
             for i, kind in enumerate(reversed(kinds)):
-                _interval(axes, i + offset, rho[rule].get(kind), COLOURS[rule])
+                interval(axes, i + offset, rho[rule].get(kind), COLOURS[rule])
             groups = max((e["groups"] for e in rho[rule].values()), default=0)
             axes.plot([], [], "o-", color=COLOURS[rule], markersize=3, label=f"{LABELS[rule]}, {groups} draws")
         axes.axvline(0, color="#444444", linewidth=0.6)
         axes.set_yticks(range(len(kinds)), reversed(list(kinds.values())), fontsize=6.5)
         axes.set(xlim=(-1, 1), title=title, xlabel="mean over networks, 95 % interval over draws")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=7)
-
-
-def _interval(axes: "Axes", y: float, estimate: statistics.Estimate | None, colour: str) -> None:
-    if estimate is None or estimate["value"] is None:
-        return
-    axes.plot(estimate["value"], y, "o", color=colour, markersize=3)
-    if estimate["low"] is not None and estimate["high"] is not None:
-        axes.plot([estimate["low"], estimate["high"]], [y, y], color=colour)
 
 
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:

@@ -3,7 +3,7 @@
 The paper drops training images in these orders, trains again, and finds that dropping the easily reconstructed images
 does not hurt.
 
-    make reproduce-fig6                 quick: five minutes on two cores, MNIST alone, offline
+    make reproduce-fig6                 quick: minutes, MNIST alone, offline
     make reproduce-fig6 PRESET=full     both tasks at N = 200: hours on two cores, with prepared data
     make reproduce-fig6 PRESET=paper    N = 500, W = 2048, published schedule: a GPU's work
 
@@ -40,7 +40,7 @@ MARGIN = 0.01
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "tasks": (MNIST,),
-        # At N = 100, W = 256 and 500 steps no image came back (mean L2 7.4, held-out 8.0): no ease to rank by.
+        # Of a network half as wide and more images nothing came back, which left no ease to rank by.
         "n": 60,
         "width": 512,
         "seeds": (0, 1, 2, 3, 4),

@@ -3,8 +3,8 @@
 The paper attacks large sets with a running sum of all images' gradients that is refreshed by batches, and finds that
 only outliers come back: images with large dual weights |α|.
 
-    make reproduce-fig7                 quick: five minutes on two cores, N = 1,000 digits, offline
-    make reproduce-fig7 PRESET=full     MNIST and CIFAR-10, both dynamics, three seeds: a day on two cores
+    make reproduce-fig7                 quick: minutes, N = 1,000 digits, offline
+    make reproduce-fig7 PRESET=full     MNIST and CIFAR-10, both dynamics, three seeds: a long run on two cores
     make reproduce-fig7 PRESET=paper    N = 5,000, W = 4096, published schedule: a GPU's work
 
 Expected: few images come nearer than held-out ones, most of them with large |α|. `quick` and `full` look for a tenth
@@ -127,9 +127,8 @@ def summarise(results: Sequence[Stored]) -> Summary:
         if (row["task"], row["dynamics"]) not in seen:
             seen.add((row["task"], row["dynamics"]))
             best = order[:BEST]
-            mean = np.array(data["mean"], np.float32)
             row["shown"] = [int(rank[i]) + 1 for i in best]
-            row["strips"] = [strips.encode(stored.arrays[name][best] + mean) for name in ("train", "found")]
+            row["strips"] = list(strips.pair(stored, best).values())
         rows.append(row)
     return {"rows": rows}
 

@@ -5,8 +5,8 @@ recovery over the number of images N and the width W (linearised dynamics): the 
 those certified. The published attack's point is the stored run of its full schedule; on the larger networks it runs for
 a stated time.
 
-    make benchmark-solvers              quick: minutes on two cores (the same as make reproduce-solvers)
-    make reproduce-solvers PRESET=full  MNIST and CIFAR-10 up to 200 images: about two hours on one core
+    make benchmark-solvers              quick: minutes (the same as make reproduce-solvers)
+    make reproduce-solvers PRESET=full  MNIST and CIFAR-10 up to 200 images: hours
     make reproduce-solvers PRESET=paper the published schedule to its end, three seeds throughout: a GPU's work
 """
 
@@ -16,19 +16,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from recon.benchmark import Claim, Summary, Verdict, project_root
-from recon.cells import AttackCell
+from recon.cells import NEAR, AttackCell
 from recon.dynamics import Dynamics, GradientFlow, Linearised
 from recon.networks import MLP
 from recon.plots import COLOURS
 from recon.plots import figure as new_figure
-from recon.records import Stored, read_json
+from recon.records import Stored, attack_row, mean_and_spread, read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
 TITLES = {MNIST: "MNIST", CIFAR: "CIFAR-10"}
-NEAR = 0.1  # L2 distance under which an image counts as recovered exactly: invisible in 28 × 28 pixels
 # The certificate is to be right on this fraction of what it certifies; a promise of the solver, not a fit to a run.
 PRECISION = 0.99
 # What "the same objective, fast" is to mean; the project's bars, set before any run of them.
@@ -134,31 +133,19 @@ def summarise(results: Sequence[Stored]) -> Summary:
         distance = np.array(r["images"]["distance"])
         certified = np.array(r["images"]["certified"] or np.zeros(len(distance)), bool)
         attack, work = r["attack"], r["attack"]["work"]
-        rows.append(
-            {
-                "task": r["cell"]["task"],
-                "n": r["cell"]["n_train"],
-                "width": r["cell"]["network"]["widths"][0],
-                "dynamics": "linearised" if r["cell"]["dynamics"]["rule"] == "Linearised" else "standard",
-                "attack": r["cell"]["attack"],
-                "seed": r["cell"]["seed"],
-                "fingerprint": r["data"]["fingerprints"]["train"],
-                "budget": r["cell"]["options"].get("seconds"),
-                "steps": attack["steps"],
-                "seconds": attack["seconds"]["run"],
-                "overhead": attack["seconds"].get("trace", 0.0) + attack["seconds"].get("compile", 0.0),
-                "flops": work["flops"],
-                # XLA knows what a compiled step needs; the exact recovery runs in NumPy.
-                "peak_bytes": work.get("temporary_bytes", attack["peak_bytes"]),
-                "mean": r["scores"]["train"]["mean"],
-                "held_out": r["scores"]["held_out"]["mean"],
-                "start": r["scores"]["start"]["mean"],
-                "near": int((distance < NEAR).sum()),
-                "certified": int(certified.sum()),
-                "certified_near": int((certified & (distance < NEAR)).sum()),
-                "anytime": [[a["step"], a["seconds"], a["flops"], a["mean"]] for a in attack["anytime"]],
-            }
-        )
+        row = attack_row(r) | {
+            "fingerprint": r["data"]["fingerprints"]["train"],
+            "budget": r["cell"]["options"].get("seconds"),
+            "seconds": attack["seconds"]["run"],
+            "flops": work["flops"],
+            # XLA knows what a compiled step needs; the exact recovery runs in NumPy.
+            "peak_bytes": work.get("temporary_bytes", attack["peak_bytes"]),
+            "near": int((distance < NEAR).sum()),
+            "certified": int(certified.sum()),
+            "certified_near": int((certified & (distance < NEAR)).sum()),
+            "anytime": [[a["step"], a["seconds"], a["flops"], a["mean"]] for a in attack["anytime"]],
+        }
+        rows.append(row)
     published = read_json(project_root() / REFERENCE)["cells"][0]
     reference = {
         "n": published["cell"]["n_train"],
@@ -227,7 +214,7 @@ def _curves(axis: Any, rows: list[dict[str, Any]], which: str, ref: dict[str, An
             "markersize": 4,
             "fillstyle": "none" if r["dynamics"] == "linearised" else "full",
         }
-        (drawn,) = axis.plot(r[which], r["mean"], MARKERS[r["attack"]], **mark)
+        (drawn,) = axis.plot(r[which], r["error"], MARKERS[r["attack"]], **mark)
         seen.setdefault(f"{r['attack']}, {r['dynamics']}", drawn)
     if any(r["fingerprint"] == ref["fingerprint"] and r["width"] == ref["width"] for r in rows):
         (drawn,) = axis.plot(ref[which], ref["mean"], "*", color="k", markersize=8)
@@ -265,15 +252,14 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
         groups.setdefault((TITLES.get(r["task"], r["task"]), size, r["dynamics"], r["attack"]), []).append(r)
     rows = []
     for key, mine in groups.items():
-        mean = [r["mean"] for r in mine]
-        spread = f" ± {np.std(mean, ddof=1):.1g}" if len(mean) > 1 else ""
+        error = mean_and_spread([r["error"] for r in mine])
         cut = f" (cut at {mine[0]['budget']:.0f} s)" if mine[0]["budget"] and key[3] == "ntk" else ""
         counts = [" ".join(str(r[k]) for r in mine) for k in ("near", "certified")]
         others = [f"{np.mean([r[k] for r in mine]):.3g}" for k in ("held_out", "start", "seconds")]
         work = f"{np.mean([r['flops'] for r in mine]) / 1e12:.2g}"
         peaks = [r["peak_bytes"] for r in mine if r["peak_bytes"] is not None]
         peak = f"{max(peaks) / 2**20:.0f}" if peaks else "–"
-        rows.append([*key, f"{mine[0]['steps']:,}{cut}", f"{np.mean(mean):.2g}{spread}", *counts, *others, work, peak])
+        rows.append([*key, f"{mine[0]['steps']:,}{cut}", error, *counts, *others, work, peak])
     return "Solvers on the same networks (counts by seed)", columns, rows
 
 
@@ -287,8 +273,8 @@ def _exact_against_published(summary: Summary) -> tuple[Verdict, str]:
     if not mine:
         return "inconclusive", "The published schedule was stored for other images than this run's."
     ratio = ref["seconds"] / mine[0]["seconds"]
-    held = mine[0]["mean"] < ref["mean"] and ratio >= 1000
-    effect = f"Mean L2 {mine[0]['mean']:.1e} against {ref['mean']:.2f}, {ratio:,.0f} times less time."
+    held = mine[0]["error"] < ref["mean"] and ratio >= 1000
+    effect = f"Mean L2 {mine[0]['error']:.1e} against {ref['mean']:.2f}, {ratio:,.0f} times less time."
     return ("reproduced" if held else "not reproduced"), effect
 
 
@@ -310,14 +296,14 @@ def _fast_against_published(summary: Summary) -> tuple[Verdict, str]:
         fast = [r for r in _compared(summary) if r["attack"] == "ntk-fast" and all(r[k] == long[k] for k in same)]
         if not fast or long["steps"] < FEWER_STEPS * fast[0]["steps"]:
             continue  # it did not go on for long enough to tell
-        reached = [a for a in long["anytime"] if a[3] <= fast[0]["mean"]]
+        reached = [a for a in long["anytime"] if a[3] <= fast[0]["error"]]
         at, seconds = (reached[0][0], reached[0][1]) if reached else (long["steps"], long["seconds"])
         more, longer = at / fast[0]["steps"], seconds / fast[0]["seconds"]
         held.append(more >= FEWER_STEPS and longer >= LESS_TIME)
         least = "" if reached else "more than "
         effects.append(
             f"{TITLES.get(long['task'], long['task'])} {long['n']}/{long['width']} {long['dynamics']}: {least}"
-            f"{more:.1f} times the steps, {longer:.1f} times the time to mean L2 {fast[0]['mean']:.2f}"
+            f"{more:.1f} times the steps, {longer:.1f} times the time to mean L2 {fast[0]['error']:.2f}"
         )
     if not effects:
         return "inconclusive", f"No published run of {FEWER_STEPS} times the fast one's steps is among these cells."

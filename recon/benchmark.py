@@ -16,13 +16,13 @@ import importlib.util
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import ReconError
-from recon.records import Store, Stored, cell_key, code_version, json_bytes, provenance, read_json, write_bytes
+from recon.records import Store, Stored, cell_key, code_version, figure_bytes, provenance, read_json, write_bytes
 from recon.statistics import Verdict as Verdict
 from recon.workers import Job, compute, compute_all
 
@@ -83,6 +83,11 @@ class Benchmark:
             raise ReconError(f"{self.name} has no preset {preset!r}: choose one of {', '.join(presets)}.")
         cells: Sequence[Cell] = self.module().cells(presets[preset])
         return cells
+
+
+def attacks(preset: Mapping[str, Any], exact: bool) -> list[tuple[str, Any]]:
+    """A preset's attack with its options; with `exact`, the exact recovery beside it."""
+    return [(preset["attack"], preset["options"]), *([("exact", ())] if exact else [])]
 
 
 def project_root() -> Path:
@@ -220,7 +225,7 @@ def source_name(results: Sequence[Stored]) -> str:
 def save(made: dict[str, Any], out: Path) -> Path:
     """Write a figure's record to `out/FIGURE/PRESET-SOURCE.json`; returns the path."""
     path: Path = out / made["figure"] / f"{made['preset']}-{made['source']}.json"
-    write_bytes(path, json_bytes(made))
+    write_bytes(path, figure_bytes(made))
     return path
 
 

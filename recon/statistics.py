@@ -14,6 +14,8 @@ from jaxtyping import Float, Shaped
 Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
 
 LEVEL = 0.95
+# log₂ of the ratio of two errors: a tenth (0.8 dB) is the least that an eye would notice in the pictures.
+TENTH = float(np.log2(1.1))
 RESAMPLES = 500  # a tail of 2.5 % holds a dozen
 # A bootstrap of g groups has (2g−1 choose g) distinct resamples: 126 at five, of which a tail of 2.5 % holds three.
 MIN_GROUPS = 5

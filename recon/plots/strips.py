@@ -5,8 +5,10 @@ import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
+
+from recon.records import Stored
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +27,12 @@ def decode(strip: dict[str, Any]) -> np.ndarray:
     """The pictures of a strip, 8-bit, (n, h, w) or (n, h, w, 3)."""
     row = np.asarray(Image.open(io.BytesIO(base64.b64decode(strip["png"]))))
     return np.stack(np.split(row, strip["n"], axis=1))
+
+
+def pair(stored: Stored, index: Int[np.ndarray, " k"]) -> dict[str, dict[str, Any]]:
+    """Strips of an attack cell's training images and of their reconstructions, "train" and "found"."""
+    mean = np.array(stored.record["data"]["mean"], np.float32)
+    return {name: encode(stored.arrays[name][index] + mean) for name in ("train", "found")}
 
 
 def choose(distance: Float[np.ndarray, " n"], each: int) -> np.ndarray:

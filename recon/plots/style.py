@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from recon.records import write_bytes
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
@@ -59,12 +60,22 @@ def shades(values: Iterable[Any]) -> dict[Any, Any]:
 
 
 def log_ticks(axis: "Axis") -> None:
-    """Label a logarithmic axis of a decade or two at 1, 2 and 5, in plain numbers."""
+    """Label a logarithmic axis in plain numbers, once all is drawn: at 1, 2 and 5 within two decades, else at 1."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = axis.get_data_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def interval(axes: "Axes", y: float, estimate: Mapping[str, Any] | None, colour: str, size: float = 3) -> None:
+    """An effect's value and interval ("value", "low", "high") as a point on a line at height y, what there is of it."""
+    if estimate is None or estimate["value"] is None:
+        return
+    axes.plot(estimate["value"], y, "o", color=colour, markersize=size)
+    if estimate["low"] is not None and estimate["high"] is not None:
+        axes.plot([estimate["low"], estimate["high"]], [y, y], color=colour)
 
 
 def save(drawn: "Figure", stem: Path) -> list[Path]:

@@ -2,9 +2,9 @@
 
 from recon.records.cache import Entry, described, entries, prunable, remove
 from recon.records.code_version import code_version
-from recon.records.files import json_bytes, read_json, write_bytes
+from recon.records.files import figure_bytes, json_bytes, read_json, write_bytes
 from recon.records.provenance import provenance
-from recon.records.rows import attack_row, rounded
+from recon.records.rows import attack_row, mean_and_spread, rounded
 from recon.records.same import cells_differ, differences, lasting
 from recon.records.store import Store, Stored, cell_key
 
@@ -19,8 +19,10 @@ __all__ = [
     "described",
     "differences",
     "entries",
+    "figure_bytes",
     "json_bytes",
     "lasting",
+    "mean_and_spread",
     "provenance",
     "prunable",
     "read_json",

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,6 +48,24 @@ def json_bytes(value: Any) -> bytes:
         raise TypeError(f"{type(obj).__name__} does not belong in a record")
 
     return msgspec.json.format(msgspec.json.encode(value, enc_hook=plain), indent=1) + b"\n"
+
+
+def figure_bytes(made: Mapping[str, Any]) -> bytes:
+    """JSON of a figure's record, small enough for git: numbers to seven digits, lists of plain values on one line.
+
+    Seven digits are what float32 results hold; the store keeps all.
+    """
+
+    def short(value: Any) -> Any:
+        if isinstance(value, float):
+            return float(f"{value:.7g}")
+        if isinstance(value, dict):
+            return {k: short(v) for k, v in value.items()}
+        return [short(v) for v in value] if isinstance(value, list) else value
+
+    content = json_bytes(short(msgspec.json.decode(json_bytes(made))))
+    # A line break in JSON is never inside a string.
+    return re.sub(rb"\[\n[^\[\]{}]*\n\s*\]", lambda found: re.sub(rb"\n\s*", b" ", found[0]), content)
 
 
 def read_json(path: Path) -> Any:

@@ -1,5 +1,6 @@
 """Cell records as flat rows: what several figures draw."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,3 +33,9 @@ def attack_row(record: dict[str, Any]) -> dict[str, Any]:
 def rounded(values: Any, digits: int = 4) -> list[float]:
     """Numbers to so many significant digits: what a figure's summary needs of a column."""
     return [float(f"{v:.{digits}g}") for v in np.asarray(values, float)]
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """The mean, and the standard deviation of several, for a table."""
+    spread = f" ± {np.std(values, ddof=1):.1g}" if len(values) > 1 else ""
+    return f"{np.mean(values):.2g}{spread}"

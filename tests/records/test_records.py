@@ -19,7 +19,7 @@ from recon.attacks import attacks
 from recon.cells import AttackCell
 from recon.dynamics import Linearised
 from recon.networks import MLP
-from recon.records import Store, Stored, cell_key, json_bytes, provenance, read_json, write_bytes
+from recon.records import Store, Stored, cell_key, figure_bytes, json_bytes, provenance, read_json, write_bytes
 from recon.records.code_version import PACKAGE, PARTS, closure, code_version, everything, syntax_digest
 from recon.tasks import tasks
 
@@ -90,6 +90,35 @@ def test_key_depends_on_settings_data_and_code():
     assert (
         len({key, cell_key({"n": 2}, *base[1:]), cell_key(base[0], {"train": "b"}, "v"), cell_key(*base[:2], "u")}) == 4
     )
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.dictionaries(st.text(), JSON))
+def test_a_figures_record_keeps_seven_digits_and_all_else(made):
+    def close(a, b):
+        if isinstance(a, float) or isinstance(b, float):
+            return a == pytest.approx(b, rel=1e-6, abs=0)
+        if isinstance(a, dict):
+            return list(a) == list(b) and all(close(a[k], b[k]) for k in a)
+        return len(a) == len(b) and all(map(close, a, b)) if isinstance(a, list) else a == b
+
+    assert close(json.loads(figure_bytes(made)), made)
+
+
+def test_a_figures_record_has_its_numbers_on_one_line():
+    made = {"curve": [1 / 3, 2, 3.5], "text": "[\n 1 ]", "rows": [{"a": [[1, 2], []]}]}
+    text = figure_bytes(made).decode()
+    assert '"curve": [ 0.3333333, 2, 3.5 ]' in text
+    assert json.loads(text) == {**made, "curve": [0.3333333, 2, 3.5]}
 
 
 @pytest.fixture
