@@ -55,7 +55,7 @@ data: $(READY) ## download and prepare MNIST and CIFAR-10 (the only target that 
 bars: $(READY) ## measure what the core promises (about fifteen minutes)
 	$(BIN)/python scripts/bars.py $(ARGS)
 
-bars-exact: $(READY) $(DEV) ## measure the bars of the exact solver (an hour or two); goes on where it stopped
+bars-exact: $(READY) $(DEV) ## measure the bars of the exact solver (about an hour); goes on where it stopped
 	$(BIN)/python scripts/exact_bars.py $(ARGS)
 
 readme: $(READY) ## write the numbers in README.md from results/

@@ -1,4 +1,4 @@
-"""Measure the bars of the exact solver into `results/exact-bars.json`: `make bars-exact`, an hour or two on a core.
+"""Measure the bars of the exact solver into `results/exact-bars.json`: `make bars-exact`, about an hour on a core.
 
 A row (`exact_rows.py`) is a kind of instance, a trained network and its images, over seeds; it has a bar that its runs
 must meet, or none. A finished run is stored at once; the same command goes on where it stopped and computes again what
