@@ -20,9 +20,10 @@ import numpy as np
 from scipy.stats import theilslopes
 
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict, attacks
+from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
-from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
+from recon.cells.published import SETTINGS, attacks
+from recon.dynamics import Dynamics, Linearised
 from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, shades
 from recon.plots import figure as new_figure
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
 RULES = ("linearised", "standard")
 
-# Networks as (task, N, widths, seeds); the attack, its options, and the training rule for standard dynamics.
+# Networks as (task, N, widths, seeds).
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         # CIFAR-10 at the size that the 20 package pictures allow: ten trained on, ten held out.
@@ -44,21 +45,15 @@ PRESETS: dict[str, dict[str, Any]] = {
             (MNIST, 20, (1024,), (0,)),
             (CIFAR, 10, (128, 256, 512), (0,)),
         ),
-        "attack": "ntk-fast",
-        "options": (("steps", 1000),),
-        "standard": GradientFlow(),
+        **SETTINGS["quick"],
     },
     "full": {
         "networks": tuple((task, 20, (128, 256, 512, 1024, 2048), (0, 1, 2)) for task in (MNIST, CIFAR)),
-        "attack": "ntk-fast",
-        "options": (),
-        "standard": GradientFlow(),
+        **SETTINGS["full"],
     },
     "paper": {
         "networks": tuple((task, 200, (512, 1024, 2048, 4096), (0, 1, 2)) for task in (MNIST, CIFAR)),
-        "attack": "ntk",
-        "options": (),
-        "standard": Descent(learning_rate=4e-5, momentum=0.9),
+        **SETTINGS["paper"],
     },
 }
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict, attacks
+from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
-from recon.dynamics import Descent, GradientFlow
+from recon.cells.published import SETTINGS, attacks
 from recon.networks import MLP
 from recon.plots import COLOURS, interval, log_ticks, shades
 from recon.plots import figure as new_figure
@@ -44,9 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             (CIFAR, 4, (128, 256, 512), (1,)),
             (CIFAR, 10, (128, 256, 512), (0,)),
         ),
-        "attack": "ntk-fast",
-        "options": (("steps", 1000),),
-        "standard": GradientFlow(),
+        **SETTINGS["quick"],
     },
     "full": {
         "networks": tuple(
@@ -54,9 +52,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             for task in (MNIST, CIFAR)
             for n, seeds in ((10, (6, 7, 8)), (20, (0, 1, 2)), (40, (3, 4, 5)), (80, (9, 10, 11)))
         ),
-        "attack": "ntk-fast",
-        "options": (),
-        "standard": GradientFlow(),
+        **SETTINGS["full"],
     },
     "paper": {
         "networks": tuple(
@@ -70,9 +66,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                 (500, (12, 13, 14)),
             )
         ),
-        "attack": "ntk",
-        "options": (),
-        "standard": Descent(learning_rate=4e-5, momentum=0.9),
+        **SETTINGS["paper"],
     },
 }
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict, attacks
+from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
-from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
+from recon.cells.published import SETTINGS, attacks
+from recon.dynamics import Dynamics, Linearised
 from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, strips
 from recon.plots import figure as new_figure
@@ -41,21 +42,15 @@ EACH = 4  # pictures from each end and from the middle of the ranking
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "pairs": (("mnist", 20, (256,), (0, 1, 2)), ("mnist", 20, (512,), (0,))),
-        "attack": "ntk-fast",
-        "options": (("steps", 1000),),
-        "standard": GradientFlow(),
+        **SETTINGS["quick"],
     },
     "full": {
         "pairs": (("mnist", 20, (256, 512, 1024), (0, 1, 2)), ("cifar10", 20, (256, 512), (0, 1, 2))),
-        "attack": "ntk-fast",
-        "options": (),
-        "standard": GradientFlow(),
+        **SETTINGS["full"],
     },
     "paper": {
         "pairs": (("mnist", 200, (1024, 2048, 4096), (0, 1, 2)), ("cifar10", 200, (1024, 2048, 4096), (0, 1, 2))),
-        "attack": "ntk",
-        "options": (),
-        "standard": Descent(learning_rate=4e-5, momentum=0.9),
+        **SETTINGS["paper"],
     },
 }
 

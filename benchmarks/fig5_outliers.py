@@ -22,7 +22,8 @@ import numpy as np
 from recon import statistics
 from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
-from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
+from recon.cells.published import SETTINGS
+from recon.dynamics import Dynamics, Linearised
 from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, interval, log_ticks, strips
 from recon.plots import figure as new_figure
@@ -52,9 +53,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             (MNIST, 40, _QUICK, (3, 4, 5), ("standard",)),
             (CIFAR, 10, _QUICK, (0,), RULES),
         ),
-        "attack": "ntk-fast",
-        "options": (("steps", 1000),),
-        "standard": GradientFlow(),
+        **SETTINGS["quick"],
     },
     "full": {
         "networks": tuple(
@@ -66,15 +65,11 @@ PRESETS: dict[str, dict[str, Any]] = {
                 (80, (9, 10, 11), ("standard",)),
             )
         ),
-        "attack": "ntk-fast",
-        "options": (),
-        "standard": GradientFlow(),
+        **SETTINGS["full"],
     },
     "paper": {
         "networks": tuple((task, 200, (512, 1024, 2048, 4096), (0, 1, 2), RULES) for task in (MNIST, CIFAR)),
-        "attack": "ntk",
-        "options": (),
-        "standard": Descent(learning_rate=4e-5, momentum=0.9),
+        **SETTINGS["paper"],
     },
 }
 

@@ -16,7 +16,7 @@ import importlib.util
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,11 +83,6 @@ class Benchmark:
             raise ReconError(f"{self.name} has no preset {preset!r}: choose one of {', '.join(presets)}.")
         cells: Sequence[Cell] = self.module().cells(presets[preset])
         return cells
-
-
-def attacks(preset: Mapping[str, Any], exact: bool) -> list[tuple[str, Any]]:
-    """A preset's attack with its options; with `exact`, the exact recovery beside it."""
-    return [(preset["attack"], preset["options"]), *([("exact", ())] if exact else [])]
 
 
 def project_root() -> Path:
