@@ -43,9 +43,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         # Of a network half as wide and more images nothing came back, which left no ease to rank by.
         "n": 60,
         "width": 512,
-        "seeds": (0, 1, 2, 3, 4),
+        "seeds": (0, 1, 2, 3, 4, 5, 6, 7),
         "attack": "ntk-fast",
-        "options": (("steps", 800),),
+        "options": (("steps", 800), ("snapshots", 20)),
         "train": GradientFlow(),
         "retrain": FITTED,
         "kept": (0.75, 0.5, 0.25),
@@ -119,7 +119,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     tasks: dict[str, dict[str, Any]] = {}
     for stored in results:
         r = stored.record
-        cell, pruning = r["cell"]["attacked"], r["pruning"]
+        cell, pruning = r["cell"], r["pruning"]
         task = tasks.setdefault(
             cell["task"],
             {

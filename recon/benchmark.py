@@ -22,7 +22,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import ReconError
-from recon.records import Store, Stored, cell_key, code_version, figure_bytes, provenance, read_json, write_bytes
+from recon.records import (
+    Store,
+    Stored,
+    cell_key,
+    code_version,
+    cores,
+    figure_bytes,
+    provenance,
+    read_json,
+    write_bytes,
+)
 from recon.statistics import Verdict as Verdict
 from recon.workers import Job, compute, compute_all
 
@@ -146,15 +156,20 @@ def plan(cells: Sequence["Cell"], where: dict[str, Any]) -> list[Planned]:
 
 
 def run_cells(
-    planned: Sequence[Planned], store: Store, force: bool, report: Callable[[int, float, str], None], jobs: int = 1
+    planned: Sequence[Planned],
+    store: Store,
+    force: bool,
+    report: Callable[[int, float, str], None],
+    jobs: int | None = None,
 ) -> list[Stored]:
     """Compute what the store does not hold, each cell once however often it is listed; it is stored when it is done.
 
     Args:
       force: compute even what is stored; the new result takes the old one's place.
       report: called with the cell's number, the fraction of it that is done, and a text.
-      jobs: worker processes; with one, cells are computed in order in this process.
+      jobs: worker processes (None: one for each core); with one, cells are computed in order in this process.
     """
+    jobs = cores() if jobs is None else jobs
     places: dict[str, list[int]] = {}
     for i, p in enumerate(planned):
         places.setdefault(p.key, []).append(i)
@@ -250,14 +265,14 @@ def measure(
     where: dict[str, Any],
     force: bool,
     report: Callable[[Sequence[Planned]], Callable[[int, float, str], None]],
-    jobs: int = 1,
+    jobs: int | None = None,
 ) -> dict[str, Any]:
     """Compute cells, or find them stored; returns the figure's record.
 
     Args:
       label: the preset's name, or any other for cells of one's own.
       report: called with the plan, gives the function that progress is reported to.
-      jobs: worker processes.
+      jobs: worker processes (None: one for each core).
 
     Raises:
       ReconError: missing data, or a failing cell.

@@ -135,8 +135,8 @@ def shares_of_cores(jobs: int) -> list[set[int]]:
     """For each of `jobs` workers its cores, as even as they go; empty sets where a system cannot bind a process."""
     if not hasattr(os, "sched_getaffinity"):
         return [set() for _ in range(jobs)]
-    cores = sorted(os.sched_getaffinity(0))
-    return [set(cores[i::jobs]) or {cores[i % len(cores)]} for i in range(jobs)]
+    mine = sorted(os.sched_getaffinity(0))
+    return [set(mine[i::jobs]) or {mine[i % len(mine)]} for i in range(jobs)]
 
 
 @contextmanager

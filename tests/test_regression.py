@@ -11,10 +11,11 @@ from recon import ReconError
 from recon import regression as gate
 from recon.attacks import attacks
 from recon.benchmark import Planned, run_cells
-from recon.cells import AttackCell
+from recon.cells import AttackCell, PruningCell
 from recon.dynamics import Linearised
 from recon.networks import MLP
 from recon.records import Store, json_bytes, provenance
+from recon.regression.measures import group_name
 
 CELL = AttackCell("mnist_odd_even", 6, MLP((64,)), Linearised(), "ntk-fast")
 STEPS = 300
@@ -37,7 +38,7 @@ class Runs:
         planned = [
             Planned(dataclasses.replace(CELL, seed=s), self.data, f"{start}-{s}") for s in range(start, start + count)
         ]
-        return [r.record for r in run_cells(planned, Store(self.folder), True, lambda *_: None)]
+        return [r.record for r in run_cells(planned, Store(self.folder), True, lambda *_: None, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +186,13 @@ def test_seeds_that_a_setting_lacks():
     cells = [dataclasses.replace(CELL, seed=s) for s in (0, 1)] + [dataclasses.replace(CELL, n_train=8, seed=100)]
     assert gate.seeds_wanted([c.settings() for c in cells], 3) == [(0, 101), (2, 101), (2, 102)]
     assert gate.seeds_wanted([c.settings() for c in cells], 1) == []
+
+
+def test_seeds_of_every_kind_of_cell_are_one_group():
+    cells = [PruningCell(dataclasses.replace(CELL, seed=s), Linearised()) for s in (0, 1)]
+    assert len({group_name(c.settings()) for c in cells}) == 1
+    assert cells[0].with_seed(1) == cells[1]
+    assert gate.seeds_wanted([c.settings() for c in cells], 3) == [(0, 2)]
 
 
 def test_steps_that_a_clock_decided_are_no_metric(repeats):

@@ -1,6 +1,7 @@
 """Train a network, attack it, score what comes back: the cell that most figures are made of."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,10 @@ class AttackCell:
         plain["options"] = dict(self.options)
         return {"kind": "attack", **plain}
 
+    def with_seed(self, seed: int) -> "AttackCell":
+        """The same network, rule and attack on another draw."""
+        return dataclasses.replace(self, seed=seed)
+
     def check(self) -> None:
         """Look up the attack and its options.
 
@@ -139,7 +144,7 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
         "start": score(data.train.x, padded(found.start, found.start, cell.n_train), data.pixels),
     }
     thresholds = () if data.task.recognisable is None else (data.task.recognisable,)
-    matched = scores["train"].matching
+    matched, way = scores["train"].matching, anytime(found, data)
     record = {
         "cell": cell.settings(),
         "data": data_record(data),
@@ -154,7 +159,8 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
             "peak_bytes": peak.bytes,
             "seconds": found.seconds,
             "trace": thinned(found.trace),
-            "anytime": anytime(found, data),
+            "anytime": way,
+            "steps_to_half": steps_to(way, 0.5 * scores["start"].matching.distance.mean()),
         },
         "scores": {name: s.summary(thresholds) for name, s in scores.items()},
         "images": per_image(scores, network, trained, data, found.certified),
@@ -203,6 +209,19 @@ def anytime(found: Reconstruction, data: TaskData) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def steps_to(way: Sequence[Mapping[str, Any]], error: float) -> float | None:
+    """Steps until the mean error is at most `error`, linear between an attack's snapshots; None: never, or unknown."""
+    before: Mapping[str, Any] | None = None
+    for row in way:
+        if row["mean"] <= error:
+            if before is None:
+                return float(row["step"])
+            part = (before["mean"] - error) / (before["mean"] - row["mean"])
+            return float(before["step"] + part * (row["step"] - before["step"]))
+        before = row
+    return None
 
 
 def training_record(network: MLP, trained: Trained, data: TaskData) -> dict[str, Any]:

@@ -16,7 +16,11 @@ class Cell(Protocol):
         ...
 
     def settings(self) -> dict[str, Any]:
-        """All settings as plain values, and the kind of the cell: what its place in the store is computed from."""
+        """All settings as plain values, the kind of the cell and its "seed": what its place in the store comes from."""
+        ...
+
+    def with_seed(self, seed: int) -> "Cell":
+        """The same setting with another seed: other images, initial weights and start of the attack."""
         ...
 
     def check(self) -> None:
@@ -65,6 +69,7 @@ def data_record(data: TaskData) -> dict[str, Any]:
         "source": data.source,
         "title": data.task.title,
         "fingerprints": fingerprints(data),
+        "pool": data.pool,
         "mean": data.mean,
         "recognisable": data.task.recognisable,
     }

@@ -44,16 +44,19 @@ class PruningCell:
         return f"pruning {self.attacked.title}"
 
     def settings(self) -> dict[str, Any]:
-        """All settings as plain values; the training rules and the attack by name."""
-        retrain = {"rule": type(self.retrain).__name__, **dataclasses.asdict(self.retrain)}
+        """The attacked cell's, and those of the networks trained again."""
         return {
+            **self.attacked.settings(),
             "kind": "pruning",
-            "attacked": self.attacked.settings(),
-            "retrain": retrain,
+            "retrain": {"rule": type(self.retrain).__name__, **dataclasses.asdict(self.retrain)},
             "kept": list(self.kept),
             "draws": self.draws,
             "reverse": list(self.reverse),
         }
+
+    def with_seed(self, seed: int) -> "PruningCell":
+        """The same setting on another draw."""
+        return dataclasses.replace(self, attacked=self.attacked.with_seed(seed))
 
     def check(self) -> None:
         """As the attacked cell."""

@@ -1,6 +1,5 @@
 """`recon check` and `recon baseline`: the regression gate."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +29,7 @@ def check(
     data_dir: DataDir = None,
     source: Source = "auto",
     force: Force = False,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Folder for the records (default: .recon/check).", show_default=False)
     ] = None,
@@ -102,7 +101,7 @@ def update(
     data_dir: DataDir = None,
     source: Source = "auto",
     force: Force = False,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
 ) -> None:
     """Store a figure's metrics as the baseline of `recon check`. Metrics of a single seed have no spread to gate by."""
     from recon import benchmark as bench
@@ -115,7 +114,7 @@ def update(
     record = measured(benchmark, preset, data_dir, source, force, jobs)
     cells: Sequence[Any] = benchmark.cells(preset)
     wanted = regression.seeds_wanted([c.settings() for c in cells], repeats)
-    extra = [dataclasses.replace(cells[i], seed=seed) for i, seed in wanted]
+    extra = [cells[i].with_seed(seed) for i, seed in wanted]
     more: list[dict[str, Any]] = []
     if extra:
         planned = bench.plan(extra, {"data_dir": data_dir, "source": source})
@@ -130,7 +129,9 @@ def update(
     out.print(f"{len(metrics)} metrics, {gating} of them gate: {file}", soft_wrap=True)
 
 
-def measured(benchmark: Any, preset: str, data_dir: Path | None, source: str, force: bool, jobs: int) -> dict[str, Any]:
+def measured(
+    benchmark: Any, preset: str, data_dir: Path | None, source: str, force: bool, jobs: int | None
+) -> dict[str, Any]:
     """A figure's record, from the cells that are stored or computed now."""
     from recon import benchmark as bench
 

@@ -69,7 +69,7 @@ def reproduce(
     data_dir: DataDir = None,
     source: Source = "auto",
     force: Force = False,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     out_dir: Out = None,
 ) -> None:
     """Run a benchmark, check its claims, draw its figure. Goes on where an interrupted run stopped."""

@@ -28,7 +28,12 @@ Images = Annotated[Path | None, typer.Option(help="Folder of class folders of yo
 Out = Annotated[
     Path | None, typer.Option("--out", help="Folder for records and figures (default: results/).", show_default=False)
 ]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Cells computed at a time, sharing the cores.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", "-j", min=1, help="Cells computed at a time (default: one for each core).", show_default=False
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Compute cells again even if they are stored.")]
 
 

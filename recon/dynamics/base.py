@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
+from recon.arrays import Tensor
 from recon.networks import MLP, Params
 
 HostParams = Mapping[str, Mapping[str, np.ndarray]]
@@ -100,6 +102,19 @@ def loss_integral(
     return np.asarray(integral.reshape(n, -1).sum(axis=1))
 
 
+@partial(jax.jit, static_argnums=0)
+def apply(network: MLP, params: Params, x: Tensor) -> Tensor:
+    """`network.apply`, compiled once for each network and shape of x."""
+    return network.apply(params, x)
+
+
+@partial(jax.jit, static_argnums=0)
+def _taylor(network: MLP, params: Params, change: Params, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs at `params` and their first-order change."""
+    f: tuple[Tensor, Tensor] = jax.jvp(lambda q: network.apply(q, x), (params,), (change,))
+    return f
+
+
 def outputs(network: MLP, params0: Params, params: Params, x: np.ndarray, linearised: bool) -> np.ndarray:
     """Outputs (n, c) of the trained model: the network at `params`, or its linearisation at `params0`.
 
@@ -110,7 +125,7 @@ def outputs(network: MLP, params0: Params, params: Params, x: np.ndarray, linear
         p0, p1 = (jax.tree.map(lambda a: np.asarray(a, np.float64), p) for p in (params0, params))
         x = np.asarray(x, np.float64)
         if not linearised:
-            return np.asarray(jax.jit(network.apply)(p1, x))
+            return np.asarray(apply(network, p1, x))
         change = jax.tree.map(lambda a, b: a - b, p1, p0)
-        f0, df = jax.jit(lambda p, d, x: jax.jvp(lambda q: network.apply(q, x), (p,), (d,)))(p0, change, x)
+        f0, df = _taylor(network, p0, change, x)
         return np.asarray(f0 + df)

@@ -12,13 +12,15 @@ The step is controlled by the predictor's miss d, the actual minus the predicted
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
 from jaxtyping import Float
 from scipy import linalg
 
-from recon.dynamics.base import State, Trained, add, loss_integral, mean_loss, outputs, to_host
+from recon.arrays import Tensor
+from recon.dynamics.base import State, Trained, add, apply, loss_integral, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, ntk
 from recon.networks import MLP, Params
@@ -62,6 +64,23 @@ def step_weights(eigenvalues: np.ndarray, tau: float, n: int) -> tuple[np.ndarra
     return tau / n * whole, tau / n * rising
 
 
+# Compiled once for each network and number of images, however often they are trained.
+_move = jax.jit(add)
+
+
+@partial(jax.jit, static_argnums=0)
+def _evaluate(network: MLP, params: Params, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs and kernel matrix."""
+    return network.apply(params, x), as_matrix(ntk(network, params, x))
+
+
+@partial(jax.jit, static_argnums=0)
+def _pull(network: MLP, params: Params, x: Tensor, v: Tensor) -> Params:
+    """Jᵀv."""
+    change: Params = jax.vjp(lambda q: network.apply(q, x), params)[1](v)[0]
+    return change
+
+
 def train(
     network: MLP,
     params0: Params,
@@ -83,21 +102,17 @@ def train(
     targets = [*sorted(settings.checkpoints, reverse=True), settings.loss]
     with jax.experimental.enable_x64():
         x64, y64 = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        evaluate = jax.jit(lambda p, x: (network.apply(p, x), as_matrix(ntk(network, p, x))))
-        forward = jax.jit(network.apply)
-        pull = jax.jit(lambda p, x, v: jax.vjp(lambda q: network.apply(q, x), p)[1](v)[0])
-        move = jax.jit(add)
 
         def pulled(p: Params, v: np.ndarray) -> Params:
             work["vjp"] += 1
-            change: Params = pull(p, x64, v.reshape(n, -1))
+            change: Params = _pull(network, p, x64, v.reshape(n, -1))
             return change
 
         params = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
         step, t, tau = 0, 0.0, None
         loss0, scale0, duals0, loss_path = None, 0.0, np.zeros(0), np.zeros(n)
         while True:
-            f, kernel = evaluate(params, x64)
+            f, kernel = _evaluate(network, params, x64)
             work["kernels"] += 1
             e = np.asarray(y64 - f).ravel()
             loss = float(0.5 * e @ e / n)
@@ -129,8 +144,8 @@ def train(
             tau = _land(values, c, tau, n, targets[0])
             while True:
                 whole, rising = step_weights(values, tau, n)
-                predicted = move(params, pulled(params, vectors @ (whole * c)))
-                e_p = np.asarray(y64 - forward(predicted, x64)).ravel()
+                predicted = _move(params, pulled(params, vectors @ (whole * c)))
+                e_p = np.asarray(y64 - apply(network, predicted, x64)).ravel()
                 work["forward"] += 1
                 miss = e_p - vectors @ (np.exp(-np.maximum(values, 0) * tau / n) * c)
                 relative = np.linalg.norm(miss) / np.linalg.norm(e)
@@ -144,7 +159,7 @@ def train(
                 if not tau > 1e-12 * n / values[-1]:
                     raise ReconError(f"Gradient flow is stuck at loss {loss:.1e}: check the images for duplicates.")
             change = add(pulled(params, vectors @ ((whole - rising) * c)), pulled(predicted, vectors @ (rising * c)))
-            params = move(params, change)
+            params = _move(params, change)
             loss_path += loss_integral(floor, vectors, c, tau, n)  # of the step's frozen kernel
             step, t = step + 1, t + tau
             tau *= factor

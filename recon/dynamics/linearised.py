@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg, optimize
 
-from recon.dynamics.base import State, Trained, add, loss_integral, mean_loss, outputs, to_host
+from recon.dynamics.base import State, Trained, add, apply, loss_integral, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, ntk
 from recon.networks import MLP, Params
@@ -58,7 +58,7 @@ def train(
         x64 = np.asarray(x, np.float64)
         report(0.0, "kernel")
         kernel = np.asarray(jax.jit(lambda p, a: as_matrix(ntk(network, p, a)))(p64, x64))
-        f0, pull = jax.vjp(lambda p: jax.jit(network.apply)(p, x64), p64)
+        f0, pull = jax.vjp(lambda p: apply(network, p, x64), p64)
         e0 = np.asarray(y - f0).ravel()
         values, vectors = linalg.eigh(kernel)
         if not np.isfinite(values).all() or values[0] < RANK_FLOOR * values[-1]:

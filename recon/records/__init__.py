@@ -3,7 +3,7 @@
 from recon.records.cache import Entry, described, entries, prunable, remove
 from recon.records.code_version import code_version
 from recon.records.files import figure_bytes, json_bytes, read_json, write_bytes
-from recon.records.provenance import provenance
+from recon.records.provenance import cores, provenance
 from recon.records.rows import attack_row, mean_and_spread, rounded
 from recon.records.same import cells_differ, differences, lasting
 from recon.records.store import Store, Stored, cell_key
@@ -16,6 +16,7 @@ __all__ = [
     "cell_key",
     "cells_differ",
     "code_version",
+    "cores",
     "described",
     "differences",
     "entries",

@@ -1,5 +1,6 @@
 """What made a result: commit, versions, device, precision, time. No host names, no user names."""
 
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -41,13 +42,12 @@ def provenance(modules: tuple[str, ...] = ()) -> dict[str, Any]:
         "modules": list(modules),
         "versions": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
-        "machine": {"system": platform.system(), "architecture": platform.machine(), "cpus": _cpus()},
+        "machine": {"system": platform.system(), "architecture": platform.machine(), "cpus": cores()},
         "precision": "attack float32, closed forms and gradient flow float64",
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def _cpus() -> int:
-    import os
-
+def cores() -> int:
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

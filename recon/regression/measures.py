@@ -38,6 +38,7 @@ MEASURES = (
     Measure("test accuracy", ("training", "test_accuracy"), "higher", "quality"),
     Measure("training steps", ("training", "steps"), "lower", "cost"),
     Measure("attack steps", ("attack", "steps"), "lower", "cost"),
+    Measure("steps to half the start's error", ("attack", "steps_to_half"), "lower", "cost"),
     Measure("FLOPs a step", ("attack", "work", "flops_per_step"), "lower", "cost"),
     Measure("bytes a step", ("attack", "work", "bytes_per_step"), "lower", "cost"),
     Measure("temporary bytes", ("attack", "work", "temporary_bytes"), "lower", "cost"),

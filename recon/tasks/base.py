@@ -60,6 +60,7 @@ class TaskData:
       task, source: what it is and where the pictures came from.
       train, held_out, test: training images; as many disjoint images of the same kind, for controls; the test split
         (empty where the source has none).
+      pool: number of images that training and held-out ones were drawn from.
       mean: what was subtracted, by channel (the scalar mean of a grey set).
       box: the least and the greatest value an input can take, by channel: (0 − mean, 1 − mean).
     """
@@ -69,6 +70,7 @@ class TaskData:
     train: Split
     held_out: Split
     test: Split
+    pool: int
     mean: Float32[np.ndarray, " c"]
     box: tuple[Float32[np.ndarray, " c"], Float32[np.ndarray, " c"]]
 
@@ -184,6 +186,7 @@ def load(
         train=split(pool, group, chosen),
         held_out=split(pool, group, control),
         test=split(test_pool, test_group, test),
+        pool=sum(map(len, order)),
         mean=mean,
         box=(-mean, (1 - mean).astype(np.float32)),
     )

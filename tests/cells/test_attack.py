@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from recon.cells import AttackCell
-from recon.cells.attack import to_class_mean, to_nearest
+from recon.cells.attack import steps_to, to_class_mean, to_nearest
 from recon.dynamics import Linearised
 from recon.networks import MLP
 
@@ -17,6 +17,15 @@ def test_distances_of_outliers_by_hand(rng):
             np.linalg.norm(flat[i] - sum(flat[j] for j in alike) / len(alike))
         )
         assert to_nearest(x)[i] == pytest.approx(min(np.linalg.norm(flat[i] - flat[j]) for j in range(7) if j != i))
+
+
+def test_steps_to_an_error_are_linear_between_snapshots():
+    way = [{"step": s, "mean": m} for s, m in ((10, 8.0), (20, 6.0), (40, 2.0), (80, 3.0))]
+    assert steps_to(way, 4.0) == 30
+    assert steps_to(way, 8.0) == 10
+    assert steps_to(way, 2.0) == 40
+    assert steps_to(way, 1.9) is None
+    assert steps_to([], 5.0) is None
 
 
 def test_columns_have_an_entry_for_each_image():
