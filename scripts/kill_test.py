@@ -34,7 +34,7 @@ def start(args: argparse.Namespace, work: Path) -> subprocess.Popen[bytes]:
     command += [] if args.jobs is None else ["--jobs", str(args.jobs)]
     if args.data_dir is not None:
         command += ["--data-dir", str(args.data_dir.resolve())]
-    return subprocess.Popen(command, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, cwd=work, stdout=subprocess.DEVNULL)
 
 
 def finish(args: argparse.Namespace, work: Path) -> float:
