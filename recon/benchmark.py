@@ -29,6 +29,7 @@ from recon.records import (
     code_version,
     cores,
     figure_bytes,
+    markdown_table,
     provenance,
     read_json,
     write_bytes,
@@ -240,7 +241,7 @@ def save(made: dict[str, Any], out: Path) -> Path:
 
 
 def draw(benchmark: Benchmark, path: Path) -> list[Path]:
-    """Draw a figure from its stored record alone, beside it; returns the files.
+    """Draw a figure and write its table and claims, from its stored record alone and beside it; returns the files.
 
     Raises:
       ReconError: the record is absent, damaged, or of an older shape than the figure's module.
@@ -250,10 +251,15 @@ def draw(benchmark: Benchmark, path: Path) -> list[Path]:
     made = read_json(path)
     try:
         drawn = benchmark.module().plot(made["summary"])
+        title, columns, rows = benchmark.module().table(made["summary"])
     except KeyError as error:
         again = f"`recon reproduce {benchmark.name} --preset {made['preset']}`"
         raise ReconError(f"{path} has no {error}: older code wrote it, make it again with {again}.") from error
-    return save_figure(drawn, path.with_suffix(""))
+    claims = [f"- **{c['verdict'].capitalize()}**: {c['statement']} {c['effect']}\n" for c in made["claims"]]
+    page = f"# {made['title']}\n\n{title}:\n\n{markdown_table(columns, rows)}\n\n{''.join(claims)}"
+    table = path.with_suffix(".md")
+    write_bytes(table, page.encode())
+    return [*save_figure(drawn, path.with_suffix("")), table]
 
 
 def measure(

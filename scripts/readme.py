@@ -8,7 +8,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from recon.records import markdown_table
+
 ROOT = Path(__file__).resolve().parent.parent
+VERDICTS = ("reproduced", "not reproduced", "inconclusive")
 START, END = "<!-- numbers: written by `make readme` from results/, checked by the tests -->", "<!-- /numbers -->"
 
 
@@ -27,20 +30,29 @@ def figure_table(name: str) -> list[str]:
     lines = [
         f"Figure 1, preset `{made['preset']}`, {sources} (`results/{name}`, {made['seconds']:.0f} s):",
         "",
-        "| task | dynamics | N | W | attack | mean L2 | recognisable | certified | held-out L2 | start L2 |",
-        "|---|---|---|---|---|---|---|---|---|---|",
     ]
+    columns = [
+        "task",
+        "dynamics",
+        "N",
+        "W",
+        "attack",
+        "mean L2",
+        "recognisable",
+        "certified",
+        "held-out L2",
+        "start L2",
+    ]
+    rows = []
     for p in made["summary"]["panels"]:
         for a in p["attacks"]:
             s = a["scores"]
             below = ", ".join(f"{count} (L2 < {limit})" for limit, count in s["train"]["below"].items())
             certified = "–" if a["certified"] is None else a["certified"]
-            lines.append(
-                f"| {p['title']} | {p['dynamics']} | {p['n']} | {p['width']} | {a['attack']} "
-                f"| {s['train']['mean']:.2g} | {below} | {certified} "
-                f"| {s['held_out']['mean']:.1f} | {s['start']['mean']:.1f} |"
-            )
-    return [*lines, ""]
+            errors = [f"{s['train']['mean']:.2g}", below, str(certified)]
+            controls = [f"{s[k]['mean']:.1f}" for k in ("held_out", "start")]
+            rows.append([p["title"], p["dynamics"], str(p["n"]), str(p["width"]), a["attack"], *errors, *controls])
+    return [*lines, markdown_table(columns, rows), ""]
 
 
 def bars_lines() -> list[str]:
@@ -92,9 +104,8 @@ def exact_lines() -> list[str]:
     lines = [
         "The exact recovery (`results/exact-bars.json`, `make bars-exact`; one core, a number for each seed):",
         "",
-        "| instance | certified | within 0.1 | largest error | seconds | bar | |",
-        "|---|---|---|---|---|---|---|",
     ]
+    columns, rows = ["instance", "certified", "within 0.1", "largest error", "seconds", "bar", ""], []
     for row in made["rows"]:
         if row["group"] in ("certificate", "null"):
             continue
@@ -105,9 +116,10 @@ def exact_lines() -> list[str]:
 
         met = {True: "met", False: "not met", None: "–"}[row["met"]]
         cells = (numbers("certified", "d"), numbers("within", "d"), numbers("max", ".0e"), numbers("seconds", ".1f"))
-        lines.append(f"| {row['name']} | {' | '.join(cells)} | {row['bar'] or '–'} | {met} |")
+        rows.append([row["name"], *cells, row["bar"] or "–", met])
     c = made["certificate"]
     lines += [
+        markdown_table(columns, rows),
         "",
         f"Its certificate over {c['images']:,} images of fresh seeds, easy to impossible: {c['recoverable']:,} "
         f"recovered, {c['certified']:,} certified, of which {c['certified_within']:,} are right: precision "
@@ -125,18 +137,16 @@ def claim_lines() -> list[str]:
         "The paper's figures, preset `quick`: claims reproduced, not reproduced and inconclusive, with effects and "
         "intervals in [results/README.md](results/README.md):",
         "",
-        "| figure | pictures | reproduced | not reproduced | inconclusive | seconds from an empty cache | again |",
-        "|---|---|---|---|---|---|---|",
     ]
+    columns = ["figure", "pictures", *VERDICTS, "seconds from an empty cache", "again"]
+    rows = []
     for path in sorted((ROOT / "results").glob("fig*/quick-*.json")):
         made = load(str(path.relative_to(ROOT / "results")))
-        counts = [
-            sum(c["verdict"] == v for c in made["claims"]) for v in ("reproduced", "not reproduced", "inconclusive")
-        ]
+        counts = [str(sum(c["verdict"] == v for c in made["claims"])) for v in VERDICTS]
         took = (load("figure-times.json") or {}).get(f"quick-{made['source']}", {}).get(made["figure"])
-        times = f"{took['seconds_empty']:.0f} | {took['seconds_again']:.0f}" if took else "– | –"
-        lines.append(f"| {made['figure']} | {made['source']} | {' | '.join(map(str, counts))} | {times} |")
-    return [*lines, ""] if len(lines) > 4 else []
+        times = [f"{took[k]:.0f}" if took else "–" for k in ("seconds_empty", "seconds_again")]
+        rows.append([made["figure"], made["source"], *counts, *times])
+    return [*lines, markdown_table(columns, rows), ""] if rows else []
 
 
 def reference_lines() -> list[str]:

@@ -19,6 +19,7 @@ ENTRY = """
 `{command}`, {seconds:,.0f} s, {date}, commit {commit}: [record]({path}){pictures}
 
 {claims}"""
+KINDS = {"md": "table"}
 CLAIM = "- **{verdict}**: {statement} {effect}\n"
 
 
@@ -41,8 +42,8 @@ def seconds(made: dict[str, Any]) -> float:
 def entry(path: Path, made: dict[str, Any], results: Path) -> str:
     """What one record says."""
     facts = made["provenance"]
-    pictures = [path.with_suffix(f".{kind}") for kind in ("png", "pdf", "svg")]
-    links = [f"[{p.suffix[1:]}]({p.relative_to(results)})" for p in pictures if p.exists()]
+    files = {kind: path.with_suffix(f".{kind}") for kind in ("md", "png", "pdf", "svg")}
+    links = [f"[{KINDS.get(k, k)}]({p.relative_to(results)})" for k, p in files.items() if p.exists()]
     data = " --source samples" if made["source"] == "samples" else ""
     again = f"make reproduce-{made['figure']} PRESET={made['preset']}" + (f" ARGS='{data.strip()}'" if data else "")
     claims = [CLAIM.format(**c | {"verdict": c["verdict"].capitalize()}) for c in made.get("claims", [])]

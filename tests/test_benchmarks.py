@@ -56,6 +56,7 @@ def test_contract(name, tmp_path, root):
     path = bench.reproduce(benchmark, cells, "tiny", **options)
     made = read_json(path)
     assert path.name == "tiny-samples.json"
+    assert path.with_suffix(".md").read_text(encoding="utf-8").count("\n- **") == len(module.CLAIMS)
     assert path.stat().st_size < 1_500_000
     assert {c["verdict"] for c in made["claims"]} <= {"reproduced", "not reproduced", "inconclusive"}
     for record in made["cells"]:

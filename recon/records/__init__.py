@@ -7,6 +7,7 @@ from recon.records.provenance import cores, provenance
 from recon.records.rows import attack_row, mean_and_spread, rounded
 from recon.records.same import cells_differ, differences, lasting
 from recon.records.store import Store, Stored, cell_key
+from recon.records.tables import markdown_table
 
 __all__ = [
     "Entry",
@@ -23,6 +24,7 @@ __all__ = [
     "figure_bytes",
     "json_bytes",
     "lasting",
+    "markdown_table",
     "mean_and_spread",
     "provenance",
     "prunable",

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from recon.records import markdown_table
 from recon.regression.baseline import Spread
 from recon.regression.compare import Row
 
@@ -49,16 +50,12 @@ def markdown(figure: str, rows: Sequence[Row]) -> str:
     verdict = f"{len(failed)} regressions" if failed else "no regression"
     parts = [f"## {figure}: {verdict}", "", counted(rows) or "Nothing was compared.", ""]
     if failed:
-        parts += [*_markdown_table(failed), ""]
-    parts += ["<details><summary>All metrics</summary>", "", *_markdown_table(rows), "", "</details>", ""]
+        parts += [markdown_table(COLUMNS, map(cells_of, failed)), ""]
+    folded = markdown_table(COLUMNS, map(cells_of, rows))
+    parts += ["<details><summary>All metrics</summary>", "", folded, "", "</details>", ""]
     return "\n".join(parts)
 
 
 def plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Rows as JSON-able values."""
     return [msgspec.to_builtins(row) for row in rows]
-
-
-def _markdown_table(rows: Sequence[Row]) -> list[str]:
-    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    return lines + [f"| {' | '.join(text.replace('|', '/') for text in cells_of(row))} |" for row in rows]
