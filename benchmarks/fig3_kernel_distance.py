@@ -160,7 +160,7 @@ def plot(summary: Summary) -> "Figure":
 def _intervals(axes: Any, estimates: dict[str, statistics.Estimate]) -> None:
     """Correlations under each other, with their intervals where there are any."""
     for i, e in enumerate(reversed(list(estimates.values()))):
-        interval(axes, float(i), e, COLOURS["standard"], size=4)
+        interval(axes, float(i), e, COLOURS["standard"], size=4.0)
     axes.axvline(0, color="#444444", linewidth=0.6)
     axes.set_yticks(range(len(estimates)), reversed(list(estimates)))
     groups = next(iter(estimates.values()))["groups"]

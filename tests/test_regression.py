@@ -126,7 +126,7 @@ def test_each_direction_and_limit(baseline, repeats):
     assert statuses(baseline, changed(own, *memory, by=1.06))["temporary bytes"] == "worse"
     assert statuses(baseline, changed(own, *memory, by=0.9))["temporary bytes"] == "better"
     assert statuses(baseline, changed(own, "attack", "steps", by=1.1))["attack steps"] == "worse"
-    assert statuses(baseline, changed(own, "scores", "train", "mean", by=3.0))["mean L2"] == "worse"
+    assert statuses(baseline, changed(own, "scores", "train", "mean", by=9.0))["mean L2"] == "worse"
     assert statuses(baseline, changed(own, "attack", "n_estimated", by=0))["estimated N"] == "worse"
     assert statuses(baseline, changed(own, "training", "test_accuracy", by=0.1)).get("test accuracy") in (None, "worse")
     slow = statuses(baseline, changed(own, "attack", "seconds", "run", by=2.1))

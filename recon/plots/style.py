@@ -69,7 +69,7 @@ def log_ticks(axis: "Axis") -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def interval(axes: "Axes", y: float, estimate: Mapping[str, Any] | None, colour: str, size: float = 3) -> None:
+def interval(axes: "Axes", y: float, estimate: Mapping[str, Any] | None, colour: str, size: float = 3.0) -> None:
     """An effect's value and interval ("value", "low", "high") as a point on a line at height y, what there is of it."""
     if estimate is None or estimate["value"] is None:
         return
