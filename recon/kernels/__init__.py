@@ -1,5 +1,6 @@
-"""Neural tangent kernels of finite networks."""
+"""Neural tangent kernels of finite networks, and of infinitely wide ones."""
 
 from recon.kernels.empirical import as_matrix, kernel_distance, ntk, ntk_by_jacobian
+from recon.kernels.infinite import InfiniteMLP, Kernels
 
-__all__ = ["as_matrix", "kernel_distance", "ntk", "ntk_by_jacobian"]
+__all__ = ["InfiniteMLP", "Kernels", "as_matrix", "kernel_distance", "ntk", "ntk_by_jacobian"]
