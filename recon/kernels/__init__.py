@@ -1,6 +1,5 @@
-"""Neural tangent kernels of finite networks, and of infinitely wide ones."""
+"""Neural tangent kernels of finite networks; those of infinitely wide ones are in `infinite`."""
 
 from recon.kernels.empirical import as_matrix, kernel_distance, ntk, ntk_by_jacobian
-from recon.kernels.infinite import InfiniteMLP, Kernels
 
-__all__ = ["InfiniteMLP", "Kernels", "as_matrix", "kernel_distance", "ntk", "ntk_by_jacobian"]
+__all__ = ["as_matrix", "kernel_distance", "ntk", "ntk_by_jacobian"]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from recon.arrays import Tensor
@@ -64,14 +65,14 @@ class InfiniteMLP:
           x1: images.
           x2: images (None: `x1` again; every image is then exactly parallel to itself).
         """
-        a = jnp.asarray(x1).reshape(len(x1), -1)
-        b = a if x2 is None else jnp.asarray(x2).reshape(len(x2), -1)
+        a = jnp.reshape(x1, (len(x1), -1))
+        b = a if x2 is None else jnp.reshape(x2, (len(x2), -1))
         w, bias = self.w_std**2, self.b_std**2
         scale = w / a.shape[1]
         own_a = scale * jnp.sum(a**2, axis=1) + bias
         own_b = own_a if x2 is None else scale * jnp.sum(b**2, axis=1) + bias
         nngp = scale * (a @ b.T) + bias
-        ntk = nngp
+        ntk: Tensor = nngp
         for _ in range(self.depth):
             (size_a, inverse_a), (size_b, inverse_b) = root(own_a), root(own_b)
             cosine = nngp * inverse_a[:, None] * inverse_b
@@ -107,7 +108,7 @@ def arc_cosine(rho: Float[Tensor, "n m"]) -> tuple[Float[Tensor, "n m"], Float[T
 
 def _angles(rho: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """κ₀, κ₁ and the derivative of κ₀, 1/(π√(1 − ρ²)), or zero where that is infinite."""
-    parallel = 1 - jnp.abs(rho) < PARALLEL * jnp.finfo(rho.dtype).eps
+    parallel = 1 - jnp.abs(rho) < PARALLEL * np.finfo(rho.dtype).eps
     rho = jnp.where(parallel, jnp.sign(rho), rho)
     squared = jnp.where(parallel, 1.0, (1 - rho) * (1 + rho))  # a stand-in where it is zero
     sine = jnp.where(parallel, 0.0, jnp.sqrt(squared))

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recon import ReconError
-from recon.kernels import InfiniteMLP, ntk
+from recon.kernels import ntk
+from recon.kernels.infinite import InfiniteMLP
 from recon.kernels.neural_tangents import infinite_kernels
 from recon.networks import MLP
 

@@ -9,7 +9,8 @@ from recon.attacks.exact import observed
 from recon.attacks.first_layer.search import deflated, none, stage_one, starts
 from recon.attacks.gradient_matching import Target, matching_loss, projected_loss
 from recon.dynamics import Linearised, train
-from recon.kernels import InfiniteMLP, ntk, ntk_by_jacobian
+from recon.kernels import ntk, ntk_by_jacobian
+from recon.kernels.infinite import InfiniteMLP
 from recon.kernels.neural_tangents import infinite_kernels
 from recon.metrics import distances, greedy
 from recon.networks import MLP, softplus
