@@ -38,7 +38,7 @@ class Schedule(NamedTuple):
 
 # The losses have a kink wherever an image of the set is parallel to a training image, where a quasi-Newton line search
 # gets stuck: L-BFGS ended at a higher loss than "fast" on both methods (MNIST odd/even, 500 to 20).
-SCHEDULES = {"adam": Schedule(50_000, 1e-3, "constant"), "fast": Schedule(2_000, 1e-2, "cosine")}
+SCHEDULES = {"adam": Schedule(50_000, 1e-3, "constant"), "fast": Schedule(5_000, 1e-2, "cosine")}
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def compiled(loss: Loss, settings: KernelDistillation, shapes: Any) -> tuple[Any
 def run(
     name: str,
     loss: Loss,
-    known: tuple[np.ndarray, ...],
+    known_of: Callable[[Problem, KernelDistillation], tuple[np.ndarray, ...]],
     problem: Problem,
     settings: KernelDistillation,
     key: PRNGKeyArray,
@@ -186,7 +186,7 @@ def run(
     Args:
       name: of the method.
       loss: what is descended.
-      known: the arrays that it takes beside the set.
+      known_of: gives the arrays that it takes beside the set.
       problem: what is distilled.
       settings: how.
       key: of the images at the start.
@@ -212,7 +212,7 @@ def run(
         unseen,
     )
     # Given to the compiled loop as arguments: as constants they would be copied into the program.
-    arrays = tuple(jnp.asarray(a, jnp.float32) for a in known)
+    arrays = tuple(jnp.asarray(a, jnp.float32) for a in known_of(problem, settings))
     held_out: tuple[Tensor, ...] = ()
     if settings.select == "held_out" and problem.held_out is not None:
         held_out = tuple(jnp.asarray(a, jnp.float32) for a in problem.held_out)

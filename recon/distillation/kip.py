@@ -10,7 +10,7 @@ from recon.progress import Report
 
 def distil(problem: Problem, settings: KernelDistillation, key: PRNGKeyArray, report: Report) -> DistilledSet:
     """Minimise ½ mean‖y_T − K_TS (K_SS + ridge)⁻¹ y_S‖²; see `recon.distillation.descent.run`."""
-    return run("kip", regression_loss, (problem.x, problem.y), problem, settings, key, report)
+    return run("kip", regression_loss, lambda p, _: (p.x, p.y), problem, settings, key, report)
 
 
 METHOD = Method("kip", "kernel regression on the set fits the training targets", KernelDistillation(), distil)

@@ -81,7 +81,7 @@ def known_of(
 
 def distil(problem: Problem, settings: KernelDistillation, key: PRNGKeyArray, report: Report) -> DistilledSet:
     """Minimise L; see `recon.distillation.descent.run`."""
-    return run("rkip", rkip_loss, known_of(problem, settings), problem, settings, key, report)
+    return run("rkip", rkip_loss, known_of, problem, settings, key, report)
 
 
 METHOD = Method(

@@ -56,7 +56,7 @@ class InfiniteMLP:
             raise ReconError(f"{self} is no network: give depth >= 1, w_std > 0 and b_std >= 0.")
 
     def both(self, x1: Float[Tensor, "n *shape"], x2: Float[Tensor, "m *shape"] | None = None) -> Kernels:
-        """NNGP and NTK, in the precision of the images.
+        """NNGP and NTK, in the precision of the images (of two, the higher).
 
         Both are differentiable but where two images are parallel, and where one is zero and there are no biases; there,
         derivatives are finite: those of κ₀ count as zero, the mean over all directions.
@@ -65,14 +65,15 @@ class InfiniteMLP:
           x1: images.
           x2: images (None: `x1` again; every image is then exactly parallel to itself).
         """
-        a = jnp.reshape(x1, (len(x1), -1))
-        b = a if x2 is None else jnp.reshape(x2, (len(x2), -1))
+        dtype = jnp.result_type(x1, x1 if x2 is None else x2)
+        a = jnp.asarray(x1, dtype).reshape(len(x1), -1)
+        b = a if x2 is None else jnp.asarray(x2, dtype).reshape(len(x2), -1)
         w, bias = self.w_std**2, self.b_std**2
         scale = w / a.shape[1]
         own_a = scale * jnp.sum(a**2, axis=1) + bias
         own_b = own_a if x2 is None else scale * jnp.sum(b**2, axis=1) + bias
         nngp = scale * (a @ b.T) + bias
-        ntk: Tensor = nngp
+        ntk = nngp
         for _ in range(self.depth):
             (size_a, inverse_a), (size_b, inverse_b) = root(own_a), root(own_b)
             cosine = nngp * inverse_a[:, None] * inverse_b
@@ -93,20 +94,20 @@ class InfiniteMLP:
         return self.both(x1, x2).ntk
 
 
-def root(q: Float[Tensor, " n"]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+def root(q: Float[jax.Array, " n"]) -> tuple[Float[jax.Array, " n"], Float[jax.Array, " n"]]:
     """√q and 1/√q; at q = 0 both are zero, and so are their derivatives."""
     inverse = jnp.where(q > 0, jax.lax.rsqrt(jnp.where(q > 0, q, 1.0)), 0.0)
     return q * inverse, inverse
 
 
 @jax.custom_jvp
-def arc_cosine(rho: Float[Tensor, "n m"]) -> tuple[Float[Tensor, "n m"], Float[Tensor, "n m"]]:
+def arc_cosine(rho: Float[jax.Array, "n m"]) -> tuple[Float[jax.Array, "n m"], Float[jax.Array, "n m"]]:
     """κ₀ and κ₁ of cosines, which rounding may have put outside [−1, 1]."""
     k0, k1, _ = _angles(rho)
     return k0, k1
 
 
-def _angles(rho: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _angles(rho: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """κ₀, κ₁ and the derivative of κ₀, 1/(π√(1 − ρ²)), or zero where that is infinite."""
     parallel = 1 - jnp.abs(rho) < PARALLEL * np.finfo(rho.dtype).eps
     rho = jnp.where(parallel, jnp.sign(rho), rho)
@@ -118,8 +119,8 @@ def _angles(rho: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @arc_cosine.defjvp
 def _arc_cosine_jvp(
-    primals: tuple[Tensor], tangents: tuple[Tensor]
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     (rho,), (d_rho,) = primals, tangents
     k0, k1, slope = _angles(rho)
     return (k0, k1), (slope * d_rho, k0 * d_rho)
