@@ -21,13 +21,13 @@ def test_labels_are_those_that_the_duals_fit(x64, rng, outputs):
 
 
 @pytest.mark.parametrize("dynamics", [Linearised(), GradientFlow(tol=1e-2)])
-def test_few_images_explain_a_trained_network(dynamics):
+def test_images_and_labels_explain_a_trained_network(dynamics):
     _, _, x, _ = small_problem(n=2, dim=10)
     y = np.float32([[-1], [1]])
-    call = {"method": "rkip-finite", "network": MLP((128, 128)), "dynamics": dynamics, "progress": False}
-    found = distill((x, y), 1, options={"steps": 800}, **call)
-    # As many images as were trained on, so they and their labels have to come back.
-    assert found.images.shape == (2, 10)
+    call = {"method": "rkip-finite", "network": MLP((256, 256)), "dynamics": dynamics, "progress": False}
+    found = distill((x, y), 2, options={"steps": 1000}, **call)
+    # More images than were trained on, so these and their labels have to come back.
+    assert found.images.shape == (4, 10)
     d = distances(x, found.images)
     assert d.min(axis=1).mean() < 0.5 * distances(x, found.start).min(axis=1).mean()
     np.testing.assert_array_equal(np.sign(found.labels[d.argmin(axis=1)]), y)
