@@ -13,6 +13,7 @@ from recon.errors import ReconError
 
 if TYPE_CHECKING:
     from recon.attacks import Reconstruction, reconstruct
+    from recon.distillation import DistilledSet, distill
     from recon.dynamics import Descent, GradientFlow, Linearised, train
     from recon.networks import MLP
     from recon.tasks import load_task
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 __all__ = [
     "MLP",
     "Descent",
+    "DistilledSet",
     "GradientFlow",
     "Linearised",
     "ReconError",
     "Reconstruction",
+    "distill",
     "load_task",
     "reconstruct",
     "train",
@@ -31,6 +34,7 @@ __all__ = [
 
 _HOMES = {
     "attacks": ("Reconstruction", "reconstruct"),
+    "distillation": ("DistilledSet", "distill"),
     "dynamics": ("Descent", "GradientFlow", "Linearised", "train"),
     "networks": ("MLP",),
     "tasks": ("load_task",),

@@ -12,6 +12,7 @@ PACKAGES = (
     "kernels",
     "dynamics",
     "attacks",
+    "distillation",
     "metrics",
     "records",
     "plots",

@@ -45,9 +45,10 @@ def root(
 
 @app.command("list")
 def list_() -> None:
-    """Figures, tasks and attacks, by name."""
+    """Figures, tasks, attacks and distillation methods, by name."""
     from recon.attacks import attacks
     from recon.benchmark import benchmarks, project_root
+    from recon.distillation import methods
     from recon.tasks import tasks
 
     table = Table("kind", "name", "what", box=None, header_style="bold")
@@ -57,6 +58,8 @@ def list_() -> None:
         table.add_row("task", task.name, task.title)
     for attack in attacks().values():
         table.add_row("attack", attack.name, escape(attack.title))
+    for method in methods().values():
+        table.add_row("distillation", method.name, method.title)
     out.print(table)
 
 

@@ -1,4 +1,4 @@
-"""Neural tangent kernels of finite networks."""
+"""Neural tangent kernels of finite networks; those of infinitely wide ones are in `infinite`."""
 
 from recon.kernels.empirical import as_matrix, kernel_distance, ntk, ntk_by_jacobian
 

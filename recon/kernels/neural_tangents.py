@@ -8,6 +8,7 @@ import jax
 from jaxtyping import Float
 
 from recon.arrays import Tensor
+from recon.kernels.infinite import InfiniteMLP
 from recon.networks import MLP, Params
 
 
@@ -37,3 +38,18 @@ def empirical_ntk(
         implementation=nt.NtkImplementation.JACOBIAN_CONTRACTION,
     )
     return jax.numpy.transpose(kernel(x1, x2, params), (0, 2, 1, 3))
+
+
+def infinite_kernels(
+    settings: InfiniteMLP, x1: Float[Tensor, "n *shape"], x2: Float[Tensor, "m *shape"]
+) -> tuple[Float[Tensor, "n m"], Float[Tensor, "n m"]]:
+    """NNGP and NTK of the infinitely wide MLP by neural-tangents' analytic kernel."""
+    stax = library().stax
+    hidden = [
+        part
+        for _ in range(settings.depth)
+        for part in (stax.Dense(1, settings.w_std, settings.b_std or None), stax.Relu())
+    ]
+    _, _, kernel = stax.serial(*hidden, stax.Dense(1, settings.w_std, settings.b_std or None))
+    found = kernel(x1.reshape(len(x1), -1), x2.reshape(len(x2), -1), ("nngp", "ntk"))
+    return found.nngp, found.ntk

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # What a cell's numbers depend on; the command line, plots, progress and this package do not enter.
-PARTS = ("data", "tasks", "networks", "kernels", "dynamics", "attacks", "metrics", "cells")
+PARTS = ("data", "tasks", "networks", "kernels", "dynamics", "attacks", "distillation", "metrics", "cells")
 
 
 def syntax_digest(source: str) -> str:

@@ -10,6 +10,8 @@ from recon.attacks.first_layer.search import deflated, none, stage_one, starts
 from recon.attacks.gradient_matching import Target, matching_loss, projected_loss
 from recon.dynamics import Linearised, train
 from recon.kernels import ntk, ntk_by_jacobian
+from recon.kernels.infinite import InfiniteMLP
+from recon.kernels.neural_tangents import infinite_kernels
 from recon.metrics import distances, greedy
 from recon.networks import MLP, softplus
 from recon.tasks import load_task
@@ -34,6 +36,20 @@ def test_ntk_block(staged, trained, kernel):
     x = data.train.x[:20]
     value = staged.compiled(lambda p, x: kernel(network, p, x), run.initial.params, x)
     assert value.shape == (20, 1, 20, 1)
+
+
+@pytest.mark.parametrize("by", ["recursion", "neural_tangents"])
+def test_infinite_ntk_and_gradient(staged, rng, by):
+    network = InfiniteMLP()
+    x, others = (rng.normal(size=(n, 784)).astype(np.float32) for n in (20, 500))
+
+    def total(x, others):
+        kernel = network.ntk(others, x) if by == "recursion" else infinite_kernels(network, others, x)[1]
+        return (kernel**2).sum()
+
+    value, slope = staged.compiled(jax.value_and_grad(total), x, others)
+    assert np.isfinite(value)
+    assert np.isfinite(slope).all()
 
 
 @pytest.mark.parametrize("duals", ["free", "projected"])

@@ -1,0 +1,38 @@
+"""Kernel ridge regression on a set, which KIP and RKIP descend through and by which every set is scored."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from recon.arrays import Tensor
+from recon.kernels.infinite import InfiniteMLP
+
+
+def duals(kernel: Float[Tensor, "m m"], y: Float[Tensor, "m c"], ridge: float) -> Float[Tensor, "m c"]:
+    """α = (K + ridge·tr(K)/m·I)⁻¹ y, NaN where that is not positive definite."""
+    m = len(kernel)
+    regularised = kernel + ridge * jnp.trace(kernel) / m * jnp.eye(m, dtype=kernel.dtype)
+    return jnp.asarray(jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(regularised), y))
+
+
+def predict(
+    kernel: InfiniteMLP,
+    ridge: float,
+    images: Float[Tensor, "m *shape"],
+    labels: Float[Tensor, "m c"],
+    x: Float[Tensor, "n *shape"],
+) -> Float[Tensor, "n c"]:
+    """Outputs at x of the infinitely wide network trained on a set, its initial outputs taken as zero."""
+    return jnp.asarray(kernel.ntk(x, images) @ duals(kernel.ntk(images), labels, ridge))
+
+
+def regression_loss(
+    kernel: InfiniteMLP,
+    ridge: float,
+    images: Float[Tensor, "m *shape"],
+    labels: Float[Tensor, "m c"],
+    x: Float[Tensor, "n *shape"],
+    y: Float[Tensor, "n c"],
+) -> Float[Tensor, ""]:
+    """Mean over x of ½‖y − prediction‖²."""
+    return 0.5 * jnp.mean(jnp.sum((y - predict(kernel, ridge, images, labels, x)) ** 2, axis=1))
