@@ -1,10 +1,15 @@
-"""Things that are found by the file that defines them: tasks, attacks."""
+"""Things that are found by the file that defines them: tasks, attacks, distillation methods."""
 
+import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
+
+from recon.errors import ReconError
+
+Thing = TypeVar("Thing")
 
 
 @cache
@@ -14,3 +19,23 @@ def defined(package: str, attribute: str) -> dict[str, Any]:
     modules = (importlib.import_module(f"{package}.{m.name}") for m in pkgutil.iter_modules(path))
     found = [getattr(m, attribute) for m in modules if hasattr(m, attribute)]
     return {thing.name: thing for thing in found}
+
+
+def changed(known: Mapping[str, Thing], kind: str, name: str, options: Mapping[str, Any]) -> tuple[Thing, Any]:
+    """The thing called `name`, and its settings with `options` changed.
+
+    Args:
+      known: things by name; each has `settings`, a dataclass.
+      kind: what they are, for errors.
+
+    Raises:
+      ReconError: there is no such thing, or it has no such setting.
+    """
+    if name not in known:
+        raise ReconError(f"Unknown {kind} {name!r}: choose one of {', '.join(sorted(known))}.")
+    settings: Any = known[name].settings  # type: ignore[attr-defined]
+    own = {f.name for f in dataclasses.fields(settings)}
+    if set(options) - own:
+        wrong = ", ".join(sorted(set(options) - own))
+        raise ReconError(f"The {kind} {name!r} has no setting {wrong}: it has {', '.join(sorted(own))}.")
+    return known[name], dataclasses.replace(settings, **options)

@@ -1,6 +1,5 @@
 """Attacks by name, behind one call. A new attack is one file in this package that defines `ATTACK`."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from recon.attacks.span import first_layer_span
 from recon.errors import ReconError
 from recon.networks import from_params
 from recon.progress import Report, reporter
-from recon.registry import defined
+from recon.registry import changed, defined
 
 __all__ = ["Attack", "Problem", "Reconstruction", "attacks", "reconstruct", "with_options"]
 
@@ -24,19 +23,8 @@ def attacks() -> dict[str, Attack]:
 
 
 def with_options(name: str, options: Mapping[str, Any]) -> tuple[Attack, Any]:
-    """The attack called `name`, and its settings with `options` changed.
-
-    Raises:
-      ReconError: there is no such attack, or it has no such setting.
-    """
-    if name not in attacks():
-        raise ReconError(f"Unknown attack {name!r}: choose one of {', '.join(sorted(attacks()))}.")
-    solver = attacks()[name]
-    known = {f.name for f in dataclasses.fields(solver.settings)}
-    if set(options) - known:
-        wrong = ", ".join(sorted(set(options) - known))
-        raise ReconError(f"Attack {name!r} has no setting {wrong}: it has {', '.join(sorted(known))}.")
-    return solver, dataclasses.replace(solver.settings, **options)
+    """The attack called `name`, and its settings with `options` changed; see `recon.registry.changed`."""
+    return changed(attacks(), "attack", name, options)
 
 
 def reconstruct(

@@ -15,7 +15,7 @@ from recon.dynamics import Dynamics, Linearised, Trained, outputs, train
 from recon.dynamics.base import HostParams
 from recon.kernels import kernel_distance, ntk
 from recon.memory import peak_memory
-from recon.metrics import Score, distances, greedy, score
+from recon.metrics import Score, distances, greedy, score, share_right
 from recon.networks import MLP
 from recon.progress import Report, silent
 from recon.records import Stored, provenance
@@ -259,12 +259,6 @@ def accuracy(network: MLP, trained: Trained, data: TaskData) -> float | None:
         return None
     f = outputs(network, trained.initial.params, trained.final.params, data.test.x, trained.linearised)
     return share_right(f, data.test.y)
-
-
-def share_right(f: Float[np.ndarray, "n c"], y: Float[np.ndarray, "n c"]) -> float:
-    """Fraction of outputs of their target's sign, or largest where their target is."""
-    right = np.sign(f[:, 0]) == np.sign(y[:, 0]) if y.shape[1] == 1 else f.argmax(1) == y.argmax(1)
-    return float(right.mean())
 
 
 def per_image(

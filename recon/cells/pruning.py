@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from recon.cells.attack import AttackCell, initialised, share_right
+from recon.cells.attack import AttackCell, initialised
 from recon.dynamics import Dynamics, Linearised, outputs, train
+from recon.metrics import share_right
 from recon.progress import Report, silent
 from recon.records import Stored, provenance
 from recon.tasks import Split, TaskData, load_task

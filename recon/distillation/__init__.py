@@ -12,7 +12,7 @@ from recon.distillation.base import DistilledSet, Method, Problem
 from recon.distillation.score import finite_accuracy, infinite_accuracy
 from recon.errors import ReconError
 from recon.progress import Report, reporter
-from recon.registry import defined
+from recon.registry import changed, defined
 from recon.tasks import TaskData
 
 __all__ = ["DistilledSet", "Method", "Problem", "distill", "finite_accuracy", "infinite_accuracy", "methods"]
@@ -27,19 +27,8 @@ def methods() -> dict[str, Method]:
 
 
 def with_options(name: str, options: Mapping[str, Any]) -> tuple[Method, Any]:
-    """The method called `name`, and its settings with `options` changed.
-
-    Raises:
-      ReconError: there is no such method, or it has no such setting.
-    """
-    if name not in methods():
-        raise ReconError(f"Unknown method {name!r}: choose one of {', '.join(sorted(methods()))}.")
-    method = methods()[name]
-    known = {f.name for f in dataclasses.fields(method.settings)}
-    if set(options) - known:
-        wrong = ", ".join(sorted(set(options) - known))
-        raise ReconError(f"Method {name!r} has no setting {wrong}: it has {', '.join(sorted(known))}.")
-    return method, dataclasses.replace(method.settings, **options)
+    """The method called `name`, and its settings with `options` changed; see `recon.registry.changed`."""
+    return changed(methods(), "method", name, options)
 
 
 def distill(

@@ -10,15 +10,10 @@ from recon.distillation.regression import duals
 from recon.dynamics import Dynamics, Linearised, outputs, train
 from recon.errors import ReconError
 from recon.kernels.infinite import InfiniteMLP
+from recon.metrics import share_right
 from recon.networks import MLP
 
 BATCH = 1000  # test images at once
-
-
-def share_right(f: Float[np.ndarray, "n c"], y: Float[np.ndarray, "n c"]) -> float:
-    """Fraction of outputs of their target's sign, or largest where their target is."""
-    right = np.sign(f[:, 0]) == np.sign(y[:, 0]) if y.shape[1] == 1 else f.argmax(axis=1) == y.argmax(axis=1)
-    return float(right.mean())
 
 
 def infinite_accuracy(

@@ -1,7 +1,8 @@
 """How well reconstructions match images. The kernel distance is in `recon.kernels`."""
 
+from recon.metrics.accuracy import share_right
 from recon.metrics.images import psnr, ssim
 from recon.metrics.matching import Matching, distances, greedy, nearest, optimal
 from recon.metrics.score import Score, score
 
-__all__ = ["Matching", "Score", "distances", "greedy", "nearest", "optimal", "psnr", "score", "ssim"]
+__all__ = ["Matching", "Score", "distances", "greedy", "nearest", "optimal", "psnr", "score", "share_right", "ssim"]
