@@ -44,7 +44,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             (MNIST, 20, (128, 256, 512), (0, 1, 2)),
             (MNIST, 20, (1024,), (0,)),
             (CIFAR, 10, (128, 256), (0, 1, 2)),
-            (CIFAR, 10, (512,), (0,)),
         ),
         **SETTINGS["quick"],
     },

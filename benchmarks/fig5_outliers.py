@@ -51,7 +51,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "networks": (
             (MNIST, 20, _QUICK, (0, 1, 2), RULES),
             (MNIST, 40, _QUICK, (3, 4, 5), ("standard",)),
-            (CIFAR, 10, _QUICK, (0,), RULES),
+            (CIFAR, 10, (128, 256), (0,), RULES),
         ),
         **SETTINGS["quick"],
     },
