@@ -7,7 +7,7 @@ from recon.dynamics import Descent, GradientFlow
 
 # The published objective with its options, and the training rule for standard dynamics.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "quick": {"attack": "ntk-fast", "options": (("steps", 1000), ("snapshots", 20)), "standard": GradientFlow()},
+    "quick": {"attack": "ntk-fast", "options": (("steps", 800), ("snapshots", 20)), "standard": GradientFlow()},
     "full": {"attack": "ntk-fast", "options": (), "standard": GradientFlow()},
     "paper": {"attack": "ntk", "options": (), "standard": Descent(learning_rate=4e-5, momentum=0.9)},
 }

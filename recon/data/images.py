@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -23,6 +24,21 @@ class ImageSet:
     labels: Int64[np.ndarray, " n"]
     classes: tuple[str, ...]
     source: str
+
+    @cached_property
+    def by_content(self) -> list[int]:
+        """Indices of the images in the order of their content, whatever order the source stores them in."""
+        return sorted(range(len(self.images)), key=self._keys.__getitem__)
+
+    @cached_property
+    def distinct(self) -> list[int]:
+        """The same, of equal images the first only."""
+        keys, order = self._keys, self.by_content
+        return [i for j, i in enumerate(order) if j == 0 or keys[i] != keys[order[j - 1]]]
+
+    @cached_property
+    def _keys(self) -> list[bytes]:
+        return content_keys(self.images)
 
     def take(self, index: Sequence[int] | np.ndarray) -> "ImageSet":
         """The images at `index`, in that order."""

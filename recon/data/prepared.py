@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,18 @@ def find(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> Path |
 
 
 def load(directory: Path, split: str) -> ImageSet:
-    """One split of a prepared data set.
+    """One split of a prepared data set; the last ones are remembered while their files stay as they are.
 
     Raises:
       ReconError: the directory is not in array_record format, lacks the split, or cannot be read.
     """
+    found = ((f.name, f.stat()) for f in sorted(directory.iterdir()))
+    return _load(directory, split, tuple((name, s.st_size, s.st_mtime_ns) for name, s in found))
+
+
+@lru_cache(maxsize=4)
+def _load(directory: Path, split: str, files_now: tuple[tuple[str, int, int], ...]) -> ImageSet:  # noqa: ARG001
+    """See `load`; `files_now` tells apart what the directory has held."""
     name = f"{directory.parent.name} {directory.name}"
     again = f"prepare it again with `make data` (its directory is {directory})"
     try:

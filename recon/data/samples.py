@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from recon.data.cache import Arrays, decoded
-from recon.data.images import ImageSet, content_keys
+from recon.data.images import ImageSet
 from recon.errors import ReconError
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -52,6 +52,5 @@ def load(dataset: str, split: str) -> ImageSet:
     """The package pictures of `dataset`; its test split is a fixed part of them, the same on every machine."""
     read, n_test = SAMPLES[dataset]
     pool = read()
-    keys = content_keys(pool.images)
-    order = sorted(range(len(keys)), key=keys.__getitem__)
+    order = pool.by_content
     return pool.take(np.array(order[:n_test] if split == "test" else order[n_test:], dtype=np.int64))

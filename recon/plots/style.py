@@ -82,6 +82,9 @@ def save(drawn: "Figure", stem: Path) -> list[Path]:
     """Write the figure as PNG, PDF and SVG beside each other; returns the files."""
     # A date in the file would make every redraw differ.
     os.environ.setdefault("SOURCE_DATE_EPOCH", "0")
+    # Laid out once: the layout does not depend on the format, and takes as long as the drawing.
+    drawn.draw_without_rendering()
+    drawn.set_layout_engine("none")
     files = []
     for kind in FORMATS:
         out = io.BytesIO()

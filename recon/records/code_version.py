@@ -43,6 +43,13 @@ def imported(source: str) -> set[str]:
     return names
 
 
+@cache
+def _read(file: Path, changed: int) -> tuple[str, frozenset[str]]:  # noqa: ARG001 (names the file's state)
+    """Digest and imports of a file: cells of a figure share most of theirs."""
+    source = file.read_text(encoding="utf-8")
+    return syntax_digest(source), frozenset(imported(source))
+
+
 def closure(modules: tuple[str, ...], package: Path = PACKAGE) -> dict[str, Path]:
     """The modules of `PARTS` that the given ones need, by following imports; with the packages they lie in."""
     root, found, todo = package.name, dict[str, Path](), list(modules)
@@ -54,7 +61,7 @@ def closure(modules: tuple[str, ...], package: Path = PACKAGE) -> dict[str, Path
             continue
         found[name] = file
         todo += [".".join(parts[:i]) for i in range(2, len(parts))]
-        todo += sorted(imported(file.read_text(encoding="utf-8")))
+        todo += sorted(_read(file, file.stat().st_mtime_ns)[1])
     return found
 
 
@@ -73,5 +80,5 @@ def code_version(modules: tuple[str, ...] = ()) -> str:
     So a cell stays valid when an attack that it does not use is changed, or a task is added.
     """
     found = closure(modules or everything())
-    lines = [f"{name} {syntax_digest(found[name].read_text(encoding='utf-8'))}" for name in sorted(found)]
+    lines = [f"{name} {_read(file, file.stat().st_mtime_ns)[0]}" for name, file in sorted(found.items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

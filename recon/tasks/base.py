@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from recon.data import ImageSet, content_keys, fingerprint, load_images
+from recon.data import ImageSet, fingerprint, load_images
 from recon.errors import ReconError
 
 
@@ -118,10 +118,8 @@ def _groups(task: Task, pool: ImageSet) -> tuple[tuple[str, ...], np.ndarray]:
 def _group_order(pool: ImageSet, group: np.ndarray, n_groups: int, seed: int) -> list[np.ndarray]:
     """For each group, its distinct images in seeded order, whatever order the source stores them in."""
     rng = np.random.default_rng(seed)
-    keys = content_keys(pool.images)
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    distinct = [i for j, i in enumerate(order) if j == 0 or keys[i] != keys[order[j - 1]]]
-    return [rng.permutation([i for i in distinct if group[i] == g]) for g in range(n_groups)]
+    distinct = np.array(pool.distinct, np.int64)
+    return [rng.permutation(distinct[group[distinct] == g]) for g in range(n_groups)]
 
 
 def load(
@@ -178,8 +176,7 @@ def load(
     _, test_group = _groups(task, test_pool)
     test = np.flatnonzero(test_group >= 0)
     if n_test is not None and len(test):
-        keys = content_keys(test_pool.images)
-        test = np.array(sorted(test, key=keys.__getitem__)[:n_test], np.int64)
+        test = np.array([i for i in test_pool.by_content if test_group[i] >= 0][:n_test], np.int64)
     return TaskData(
         task=task,
         source=pool.source,
