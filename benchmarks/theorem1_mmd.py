@@ -130,7 +130,7 @@ def plot(summary: Summary) -> "Figure":
         by_loss.plot(losses, errors, "o-", color=colours[mine[0]["n"]], markersize=3, linewidth=0.8, label=label)
     by_loss.set(xscale="log", yscale="log", xlabel="loss over that of no image", ylabel="mean L2 distance")
     by_loss.invert_xaxis()
-    by_loss.set_title("infinite width: error against the loss reached", loc="left")
+    by_loss.set_title("infinite width: error against loss", loc="left")
     sizes = sorted(colours)
     for name, colour, label in (
         ("error", "#222222", "infinite width"),
