@@ -63,12 +63,13 @@ def plot(summary: Summary) -> "Figure":
     """A block for each task: a row of real images, then one for each method."""
     panels = summary["panels"]
     heights = [0.62 * len(p["strips"]) + 0.3 for p in panels]
-    figure = new_figure(7.0, sum(heights))
+    figure = new_figure(8.0, sum(heights))
     for axes, p in zip(
         figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0], panels, strict=True
     ):
         names = [name for name in SHOWN if name in p["strips"]]
         strips.draw(axes, [p["strips"][name] for name in names], [_label(name) for name in names], ranked=False)
+        axes.set_anchor("W")
         axes.set_title(f"{p['title']}, {p['n']} to {p['m']}", loc="left", fontsize=8)
     return figure
 

@@ -7,7 +7,7 @@ With infinite-width kernels, L = ‖y_T − K_TR K_RR⁻¹ y_R‖² in the norm 
     make reproduce-theorem2 PRESET=paper    the same at the published rate of 1e-3, to 50,000 steps
 
 Expected: both sides agree to rounding along any run, of RKIP and of KIP, with fewer images than were trained on and
-with more. KIP leaves λ alone and RKIP does not. Runs of 1, 10, 100 ... steps at a constant rate from one start are
+with more. KIP takes the first term alone to zero. Runs of 1, 10, 100 ... steps at a constant rate from one start are
 prefixes of each other, so that each cell is a point of one run: the best step so far. All terms are taken in float64
 from the images as stored; y_T is what the network trained on all gives, the targets but for the ridge.
 """
