@@ -28,7 +28,9 @@ from recon.records import (
     cell_key,
     code_version,
     cores,
+    csv_table,
     figure_bytes,
+    latex_table,
     markdown_table,
     provenance,
     read_json,
@@ -241,7 +243,9 @@ def save(made: dict[str, Any], out: Path) -> Path:
 
 
 def draw(benchmark: Benchmark, path: Path) -> list[Path]:
-    """Draw a figure and write its table and claims, from its stored record alone and beside it; returns the files.
+    """Draw a figure and write its table, from its stored record alone and beside it; returns the files.
+
+    The table comes as Markdown with the claims below it, as CSV, and for LaTeX with booktabs.
 
     Raises:
       ReconError: the record is absent, damaged, or of an older shape than the figure's module.
@@ -257,9 +261,10 @@ def draw(benchmark: Benchmark, path: Path) -> list[Path]:
         raise ReconError(f"{path} has no {error}: older code wrote it, make it again with {again}.") from error
     claims = [f"- **{c['verdict'].capitalize()}**: {c['statement']} {c['effect']}\n" for c in made["claims"]]
     page = f"# {made['title']}\n\n{title}:\n\n{markdown_table(columns, rows)}\n\n{''.join(claims)}"
-    table = path.with_suffix(".md")
-    write_bytes(table, page.encode())
-    return [*save_figure(drawn, path.with_suffix("")), table]
+    tables = {".md": page, ".csv": csv_table(columns, rows), ".tex": latex_table(columns, rows)}
+    for suffix, text in tables.items():
+        write_bytes(path.with_suffix(suffix), text.encode())
+    return [*save_figure(drawn, path.with_suffix("")), *(path.with_suffix(suffix) for suffix in tables)]
 
 
 def measure(

@@ -134,13 +134,14 @@ def exact_lines() -> list[str]:
 def claim_lines() -> list[str]:
     """How many claims of the paper held, figure by figure."""
     lines = [
-        "The paper's figures, preset `quick`: claims reproduced, not reproduced and inconclusive, with effects and "
-        "intervals in [results/README.md](results/README.md):",
+        "The paper's figures, table and theorems, preset `quick`: claims reproduced, not reproduced and inconclusive, "
+        "with effects and intervals in [results/README.md](results/README.md):",
         "",
     ]
     columns = ["figure", "pictures", *VERDICTS, "seconds from an empty cache", "again"]
     rows = []
-    for path in sorted((ROOT / "results").glob("fig*/quick-*.json")):
+    paths = [p for kind in ("fig", "table", "theorem") for p in (ROOT / "results").glob(f"{kind}*/quick-*.json")]
+    for path in sorted(paths):
         made = load(str(path.relative_to(ROOT / "results")))
         counts = [str(sum(c["verdict"] == v for c in made["claims"])) for v in VERDICTS]
         took = (load("figure-times.json") or {}).get(f"quick-{made['source']}", {}).get(made["figure"])

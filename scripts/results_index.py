@@ -42,7 +42,7 @@ def seconds(made: dict[str, Any]) -> float:
 def entry(path: Path, made: dict[str, Any], results: Path) -> str:
     """What one record says."""
     facts = made["provenance"]
-    files = {kind: path.with_suffix(f".{kind}") for kind in ("md", "png", "pdf", "svg")}
+    files = {kind: path.with_suffix(f".{kind}") for kind in ("md", "csv", "tex", "png", "pdf", "svg")}
     links = [f"[{KINDS.get(k, k)}]({p.relative_to(results)})" for k, p in files.items() if p.exists()]
     data = " --source samples" if made["source"] == "samples" else ""
     again = f"make reproduce-{made['figure']} PRESET={made['preset']}" + (f" ARGS='{data.strip()}'" if data else "")

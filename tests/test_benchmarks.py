@@ -8,6 +8,8 @@ import pytest
 from recon import benchmark as bench
 from recon.attacks import attacks
 from recon.cells import PruningCell
+from recon.cells.distillation import DistillationCell
+from recon.distillation import infinite_accuracy
 from recon.dynamics import GradientFlow, Linearised
 from recon.networks import MLP
 from recon.records import Store, json_bytes, read_json
@@ -21,11 +23,31 @@ def shrunk(cell):
     if isinstance(cell, PruningCell):
         less = {"retrain": Linearised(), "kept": cell.kept[:2], "draws": 1}
         return dataclasses.replace(cell, attacked=shrunk(cell.attacked), **less)
+    if isinstance(cell, DistillationCell):
+        return shrunk_set(cell)
     dynamics = Linearised() if cell.linearised else GradientFlow(tol=1e-2)
     known = {f.name for f in dataclasses.fields(attacks()[cell.attack].settings)}
     options = tuple((k, v) for k, v in {"steps": 30, "seconds": 5.0}.items() if k in known)
     n = 12 if cell.task == "mnist_odd_even" and cell.n_train > 20 else 10
     return dataclasses.replace(cell, n_train=n, network=MLP((32, 32)), dynamics=dynamics, options=options, seed=0)
+
+
+def shrunk_set(cell):
+    """Ten images to as many of them in proportion, in few steps."""
+    rules = {"linearised": Linearised(), "standard": GradientFlow(loss=1e-3, tol=1e-2)}
+    options = dict(cell.options)
+    if cell.method == "rkip-finite":
+        options |= {"network": MLP((32, 32)), "dynamics": GradientFlow(tol=1e-2), "options": (("steps", 30),)}
+    elif not cell.chosen:
+        options["steps"] = min(options.get("steps", 10), 10)
+    return dataclasses.replace(
+        cell,
+        n_train=10,
+        n_per_class=max(1, round(10 * cell.n_per_class / cell.n_train)),
+        options=tuple(options.items()),
+        networks=tuple((name, MLP((32, 32)), rules[name]) for name, *_ in cell.networks),
+        seed=0,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +79,13 @@ def test_contract(name, tmp_path, root):
     made = read_json(path)
     assert path.name == "tiny-samples.json"
     assert path.with_suffix(".md").read_text(encoding="utf-8").count("\n- **") == len(module.CLAIMS)
+    assert path.with_suffix(".csv").read_text(encoding="utf-8").count("\n") > 1
+    assert "\\toprule" in path.with_suffix(".tex").read_text(encoding="utf-8")
     assert path.stat().st_size < 1_500_000
     assert {c["verdict"] for c in made["claims"]} <= {"reproduced", "not reproduced", "inconclusive"}
     for record in made["cells"]:
-        assert {"train", "held_out", "start"} <= set(record["scores"])
+        controlled = record["scores"] if "scores" in record else record["matched"] or record["nearest"]
+        assert {"train", "held_out"} <= set(controlled)
         assert record["data"]["fingerprints"]["train"] != record["data"]["fingerprints"]["held_out"]
         assert record["provenance"]["code_version"]
     _, columns, rows = module.table(made["summary"])
@@ -75,10 +100,15 @@ def test_contract(name, tmp_path, root):
     bench.draw(benchmark, path)
     assert path.with_suffix(".png").read_bytes() == pictures["png"]
 
-    # The controls are what they say: distances recomputed from the stored arrays.
+    # The numbers are what they say: distances or accuracies recomputed from the stored arrays.
     stored = Store(root / ".recon" / "cells")
     planned = bench.plan(cells, {"source": "samples"})
     for p, record in zip(planned, made["cells"]):
         arrays = stored.load(p.key).arrays
+        if isinstance(p.cell, DistillationCell):
+            tested = p.data.test if len(p.data.test) else p.data.held_out
+            found = infinite_accuracy(arrays["images"], arrays["labels"], tested.x, tested.y, p.cell.kernel)
+            assert found == record["accuracy"]["infinite"]
+            continue
         flat = (arrays["train"] - arrays["found"]).reshape(len(arrays["train"]), -1)
         np.testing.assert_allclose(np.linalg.norm(flat, axis=1), record["images"]["distance"], rtol=1e-5)

@@ -1,4 +1,4 @@
-"""What figures 2 to 5 compute from cells, and their claims on planted effects."""
+"""What figures compute from cells, and their claims on planted effects."""
 
 import numpy as np
 import pytest
@@ -125,3 +125,77 @@ def test_outlier_claims(rng):
     against = verdicts("fig5", outlier_summary(rng, -2.0))
     assert against["large-duals-leak-standard"] == against["large-duals-leak-linearised"] == "not reproduced"
     assert against["alpha-over-loss"] == "not reproduced"
+
+
+def distilled_rows(rng, accuracy, seeds=3, noise=0.005):
+    """A row for each set and seed with the accuracies that are asked for, by set and width."""
+    return [
+        {"task": "mnist_odd_even", "set": name, "seed": s}
+        | {"accuracy": {w: a + noise * rng.normal() for w, a in zip(("infinite", "linearised", "standard"), values)}}
+        for name, values in accuracy.items()
+        for s in range(seeds)
+    ]
+
+
+@pytest.mark.parametrize("planted", [True, False])
+def test_distillation_claims_find_what_is_planted(rng, planted):
+    as_claimed = {"random": (0.75, 0.74, 0.73), "rkip": (0.9, 0.89, 0.88), "kip": (0.95, 0.85, 0.8)}
+    against = {"random": (0.9, 0.9, 0.9), "rkip": (0.91, 0.85, 0.8), "kip": (0.8, 0.8, 0.8)}
+    accuracy = as_claimed if planted else against
+    found = verdicts("table1", {"rows": distilled_rows(rng, {**accuracy, "kip-held-out": accuracy["kip"]})})
+    mine = {v for name, v in found.items() if name.endswith("mnist_odd_even")}
+    assert mine == {"reproduced" if planted else "not reproduced"}
+    assert {v for name, v in found.items() if name.endswith("animal_vehicle")} == {"inconclusive"}
+
+
+@pytest.mark.parametrize(("near", "expected"), [(3.0, "reproduced"), (8.0, "not reproduced")])
+def test_distilled_images_that_look_real(rng, near, expected):
+    means = {"random": (0.0, 6.0), "kip": (6.0, 6.0), "rkip-finite": (near, 6.0)}
+    rows = [
+        {"task": "mnist_odd_even", "set": name, "seed": s}
+        | {"nearest": {k: d + 0.1 * s for k, d in zip(("train", "held_out"), pair)}}
+        for name, pair in means.items()
+        for s in range(3)
+        if name != "random" or pair[1]
+    ]
+    for r in rows:
+        r["nearest"]["train"] += 1e-9  # of random training images zero
+    assert set(verdicts("fig8", {"rows": rows}).values()) == {expected}
+
+
+def infinite_rows(rng, follows):
+    """Runs of four draws whose errors follow their losses, or do not, and end recovered or not."""
+    rows = []
+    for s in range(4):
+        for steps, loss in ((100, 1e-1), (1000, 1e-2), (10_000, 1e-3), (20_000, 1e-4)):
+            error = loss**0.5 if follows else float(rng.uniform(1, 2))
+            rows.append({"draw": f"N=20 seed {s}", "seed": s, "n": 20, "steps": steps, "loss": loss, "error": error})
+            rows[-1]["recovered"] = 1.0 if follows else 0.2
+    return rows
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_theorem_1_claims(rng, follows):
+    infinite = infinite_rows(rng, follows)
+    limit = {r["seed"]: r["error"] for r in infinite if r["steps"] == 20_000}
+    finite = [
+        {
+            "n": 20,
+            "seed": s,
+            "width": w,
+            "error": limit[s] + (100 / w if follows else 1.0) * np.exp(0.01 * rng.normal()),
+        }
+        for s in range(4)
+        for w in (128, 256, 512)
+    ]
+    found = verdicts("theorem1", {"infinite": infinite, "finite": finite})
+    expected = "reproduced" if follows else "not reproduced"
+    assert found["all-come-back"] == found["finite-approaches-infinite"] == expected
+    assert (found["error-falls-with-loss"] == "reproduced") == follows
+
+
+def test_theorem_2_claims():
+    rows = [{"gap": 1e-12, "surplus": 0.1}, {"gap": 1e-10, "surplus": -1e-12}]
+    assert set(verdicts("theorem2", {"rows": rows}).values()) == {"reproduced"}
+    rows.append({"gap": 1e-3, "surplus": -1e-3})
+    assert set(verdicts("theorem2", {"rows": rows}).values()) == {"not reproduced"}

@@ -44,8 +44,17 @@ def choose(distance: Float[np.ndarray, " n"], each: int) -> np.ndarray:
     return np.concatenate([order[:each], order[middle : middle + each], order[-each:]])
 
 
-def draw(axes: "Axes", rows: list[dict[str, Any]], names: list[str], gaps: tuple[int, ...] = ()) -> None:
-    """Draw strips under each other, a thin gap between pictures and a wide one before each index in `gaps`."""
+def draw(
+    axes: "Axes", rows: list[dict[str, Any]], names: list[str], gaps: tuple[int, ...] = (), ranked: bool = True
+) -> None:
+    """Draw strips under each other, a thin gap between pictures and a wide one before each index in `gaps`.
+
+    Args:
+      rows: the strips.
+      names: of the rows.
+      gaps: where one part of the pictures ends and another begins.
+      ranked: say above them that they go from best to worst.
+    """
     pictures = [decode(row) for row in rows]
     n, h, w = pictures[0].shape[:3]
     pad, wide = max(1, w // 14), max(3, w // 3)
@@ -62,6 +71,8 @@ def draw(axes: "Axes", rows: list[dict[str, Any]], names: list[str], gaps: tuple
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
+    if not ranked:
+        return
     starts = [0, *gaps]
     for i, label in zip(starts, ["best", "median", "worst"] if len(starts) == 3 else ["best to worst"], strict=False):
         axes.text(left[i], -pad - 1, label, ha="left", va="bottom", fontsize=7, color="#555555")

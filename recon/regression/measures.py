@@ -36,13 +36,20 @@ MEASURES = (
     Measure("certified", ("attack", "certified"), "higher", "quality"),
     Measure("estimated N", ("attack", "n_estimated"), "equal", "quality"),
     Measure("test accuracy", ("training", "test_accuracy"), "higher", "quality"),
+    Measure("accuracy, infinite width", ("accuracy", "infinite"), "higher", "quality"),
+    Measure("accuracy, linearised", ("accuracy", "linearised"), "higher", "quality"),
+    Measure("accuracy, standard", ("accuracy", "standard"), "higher", "quality"),
+    Measure("distillation loss", ("set", "loss"), "lower", "quality"),
     Measure("training steps", ("training", "steps"), "lower", "cost"),
     Measure("attack steps", ("attack", "steps"), "lower", "cost"),
     Measure("steps to half the start's error", ("attack", "steps_to_half"), "lower", "cost"),
     Measure("FLOPs a step", ("attack", "work", "flops_per_step"), "lower", "cost"),
     Measure("bytes a step", ("attack", "work", "bytes_per_step"), "lower", "cost"),
     Measure("temporary bytes", ("attack", "work", "temporary_bytes"), "lower", "cost"),
+    Measure("distillation FLOPs a step", ("set", "work", "flops_per_step"), "lower", "cost"),
+    Measure("distillation bytes a step", ("set", "work", "bytes_per_step"), "lower", "cost"),
     Measure("attack time / reference", ("attack", "seconds", "run"), "lower", "time"),
+    Measure("distillation time / reference", ("set", "seconds", "run"), "lower", "time"),
 )
 
 

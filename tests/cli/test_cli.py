@@ -87,7 +87,7 @@ def test_run_writes_a_record_and_pictures(checkout, env):
     done = recon(*RUN, "--steps", "20", "--out", "out", cwd=checkout, env=env)
     assert done.returncode == 0, done.stderr
     files = {p.suffix for p in (checkout / "out" / "fig1").iterdir()}
-    assert files == {".json", ".png", ".pdf", ".svg"}
+    assert files == {".json", ".md", ".csv", ".tex", ".png", ".pdf", ".svg"}
     (path,) = (checkout / "out" / "fig1").glob("*.json")
     assert json.loads(path.read_text())["cells"][0]["cell"]["n_train"] == 6
     redrawn = recon("plot", "fig1", "--out", "out", cwd=checkout, env=env)

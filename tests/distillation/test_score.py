@@ -4,7 +4,7 @@ import pytest
 
 from recon import ReconError
 from recon.distillation import finite_accuracy, infinite_accuracy
-from recon.distillation.score import share_right
+from recon.distillation.score import set_losses, share_right
 from recon.dynamics import GradientFlow, Linearised
 from recon.kernels.infinite import InfiniteMLP
 from recon.kernels.neural_tangents import infinite_kernels
@@ -54,3 +54,27 @@ def test_nothing_to_test_on_is_refused(rng):
         finite_accuracy(images, labels, images[:0], labels[:0], MLP((8,)), Linearised(), jax.random.key(0))
     with pytest.raises(ReconError, match="singular"):
         infinite_accuracy(np.zeros_like(images), labels, images, labels)
+
+
+def test_losses_by_hand(x64, rng):
+    kernel = InfiniteMLP(depth=1, b_std=0.2)
+    (images, x), (labels, y) = (rng.normal(size=(k, 6)) for k in (4, 7)), (rng.normal(size=(k, 2)) for k in (4, 7))
+    k_tt, k_tr, k_rr = (np.asarray(infinite_kernels(kernel, *p)[1]) for p in ((x, x), (x, images), (images, images)))
+    alpha, beta = (
+        np.linalg.solve(k + 1e-5 * np.trace(k) / len(k) * np.eye(len(k)), t) for k, t in ((k_tt, y), (k_rr, labels))
+    )
+    change = np.concatenate([alpha, -beta])
+    found = set_losses(images, labels, x, y, kernel)
+    assert found["kip"] == pytest.approx(0.5 * np.mean(np.sum((y - k_tr @ beta) ** 2, axis=1)), rel=1e-6)
+    joint = np.block([[k_tt, k_tr], [k_tr.T, k_rr]])
+    assert found["rkip"] == pytest.approx(np.sum(change * (joint @ change)), rel=1e-6)
+    assert found["fit"] + found["surplus"] == pytest.approx(found["rkip"], rel=1e-8)
+    assert found["norm"] == pytest.approx(np.sum(alpha * (k_tt @ alpha)), rel=1e-6)
+    empty = set_losses(images, 0 * labels, x, y, kernel)
+    assert empty["rkip"] == pytest.approx(empty["norm"])
+
+
+def test_the_training_images_themselves_have_no_loss(rng):
+    x, y = separable(rng, 8)
+    found = set_losses(x, y, x, y, ridge=0.0)
+    assert max(abs(found[name]) for name in ("kip", "rkip", "fit", "surplus")) < 1e-6 * found["norm"]
