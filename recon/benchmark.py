@@ -31,6 +31,7 @@ from recon.records import (
     csv_table,
     figure_bytes,
     latex_table,
+    markdown_claims,
     markdown_table,
     provenance,
     read_json,
@@ -259,8 +260,8 @@ def draw(benchmark: Benchmark, path: Path) -> list[Path]:
     except KeyError as error:
         again = f"`recon reproduce {benchmark.name} --preset {made['preset']}`"
         raise ReconError(f"{path} has no {error}: older code wrote it, make it again with {again}.") from error
-    claims = [f"- **{c['verdict'].capitalize()}**: {c['statement']} {c['effect']}\n" for c in made["claims"]]
-    page = f"# {made['title']}\n\n{title}:\n\n{markdown_table(columns, rows)}\n\n{''.join(claims)}"
+    table = markdown_table(columns, rows)
+    page = f"# {made['title']}\n\n{title}:\n\n{table}\n\n{markdown_claims(made['claims'])}"
     tables = {".md": page, ".csv": csv_table(columns, rows), ".tex": latex_table(columns, rows)}
     for suffix, text in tables.items():
         write_bytes(path.with_suffix(suffix), text.encode())

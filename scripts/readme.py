@@ -141,10 +141,11 @@ def claim_lines() -> list[str]:
     columns = ["figure", "pictures", *VERDICTS, "seconds from an empty cache", "again"]
     rows = []
     paths = [p for kind in ("fig", "table", "theorem") for p in (ROOT / "results").glob(f"{kind}*/quick-*.json")]
+    measured = load("figure-times.json") or {}
     for path in sorted(paths):
         made = load(str(path.relative_to(ROOT / "results")))
         counts = [str(sum(c["verdict"] == v for c in made["claims"])) for v in VERDICTS]
-        took = (load("figure-times.json") or {}).get(f"quick-{made['source']}", {}).get(made["figure"])
+        took = measured.get(f"quick-{made['source']}", {}).get(made["figure"])
         times = [f"{took[k]:.0f}" if took else "–" for k in ("seconds_empty", "seconds_again")]
         rows.append([made["figure"], made["source"], *counts, *times])
     return [*lines, markdown_table(columns, rows), ""] if rows else []

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from recon.records import markdown_claims
+
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = """# Stored results
 
@@ -20,7 +22,6 @@ ENTRY = """
 
 {claims}"""
 KINDS = {"md": "table"}
-CLAIM = "- **{verdict}**: {statement} {effect}\n"
 
 
 def records(results: Path) -> dict[str, list[tuple[Path, Any]]]:
@@ -46,7 +47,6 @@ def entry(path: Path, made: dict[str, Any], results: Path) -> str:
     links = [f"[{KINDS.get(k, k)}]({p.relative_to(results)})" for k, p in files.items() if p.exists()]
     data = " --source samples" if made["source"] == "samples" else ""
     again = f"make reproduce-{made['figure']} PRESET={made['preset']}" + (f" ARGS='{data.strip()}'" if data else "")
-    claims = [CLAIM.format(**c | {"verdict": c["verdict"].capitalize()}) for c in made.get("claims", [])]
     return ENTRY.format(
         preset=made["preset"],
         source=made["source"],
@@ -56,7 +56,7 @@ def entry(path: Path, made: dict[str, Any], results: Path) -> str:
         commit=(facts["commit"] or "unknown")[:12] + (" with changes" if facts["dirty"] else ""),
         path=path.relative_to(results),
         pictures="".join(f", {link}" for link in links),
-        claims="".join(claims) or "No claims.\n",
+        claims=markdown_claims(made.get("claims", [])) or "No claims.\n",
     )
 
 

@@ -39,6 +39,11 @@ class Problem:
     box: tuple[np.ndarray, np.ndarray] | None = None
 
 
+def groups_of(labels: Float[np.ndarray, "m c"]) -> Int[np.ndarray, " m"]:
+    """Class of each label: its sign (0 or 1), or the largest entry's place."""
+    return (labels[:, 0] > 0).astype(np.int64) if labels.shape[1] == 1 else labels.argmax(axis=1)
+
+
 @dataclass(frozen=True)
 class DistilledSet:
     """A small training set made from a large one.
@@ -88,8 +93,8 @@ class DistilledSet:
 
     @property
     def groups(self) -> Int[np.ndarray, " m"]:
-        """Class of each image: the sign of its label (0 or 1), or the largest entry's place."""
-        return (self.labels[:, 0] > 0).astype(np.int64) if self.labels.shape[1] == 1 else self.labels.argmax(axis=1)
+        """Class of each image, see `groups_of`."""
+        return groups_of(self.labels)
 
     def pixels(self) -> Float[np.ndarray, "m *shape"]:
         """The images as displayable pixels, clipped to [0, 1]."""

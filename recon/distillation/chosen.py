@@ -9,13 +9,11 @@ import numpy as np
 import scipy  # its cluster is loaded on first use
 from jaxtyping import Float, Int
 
-from recon.distillation.base import DistilledSet
-from recon.distillation.regression import duals
+from recon.distillation.base import DistilledSet, groups_of
+from recon.distillation.regression import RIDGE, duals
 from recon.errors import ReconError
 from recon.kernels.infinite import InfiniteMLP
 from recon.metrics import distances, greedy
-
-RIDGE = 1e-5  # of the regression whose duals "largest-alpha" ranks by; see `duals`
 
 
 def choose(
@@ -35,7 +33,7 @@ def choose(
     if name not in CHOICES:
         raise ReconError(f"Unknown choice {name!r}: choose one of {', '.join(CHOICES)}.")
     began = time.perf_counter()
-    group = (y[:, 0] > 0).astype(int) if y.shape[1] == 1 else y.argmax(axis=1)
+    group = groups_of(y)
     classes = [np.flatnonzero(group == g) for g in np.unique(group)]
     fewest = min(map(len, classes))
     if name != "all" and not 1 <= n_per_class <= fewest:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from recon.arrays import Tensor
 from recon.distillation.base import DistilledSet, Problem
-from recon.distillation.regression import regression_loss
+from recon.distillation.regression import RIDGE, regression_loss
 from recon.errors import ReconError
 from recon.kernels.infinite import InfiniteMLP
 from recon.progress import Report
@@ -62,7 +62,7 @@ class KernelDistillation:
     optimiser: Literal["fast", "adam"] = "fast"
     steps: int | None = None
     learning_rate: float | None = None
-    ridge: float = 1e-5
+    ridge: float = RIDGE
     x_scale: float = 0.2
     labels: Literal["fixed", "learned"] = "fixed"
     select: Literal["loss", "held_out"] = "loss"

@@ -7,6 +7,8 @@ from jaxtyping import Float
 from recon.arrays import Tensor
 from recon.kernels.infinite import InfiniteMLP
 
+RIDGE = 1e-5  # the paper's, see `duals`
+
 
 def duals(kernel: Float[Tensor, "m m"], y: Float[Tensor, "m c"], ridge: float) -> Float[Tensor, "m c"]:
     """α = (K + ridge·tr(K)/m·I)⁻¹ y, NaN where that is not positive definite."""

@@ -40,8 +40,18 @@ def rkip_loss(
       norm: α_Tᵀ K_TT α_T.
     """
     own = kernel.ntk(images)
-    beta = duals(own, labels, ridge)
-    return norm - 2 * jnp.vdot(alpha, kernel.ntk(x, images) @ beta) + jnp.vdot(beta, own @ beta)
+    return squared_distance(norm, alpha, kernel.ntk(x, images), own, duals(own, labels, ridge))
+
+
+def squared_distance(
+    norm: Float[Tensor, ""],
+    alpha: Float[Tensor, "n c"],
+    k_tr: Float[Tensor, "n m"],
+    k_rr: Float[Tensor, "m m"],
+    beta: Float[Tensor, "m c"],
+) -> Float[Tensor, ""]:
+    """‖Σ α φ(x_T) − Σ β φ(x_R)‖², multiplied out; `norm` is its first term α_Tᵀ K_TT α_T."""
+    return norm - 2 * jnp.vdot(alpha, k_tr @ beta) + jnp.vdot(beta, k_rr @ beta)
 
 
 def theorem2(

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from recon.distillation.regression import duals
-from recon.distillation.rkip import theorem2
+from recon.distillation.regression import RIDGE, duals
+from recon.distillation.rkip import squared_distance, theorem2
 from recon.dynamics import Dynamics, Linearised, outputs, train
 from recon.errors import ReconError
 from recon.kernels.infinite import InfiniteMLP
@@ -24,7 +24,7 @@ def infinite_accuracy(
     x: Float[np.ndarray, "n *shape"],
     y: Float[np.ndarray, "n c"],
     kernel: InfiniteMLP | None = None,
-    ridge: float = 1e-5,
+    ridge: float = RIDGE,
 ) -> float:
     """Fraction of x that kernel regression on a set classifies right, in float64.
 
@@ -87,7 +87,7 @@ def set_losses(
     x: Float[np.ndarray, "n *shape"],
     y: Float[np.ndarray, "n c"],
     kernel: InfiniteMLP | None = None,
-    ridge: float = 1e-5,
+    ridge: float = RIDGE,
 ) -> dict[str, float]:
     """What KIP and RKIP descend in, of any set, in float64.
 
@@ -112,7 +112,7 @@ def set_losses(
         norm = jnp.vdot(alpha, k_tt @ alpha)
         found = {
             "kip": 0.5 * jnp.mean(jnp.sum((y - k_tr @ beta) ** 2, axis=1)),
-            "rkip": norm - 2 * jnp.vdot(alpha, k_tr @ beta) + jnp.vdot(beta, k_rr @ beta),
+            "rkip": squared_distance(norm, alpha, k_tr, k_rr, beta),
             "fit": fit,
             "surplus": surplus,
             "norm": norm,

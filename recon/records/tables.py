@@ -1,8 +1,8 @@
-"""Tables in files."""
+"""Tables and claims in files."""
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tabulate import tabulate
 
@@ -18,6 +18,11 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str
     """A table in GitHub's Markdown; numbers stay as they are written."""
     shown = [[text.replace("|", "\\|") for text in row] for row in (columns, *rows)]
     return tabulate(shown[1:], shown[0], tablefmt="github", disable_numparse=True)
+
+
+def markdown_claims(claims: Iterable[Mapping[str, str]]) -> str:
+    """A figure's claims as a list in Markdown: verdict, statement, effect."""
+    return "".join(f"- **{c['verdict'].capitalize()}**: {c['statement']} {c['effect']}\n" for c in claims)
 
 
 def latex_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

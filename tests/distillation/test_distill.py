@@ -217,7 +217,7 @@ def test_traces_are_thinned():
 
 
 def test_methods_are_found_by_file():
-    assert {"kip", "rkip", "rkip-finite"} == set(methods())
+    assert {"kip", "mmd", "rkip", "rkip-finite"} == set(methods())
 
 
 def test_a_task_is_distilled_in_its_own_space():
