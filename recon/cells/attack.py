@@ -13,7 +13,7 @@ from recon.attacks import Reconstruction, reconstruct, with_options
 from recon.cells.base import data_record
 from recon.dynamics import Dynamics, Linearised, Trained, outputs, train
 from recon.dynamics.base import HostParams
-from recon.kernels import kernel_distance, ntk
+from recon.kernels import compiled_ntk, kernel_distance
 from recon.memory import peak_memory
 from recon.metrics import Score, distances, greedy, score, share_right
 from recon.networks import MLP
@@ -245,9 +245,10 @@ def kernel_moved(network: MLP, trained: Trained, x: np.ndarray) -> float:
     if trained.linearised:
         return 0.0
     with jax.experimental.enable_x64():
-        kernel = jax.jit(lambda p, x: ntk(network, p, x))
         k0, k1 = (
-            kernel(jax.tree.map(lambda a: np.asarray(a, np.float64), s.params), np.asarray(x, np.float64))
+            compiled_ntk(
+                network, jax.tree.map(lambda a: np.asarray(a, np.float64), s.params), np.asarray(x, np.float64)
+            )
             for s in (trained.initial, trained.final)
         )
         return float(kernel_distance(k0, k1))

@@ -11,9 +11,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from recon.dynamics.base import State, Trained, mean_loss, outputs, to_host
+from recon.dynamics.base import State, Trained, apply, mean_loss, outputs, to_host
 from recon.errors import ReconError
-from recon.kernels import as_matrix, ntk
+from recon.kernels import as_matrix, compiled_ntk
 from recon.networks import MLP, Params
 from recon.progress import Report, silent
 
@@ -75,8 +75,9 @@ def train(
         raise ReconError(f"A batch of {batch} images cannot be drawn from {n}: choose at most {n}.")
     with jax.experimental.enable_x64():
         p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
-        f0, kernel = jax.jit(lambda p, a: (network.apply(p, a), as_matrix(ntk(network, p, a))))(p64, np.float64(x))
-        kernel, e0 = np.asarray(kernel), np.asarray(y - f0).ravel()
+        x64 = np.asarray(x, np.float64)
+        kernel = np.asarray(as_matrix(compiled_ntk(network, p64, x64)))
+        e0 = np.asarray(y - apply(network, p64, x64)).ravel()
         curvature = float(np.linalg.eigvalsh(kernel)[-1]) / n
         duals = np.linalg.solve(kernel, e0).reshape(n, -1)
     learning_rate = settings.learning_rate or settings.rate / curvature

@@ -14,7 +14,7 @@ from scipy import linalg, optimize
 
 from recon.dynamics.base import State, Trained, add, apply, loss_integral, mean_loss, outputs, to_host
 from recon.errors import ReconError
-from recon.kernels import as_matrix, ntk
+from recon.kernels import as_matrix, compiled_ntk
 from recon.networks import MLP, Params
 from recon.progress import Report, silent
 
@@ -57,7 +57,7 @@ def train(
         p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
         x64 = np.asarray(x, np.float64)
         report(0.0, "kernel")
-        kernel = np.asarray(jax.jit(lambda p, a: as_matrix(ntk(network, p, a)))(p64, x64))
+        kernel = np.asarray(as_matrix(compiled_ntk(network, p64, x64)))
         f0, pull = jax.vjp(lambda p: apply(network, p, x64), p64)
         e0 = np.asarray(y - f0).ravel()
         values, vectors = linalg.eigh(kernel)

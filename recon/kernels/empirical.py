@@ -34,6 +34,10 @@ def ntk(
     return jnp.asarray(total)
 
 
+compiled_ntk = jax.jit(ntk, static_argnums=(0, 4))
+"""`ntk`, compiled once for each network and shapes of images."""
+
+
 def ntk_by_jacobian(
     network: MLP, params: Params, x1: Float[Tensor, "n *shape"], x2: Float[Tensor, "m *shape"] | None = None
 ) -> Float[Tensor, "n c m c"]:
