@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 from recon.attacks.base import Attack, Problem, Reconstruction, Tree
 from recon.attacks.span import first_layer_span
 from recon.errors import ReconError
-from recon.networks import from_params
+from recon.networks import MLP, Network, from_params
 from recon.progress import Report, reporter
 from recon.registry import changed, defined
 
@@ -32,11 +32,13 @@ def reconstruct(
     params1: Mapping[str, Mapping[str, Any]],
     *,
     attack: str = "ntk-fast",
+    network: Network | None = None,
     image_shape: tuple[int, ...] | None = None,
     box: tuple[Any, Any] | None = None,
     m: int | None = None,
     linearised: bool = False,
     state: Mapping[str, Mapping[str, Any]] | None = None,
+    start: np.ndarray | None = None,
     key: PRNGKeyArray | int = 0,
     progress: bool | Report = True,
     **options: Any,
@@ -46,6 +48,7 @@ def reconstruct(
     Args:
       params0, params1: weights in Flax layout, {'Dense_0': {'kernel': (in, out), 'bias': (out,)}, ...}, NumPy or JAX.
       attack: name of the solver, see `attacks()`.
+      network: the architecture (default: the plain MLP whose weights these are).
       image_shape: shape of one image (default: flat, (in,)).
       box: least and greatest value of an input, scalars or by channel; None: unknown.
       m: number of images to reconstruct (default: twice the number of training images that the rank of the first
@@ -53,6 +56,7 @@ def reconstruct(
       linearised: the weights are those of a Taylor model around `params0`.
       state: the optimiser's state where a checkpoint holds it, a tree shaped like the weights: Adam's first moment or
         SGD's momentum buffer. The attack `exact` uses it in place of the weight change.
+      start: (m, *image_shape) images to start from, for attacks that descend (default: noise).
       key: PRNG key, or a seed.
       progress: show a progress bar, or a `Report` to call.
       **options: settings of the attack to change, by name.
@@ -64,22 +68,27 @@ def reconstruct(
       ReconError: unknown attack or option, weights that are not finite, not alike or unchanged, or no way to tell `m`.
     """
     solver, settings = with_options(attack, options)
-    network = from_params(params0)
-    if network != from_params(params1):
-        raise ReconError(f"Initial and final weights are of different networks: {network} and {from_params(params1)}.")
+    network = from_params(params0) if network is None else network
+    if not isinstance(network, solver.networks):
+        kind, needed = type(network).__name__, solver.networks.__name__
+        raise ReconError(f"The attack {attack!r} is for networks of the kind {needed}, not {kind}: use ntk-autodiff.")
+    if isinstance(network, MLP) and from_params(params0) != from_params(params1):
+        found = from_params(params0), from_params(params1)
+        raise ReconError(f"Initial and final weights are of different networks: {found[0]} and {found[1]}.")
     before, after = _as_float32(params0, "initial"), _as_float32(params1, "final")
-    dim = before["Dense_0"]["kernel"].shape[0]
-    if after["Dense_0"]["kernel"].shape[0] != dim:
-        raise ReconError(f"Initial weights take {dim} inputs, final ones {after['Dense_0']['kernel'].shape[0]}.")
-    shape = (dim,) if image_shape is None else tuple(image_shape)
-    if int(np.prod(shape)) != dim:
-        raise ReconError(f"Images of shape {shape} have {int(np.prod(shape))} numbers, the network takes {dim}.")
+    shape = _image_shape(network, before, after, image_shape)
     change = jax.tree.map(lambda a, b: b - a, before, after)
     if not any(np.any(leaf) for leaf in jax.tree.leaves(change)):
         raise ReconError("Initial and final weights are equal: there is no change to reconstruct from.")
     held = None if state is None else _as_float32(state, "state's")
     if held is not None and jax.tree.map(np.shape, held) != jax.tree.map(np.shape, before):
         raise ReconError("The optimiser state is not shaped like the weights: give the tree of Adam's first moment.")
+    if start is not None and not solver.descends:
+        raise ReconError(f"The attack {attack!r} does not start from images: leave out start.")
+    if m is None and start is not None:
+        m = len(start)
+    if m is None and not isinstance(network, MLP):
+        raise ReconError("The weights of such a network do not tell the number of images: give m.")
     if m is None:
         span = first_layer_span((change if held is None else held)["Dense_0"]["kernel"])
         if not span.clear:
@@ -88,10 +97,28 @@ def reconstruct(
     if m < 1:
         raise ReconError(f"Cannot reconstruct {m} images: choose m of at least 1.")
     limits = None if box is None else _box(box, shape)
-    problem = Problem(network, before, after, shape, limits, linearised, m, held)
+    if start is not None and np.shape(start) != (m, *shape):
+        raise ReconError(f"The images to start from are of shape {np.shape(start)}: give {(m, *shape)}.")
+    first = None if start is None else np.asarray(start, np.float32)
+    problem = Problem(network, before, after, shape, limits, linearised, m, held, first)
     rng = jax.random.key(key) if isinstance(key, int) else key
     with reporter(f"attack {attack}", progress) as report:
         return solver.run(problem, settings, rng, report)
+
+
+def _image_shape(network: Network, before: Tree, after: Tree, given: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The shape of one image, as given or, of an MLP, as the weights tell it."""
+    if not isinstance(network, MLP):
+        if given is None:
+            raise ReconError("The weights of such a network do not tell the shape of an image: give image_shape.")
+        return tuple(given)
+    dim = before["Dense_0"]["kernel"].shape[0]
+    if after["Dense_0"]["kernel"].shape[0] != dim:
+        raise ReconError(f"Initial weights take {dim} inputs, final ones {after['Dense_0']['kernel'].shape[0]}.")
+    shape = (dim,) if given is None else tuple(given)
+    if int(np.prod(shape)) != dim:
+        raise ReconError(f"Images of shape {shape} have {int(np.prod(shape))} numbers, the network takes {dim}.")
+    return shape
 
 
 def _as_float32(params: Mapping[str, Mapping[str, Any]], which: str) -> Tree:

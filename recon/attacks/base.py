@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, PRNGKeyArray
 
-from recon.networks import MLP
+from recon.networks import MLP, Network
 from recon.progress import Report
 
 Tree = dict[str, dict[str, np.ndarray]]
@@ -26,9 +26,10 @@ class Problem:
       linearised: the attacked model is the Taylor expansion around θ₀, whose gradients are those at θ₀ everywhere.
       m: number of images to reconstruct.
       state: optimiser state shaped like the weights, a running sum or mean of gradients, or None.
+      start: images to start from, or None: the attack's own.
     """
 
-    network: MLP
+    network: Network
     params0: Tree
     params1: Tree
     image_shape: tuple[int, ...]
@@ -36,6 +37,13 @@ class Problem:
     linearised: bool
     m: int
     state: Tree | None = None
+    start: Float[np.ndarray, "m *shape"] | None = None
+
+    @property
+    def mlp(self) -> MLP:
+        """The network, for attacks on plain MLPs; `reconstruct` gives them no other."""
+        assert isinstance(self.network, MLP)
+        return self.network
 
     @property
     def change(self) -> Tree:
@@ -103,9 +111,20 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Attack:
-    """A named solver: what it is in a line, its settings, and the function that runs it."""
+    """A named solver.
+
+    Attributes:
+      name: as on the command line.
+      title: what it is, in a line.
+      settings: its settings, a frozen dataclass.
+      run: the function that runs it.
+      networks: the networks it is for.
+      descends: whether it starts from images, which the caller may choose.
+    """
 
     name: str
     title: str
     settings: Any
     run: Callable[[Problem, Any, PRNGKeyArray, Report], Reconstruction]
+    networks: type[Network] = MLP
+    descends: bool = True

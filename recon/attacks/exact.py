@@ -342,4 +342,4 @@ def merged(found: Vectors, new: Vectors, most: int) -> Vectors:
     return found
 
 
-ATTACK = Attack("exact", "exact recovery from the first layer, with a certificate", Exact(), run)
+ATTACK = Attack("exact", "exact recovery from the first layer, with a certificate", Exact(), run, descends=False)

@@ -42,7 +42,7 @@ class DescentSettings:
       decay: "constant", or "cosine" to zero at the last step.
       duals: "free" variables of the descent, or "projected": the best ones for the current images, in closed form.
       ridge: added to the diagonal of the projected duals' kernel, as a fraction of its mean.
-      x_scale: standard deviation of the images at the start.
+      x_scale: standard deviation of the images at the start, where no others are given.
       dual_scale: duals start uniform in ±`dual_scale`.
       box_weight: weight of the pixel box penalty.
       sharpness, sharpness_end, sharpness_decades: softplus sharpness β = min(sharpness + 10^(decades·i/steps),
@@ -278,7 +278,8 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
     def initial(key: PRNGKeyArray) -> dict[str, Any]:
         k_x, k_duals = jax.random.split(key)
         noise = settings.x_scale * jax.random.normal(k_x, (m, dim))
-        variables = {"x": noise if basis is None else noise @ basis}
+        x = noise if problem.start is None else jnp.asarray(problem.start).reshape(m, dim)
+        variables = {"x": x if basis is None else x @ basis}
         if settings.duals == "free":
             size = (len(known.points), m, problem.network.outputs)
             variables["duals"] = jax.random.uniform(k_duals, size, minval=-1.0, maxval=1.0) * settings.dual_scale
@@ -286,7 +287,7 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
 
     def objective(v: dict[str, Any], step: Tensor, known: Known) -> Tensor:
         activation = softplus(sharpness(settings, step))
-        target = Target(problem.network, known.points, known.change)
+        target = Target(problem.mlp, known.points, known.change)
         if settings.duals == "free":
             loss = matching_loss(target, v["x"], v["duals"], activation, settings.chunk)
         else:
@@ -329,7 +330,7 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
         duals = final["duals"]
     else:
         beta = sharpness(settings, jnp.asarray(float(steps)))
-        target = Target(problem.network, known.points, known.change)
+        target = Target(problem.mlp, known.points, known.change)
         _, duals = projected_loss(target, final["x"], softplus(beta), settings.ridge)
     return Reconstruction(
         attack=name,

@@ -157,8 +157,9 @@ def run(problem: Problem, settings: Minibatch, key: PRNGKeyArray, report: Report
     batch = min(settings.batch, m)
     known = known_of(problem, settings)
     k_x, k_duals, k_order = jax.random.split(key, 3)
+    noise = settings.x_scale * jax.random.normal(k_x, (m, math.prod(shape)))
     start = Variables(
-        settings.x_scale * jax.random.normal(k_x, (m, math.prod(shape))),
+        noise if problem.start is None else jnp.asarray(problem.start).reshape(noise.shape),
         settings.dual_scale
         * jax.random.uniform(k_duals, (m, len(known.points), problem.network.outputs), minval=-1.0, maxval=1.0),
     )
@@ -167,11 +168,11 @@ def run(problem: Problem, settings: Minibatch, key: PRNGKeyArray, report: Report
 
     def step(i: Tensor, carry: tuple[Variables, Running, Tensor], known: Known) -> tuple[Variables, Running, Tensor]:
         whole, state, _ = carry
-        target = Target(problem.network, known.points, known.change)
+        target = Target(problem.mlp, known.points, known.change)
         return refresh(target, settings, known, whole, state, batch_of(k_order, i, m, batch), i)
 
     def resummed(i: Tensor, whole: Variables, known: Known) -> tuple[Variables, Sum]:
-        target, beta = Target(problem.network, known.points, known.change), held_sharpness(settings, i)
+        target, beta = Target(problem.mlp, known.points, known.change), held_sharpness(settings, i)
         if settings.duals == "projected":
             _, duals = projected_loss(target, whole.x, softplus(beta), settings.ridge)
             whole = whole._replace(duals=jnp.asarray(duals).swapaxes(0, 1))

@@ -11,12 +11,12 @@ from jaxtyping import Float, PRNGKeyArray
 
 from recon.attacks import Reconstruction, reconstruct, with_options
 from recon.cells.base import data_record
-from recon.dynamics import Dynamics, Linearised, Trained, outputs, train
+from recon.dynamics import Dynamics, Trained, outputs, train
 from recon.dynamics.base import HostParams
 from recon.kernels import compiled_ntk, kernel_distance
 from recon.memory import peak_memory
 from recon.metrics import Score, distances, greedy, score, share_right
-from recon.networks import MLP
+from recon.networks import Network
 from recon.progress import Report, silent
 from recon.records import Stored, provenance
 from recon.tasks import TaskData, load_task
@@ -42,7 +42,7 @@ class AttackCell:
 
     task: str
     n_train: int
-    network: MLP
+    network: Network
     dynamics: Dynamics
     attack: str
     options: tuple[tuple[str, Any], ...] = ()
@@ -52,7 +52,7 @@ class AttackCell:
     @property
     def linearised(self) -> bool:
         """Whether the Taylor model is trained."""
-        return isinstance(self.dynamics, Linearised)
+        return self.dynamics.linearised
 
     @property
     def title(self) -> str:
@@ -68,6 +68,7 @@ class AttackCell:
     def settings(self) -> dict[str, Any]:
         """All settings as plain values; the training rule and the attack by name."""
         plain = dataclasses.asdict(self)
+        plain["network"] = {"architecture": type(self.network).__name__, **plain["network"]}
         plain["dynamics"] = {"rule": type(self.dynamics).__name__, **plain["dynamics"]}
         plain["options"] = dict(self.options)
         return {"kind": "attack", **plain}
@@ -87,7 +88,8 @@ class AttackCell:
     @property
     def modules(self) -> tuple[str, ...]:
         """What its numbers depend on."""
-        return __name__, f"recon.attacks.{self.attack.replace('-', '_')}", f"recon.tasks.{self.task}"
+        named = f"recon.attacks.{self.attack.replace('-', '_')}", f"recon.tasks.{self.task}"
+        return __name__, *named, type(self.network).__module__, type(self.dynamics).__module__
 
     @property
     def draw(self) -> tuple[str, int, int]:
@@ -122,16 +124,37 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
         cell.dynamics,
         lambda f, text: report(0.1 * f, f"training: {text}"),
     )
+    return attacked(cell, data, network, trained, k_attack, report)
+
+
+def attacked(
+    cell: AttackCell,
+    data: TaskData,
+    network: Network,
+    trained: Trained,
+    key: PRNGKeyArray,
+    report: Report = silent,
+    start: Float[np.ndarray, "m *shape"] | None = None,
+) -> Stored:
+    """Attack the final state of a training run and score what comes back.
+
+    Args:
+      start: images that the attack starts from (None: its own).
+
+    Returns, Raises: as `compute`.
+    """
     with peak_memory() as peak:
         found = reconstruct(
             trained.initial.params,
             trained.final.params,
             attack=cell.attack,
+            network=network,
             image_shape=data.image_shape,
             box=data.box,
             m=max(1, round(cell.m_ratio * cell.n_train)),
             linearised=cell.linearised,
-            key=k_attack,
+            start=start,
+            key=key,
             progress=lambda f, text: report(0.1 + 0.9 * f, f"attack: {text}"),
             **dict(cell.options),
         )
@@ -177,11 +200,11 @@ def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored
     return Stored(record, arrays)
 
 
-def initialised(cell: AttackCell, data: TaskData) -> tuple[MLP, HostParams, PRNGKeyArray]:
+def initialised(cell: AttackCell, data: TaskData) -> tuple[Network, HostParams, PRNGKeyArray]:
     """The cell's network for its task, its initial weights, and the key of its attack."""
     network = dataclasses.replace(cell.network, outputs=data.outputs)
     k_init, k_attack = jax.random.split(jax.random.key(cell.seed))
-    params0: HostParams = jax.tree.map(np.asarray, network.init(k_init, int(np.prod(data.image_shape))))
+    params0: HostParams = jax.tree.map(np.asarray, network.init(k_init, data.image_shape))
     return network, params0, k_attack
 
 
@@ -224,7 +247,7 @@ def steps_to(way: Sequence[Mapping[str, Any]], error: float) -> float | None:
     return None
 
 
-def training_record(network: MLP, trained: Trained, data: TaskData) -> dict[str, Any]:
+def training_record(network: Network, trained: Trained, data: TaskData) -> dict[str, Any]:
     """What training did and reached."""
     return {
         "initial_loss": trained.initial.loss,
@@ -240,7 +263,7 @@ def training_record(network: MLP, trained: Trained, data: TaskData) -> dict[str,
     }
 
 
-def kernel_moved(network: MLP, trained: Trained, x: np.ndarray) -> float:
+def kernel_moved(network: Network, trained: Trained, x: np.ndarray) -> float:
     """Kernel distance between θ₀ and θ_f on the training set; zero for a linearised model, whose kernel is fixed."""
     if trained.linearised:
         return 0.0
@@ -254,7 +277,7 @@ def kernel_moved(network: MLP, trained: Trained, x: np.ndarray) -> float:
         return float(kernel_distance(k0, k1))
 
 
-def accuracy(network: MLP, trained: Trained, data: TaskData) -> float | None:
+def accuracy(network: Network, trained: Trained, data: TaskData) -> float | None:
     """Fraction of the test images classified correctly; None without a test split."""
     if not len(data.test):
         return None
@@ -263,7 +286,7 @@ def accuracy(network: MLP, trained: Trained, data: TaskData) -> float | None:
 
 
 def per_image(
-    scores: dict[str, Score], network: MLP, trained: Trained, data: TaskData, certified: np.ndarray | None
+    scores: dict[str, Score], network: Network, trained: Trained, data: TaskData, certified: np.ndarray | None
 ) -> dict[str, Any]:
     """Columns with an entry for each training image (held-out image for `held_out`)."""
     index = scores["train"].matching.index

@@ -3,16 +3,28 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
 from recon.arrays import Tensor
-from recon.networks import MLP, Params
+from recon.networks import Network, Params
 
 HostParams = Mapping[str, Mapping[str, np.ndarray]]
 """A parameter tree of NumPy arrays."""
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Settings of a training rule, in a module whose `train` follows it.
+
+    Attributes:
+      linearised: the rule trains the first-order Taylor expansion around θ₀.
+    """
+
+    linearised: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -103,19 +115,19 @@ def loss_integral(
 
 
 @partial(jax.jit, static_argnums=0)
-def apply(network: MLP, params: Params, x: Tensor) -> Tensor:
+def apply(network: Network, params: Params, x: Tensor) -> Tensor:
     """`network.apply`, compiled once for each network and shape of x."""
     return network.apply(params, x)
 
 
 @partial(jax.jit, static_argnums=0)
-def _taylor(network: MLP, params: Params, change: Params, x: Tensor) -> tuple[Tensor, Tensor]:
+def _taylor(network: Network, params: Params, change: Params, x: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs at `params` and their first-order change."""
     f: tuple[Tensor, Tensor] = jax.jvp(lambda q: network.apply(q, x), (params,), (change,))
     return f
 
 
-def outputs(network: MLP, params0: Params, params: Params, x: np.ndarray, linearised: bool) -> np.ndarray:
+def outputs(network: Network, params0: Params, params: Params, x: np.ndarray, linearised: bool) -> np.ndarray:
     """Outputs (n, c) of the trained model: the network at `params`, or its linearisation at `params0`.
 
     In float64: in float32 a unit near its threshold can differ from the float64 training in its sign, which showed as

@@ -11,17 +11,17 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from recon.dynamics.base import State, Trained, apply, mean_loss, outputs, to_host
+from recon.dynamics.base import Dynamics, State, Trained, apply, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, compiled_ntk
-from recon.networks import MLP, Params
+from recon.networks import Network, Params
 from recon.progress import Report, silent
 
 CHUNK_SECONDS = 1.0  # of compiled steps between two looks at the loss, the clock and the keyboard
 
 
 @dataclass(frozen=True)
-class Descent:
+class Descent(Dynamics):
     """Gradient descent.
 
     Attributes:
@@ -53,7 +53,7 @@ class Descent:
 
 
 def train(
-    network: MLP,
+    network: Network,
     params0: Params,
     x: Float[np.ndarray, "n *shape"],
     y: Float[np.ndarray, "n c"],
@@ -139,7 +139,7 @@ def _optimiser(settings: Descent, learning_rate: float) -> optax.GradientTransfo
 
 
 def _compiled_steps(
-    network: MLP, optimiser: optax.GradientTransformation, data: tuple[Array, Array], batch: int, settings: Descent
+    network: Network, optimiser: optax.GradientTransformation, data: tuple[Array, Array], batch: int, settings: Descent
 ) -> Callable[[Any, Any, Array, int, int], tuple[Any, Any, Array, Array, Array]]:
     """(params, optimiser state, summed losses by image, step, last step) → after descent to the loss or last step."""
     x, y = data

@@ -20,10 +20,10 @@ from jaxtyping import Float
 from scipy import linalg
 
 from recon.arrays import Tensor
-from recon.dynamics.base import State, Trained, add, apply, loss_integral, mean_loss, outputs, to_host
+from recon.dynamics.base import Dynamics, State, Trained, add, apply, loss_integral, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, ntk
-from recon.networks import MLP, Params
+from recon.networks import Network, Params
 from recon.progress import Report, silent
 
 REJECT = 0.3  # a step whose miss exceeds this fraction of the residual is taken again, shorter
@@ -38,7 +38,7 @@ FIRST = 0.3
 
 
 @dataclass(frozen=True)
-class GradientFlow:
+class GradientFlow(Dynamics):
     """Follow gradient flow to a loss.
 
     Attributes:
@@ -69,20 +69,20 @@ _move = jax.jit(add)
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate(network: MLP, params: Params, x: Tensor) -> tuple[Tensor, Tensor]:
+def _evaluate(network: Network, params: Params, x: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs and kernel matrix."""
     return network.apply(params, x), as_matrix(ntk(network, params, x))
 
 
 @partial(jax.jit, static_argnums=0)
-def _pull(network: MLP, params: Params, x: Tensor, v: Tensor) -> Params:
+def _pull(network: Network, params: Params, x: Tensor, v: Tensor) -> Params:
     """Jᵀv."""
     change: Params = jax.vjp(lambda q: network.apply(q, x), params)[1](v)[0]
     return change
 
 
 def train(
-    network: MLP,
+    network: Network,
     params0: Params,
     x: Float[np.ndarray, "n *shape"],
     y: Float[np.ndarray, "n c"],

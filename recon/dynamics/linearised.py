@@ -6,23 +6,24 @@ With e₀ = y − f₀(X) and K the NTK at θ₀, the flow of the mean of ½(f �
 
 import time
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import jax
 import numpy as np
 from jaxtyping import Float
 from scipy import linalg, optimize
 
-from recon.dynamics.base import State, Trained, add, apply, loss_integral, mean_loss, outputs, to_host
+from recon.dynamics.base import Dynamics, State, Trained, add, apply, loss_integral, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, compiled_ntk
-from recon.networks import MLP, Params
+from recon.networks import Network, Params
 from recon.progress import Report, silent
 
 RANK_FLOOR = 1e-13  # eigenvalues below this fraction of the largest are noise of the float64 kernel
 
 
 @dataclass(frozen=True)
-class Linearised:
+class Linearised(Dynamics):
     """Train the Taylor model around θ₀ by gradient flow, in float64.
 
     Attributes:
@@ -31,13 +32,15 @@ class Linearised:
       checkpoints: losses at which to keep early-stopped states.
     """
 
+    linearised: ClassVar[bool] = True
+
     loss: float | None = None
     time: float | None = None
     checkpoints: tuple[float, ...] = ()
 
 
 def train(
-    network: MLP,
+    network: Network,
     params0: Params,
     x: Float[np.ndarray, "n *shape"],
     y: Float[np.ndarray, "n c"],

@@ -5,21 +5,23 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from recon.arrays import Tensor
-from recon.networks import MLP, Activation, Params, relu
+from recon.networks import MLP, Activation, Network, Params, relu
 
 
 def ntk(
-    network: MLP,
+    network: Network,
     params: Params,
     x1: Float[Tensor, "n *shape"],
     x2: Float[Tensor, "m *shape"] | None = None,
     activation: Activation = relu,
 ) -> Float[Tensor, "n c m c"]:
-    """⟨∇f_c(x1_i), ∇f_c'(x2_j)⟩ without any Jacobian: Σ_l (h hᵀ + 1) ∘ (δ δᵀ) over the layers, a few matrix products.
+    """⟨∇f_c(x1_i), ∇f_c'(x2_j)⟩; an MLP's without any Jacobian: Σ_l (h hᵀ + 1) ∘ (δ δᵀ), a few matrix products.
 
     Returns:
       Indexed by image and output of `x1`, then image and output of `x2` (None: `x1` again).
     """
+    if not isinstance(network, MLP):
+        return ntk_by_jacobian(network, params, x1, x2, activation)
     a = network.layers(params, x1, activation)
     b = a if x2 is None else network.layers(params, x2, activation)
     total = jnp.zeros(())
@@ -39,12 +41,16 @@ compiled_ntk = jax.jit(ntk, static_argnums=(0, 4))
 
 
 def ntk_by_jacobian(
-    network: MLP, params: Params, x1: Float[Tensor, "n *shape"], x2: Float[Tensor, "m *shape"] | None = None
+    network: Network,
+    params: Params,
+    x1: Float[Tensor, "n *shape"],
+    x2: Float[Tensor, "m *shape"] | None = None,
+    activation: Activation = relu,
 ) -> Float[Tensor, "n c m c"]:
     """The same kernel by contracting full Jacobians: for any network, and to check `ntk` with."""
 
     def jacobian(x: Tensor) -> Tensor:
-        blocks = jax.jacrev(lambda p: network.apply(p, x))(params)
+        blocks = jax.jacrev(lambda p: network.apply(p, x, activation))(params)
         n, c = network.apply(params, x).shape
         return jnp.concatenate([block.reshape(n * c, -1) for block in jax.tree.leaves(blocks)], axis=1)
 

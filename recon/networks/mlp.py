@@ -15,8 +15,8 @@ from jaxtyping import Float, PRNGKeyArray
 from recon.arrays import Tensor
 from recon.errors import ReconError
 from recon.networks.activations import Activation, relu
+from recon.networks.base import Network, Params
 
-Params = Mapping[str, Mapping[str, Tensor]]
 """Flax layout: {'Dense_0': {'kernel': (in, out), 'bias': (out,)}, ...}; a network without biases has no 'bias'."""
 
 INITIALISERS = {
@@ -44,7 +44,7 @@ class Layers(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MLP:
+class MLP(Network):
     """A multi-layer perceptron with one hidden layer of each of `widths`.
 
     Attributes:
@@ -57,23 +57,21 @@ class MLP:
       w_std, b_std: NTK parametrisation only.
     """
 
-    widths: tuple[int, ...]
-    outputs: int = 1
     bias: bool = True
     parametrisation: Literal["standard", "ntk"] = "standard"
     init_rule: str = "lecun"
     w_std: float = 1.0
     b_std: float = 0.0
 
-    def init(self, key: PRNGKeyArray, in_dim: int) -> dict[str, dict[str, Any]]:
-        """Initial parameters, float32 (float64 under `jax.enable_x64`), for inputs of `in_dim` numbers.
+    def init(self, key: PRNGKeyArray, shape: int | tuple[int, ...]) -> dict[str, dict[str, Any]]:
+        """Initial parameters, float32 (float64 under `jax.enable_x64`), for images of `shape` (or so many numbers).
 
         Raises:
           ReconError: unknown initialiser or a width below one.
         """
         if self.init_rule not in INITIALISERS:
             raise ReconError(f"Unknown initialiser {self.init_rule!r}: choose one of {', '.join(INITIALISERS)}.")
-        dims = (in_dim, *self.widths, self.outputs)
+        dims = (shape if isinstance(shape, int) else math.prod(shape), *self.widths, self.outputs)
         if min(dims) < 1:
             raise ReconError(f"Layer sizes {dims} are not all positive: choose widths of at least 1.")
         standard = self.parametrisation == "standard"

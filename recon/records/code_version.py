@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
-# What a cell's numbers depend on; the command line, plots, progress and this package do not enter.
-PARTS = ("data", "tasks", "networks", "kernels", "dynamics", "attacks", "distillation", "metrics", "cells")
+# What a cell's numbers depend on. The command line, plots, progress and this package do not enter, nor does reading
+# pictures: what was read is in the cell's key by its content.
+PARTS = ("tasks", "networks", "kernels", "dynamics", "attacks", "distillation", "metrics", "cells")
 
 
 def syntax_digest(source: str) -> str:

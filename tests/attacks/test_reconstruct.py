@@ -6,7 +6,12 @@ import pytest
 from recon import ReconError, reconstruct
 from recon.attacks import attacks
 from recon.dynamics import Linearised, train
+from recon.networks import Network
 from tests.conftest import small_problem
+
+
+class Other(Network):
+    """A network that is no MLP."""
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +53,9 @@ def test_bad_weights_are_refused(weights):
         ({"box": (np.zeros(5), np.ones(5))}, "12 channels"),
         ({"m": 0}, "at least 1"),
         ({"steps": 0}, "at least one step"),
+        ({"start": np.zeros((2, 11))}, r"shape \(2, 11\): give \(2, 12\)"),
+        ({"start": np.zeros((2, 12)), "attack": "exact"}, "does not start from images"),
+        ({"network": Other((4,))}, "kind MLP, not Other"),
     ],
 )
 def test_bad_options_are_refused(weights, options, message):
@@ -66,6 +74,14 @@ def test_same_seed_same_result(weights):
     a, b, c = (reconstruct(*weights, steps=20, key=k, progress=False) for k in (0, 0, 1))
     np.testing.assert_array_equal(a.images, b.images)
     assert np.abs(a.images - c.images).max() > 0.1
+
+
+@pytest.mark.parametrize("attack", ["ntk-fast", "ntk-minibatch"])
+def test_starts_from_the_images_given(weights, rng, attack):
+    start = rng.normal(size=(4, 3, 4, 1))
+    found = reconstruct(*weights, attack=attack, start=start, image_shape=(3, 4, 1), steps=1, progress=False)
+    np.testing.assert_allclose(found.start, start, atol=1e-6)
+    assert 0 < np.abs(found.images - start).max() < 0.1  # Adam's first step moves no pixel by more than the rate
 
 
 def test_result_says_what_was_done(weights):
