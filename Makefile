@@ -35,7 +35,7 @@ check: $(READY) ## compare every figure's metrics with its stored baseline (resu
 	$(BIN)/recon check --preset $(PRESET) $(ARGS)
 
 test: $(READY) $(DEV) ## all tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(READY) $(DEV) ## format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .
