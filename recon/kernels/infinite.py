@@ -7,7 +7,7 @@ With Σ⁰ = Θ⁰ = w² x·x'/d + b², a hidden layer takes the cosine ρ = Σ(
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,14 @@ class Kernels(NamedTuple):
 
     nngp: Float[Tensor, "n m"]
     ntk: Float[Tensor, "n m"]
+
+
+@runtime_checkable
+class InfiniteNetwork(Protocol):
+    """What distillation asks of an infinitely wide network: frozen settings with its NTK, differentiable in images."""
+
+    def ntk(self, x1: Float[Tensor, "n *shape"], x2: Float[Tensor, "m *shape"] | None = None) -> Float[Tensor, "n m"]:
+        """The NTK between two sets of images (None: `x1` again)."""
 
 
 @dataclass(frozen=True)
