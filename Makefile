@@ -7,8 +7,8 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data bars bars-exact bars-distillation figure-times readme results-index \
-	lock clean
+.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data bars bars-exact bars-distillation \
+	figure-times readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
