@@ -147,7 +147,7 @@ def distillation_lines() -> list[str]:
     for method, optimiser in dict.fromkeys((r["method"], r["optimiser"]) for r in runs):
         mine = [r for r in runs if (r["method"], r["optimiser"]) == (method, optimiser)]
         name = {"adam": "published", "fast": "fast", None: "–"}[optimiser]
-        cells = [" ".join("–" if r[k] is None else format(r[k], form) for r in mine)
+        cells = [" ".join(format(r[k], form) if r[k] else "–" for r in mine)
                  for k, form in (("loss", ".4g"), ("steps", ","), ("seconds", ".0f"), ("accuracy", ".3f"))]  # fmt: skip
         rows.append(["all images" if method == "all" else method.upper(), name, *cells])
     lines += [markdown_table(["set", "procedure", "loss", "steps", "seconds", "test accuracy"], rows), ""]
