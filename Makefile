@@ -7,8 +7,8 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data bars bars-exact figure-times readme results-index \
-	lock clean
+.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data bars bars-exact bars-distillation \
+	figure-times readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -57,6 +57,9 @@ bars: $(READY) ## measure what the core promises (about fifteen minutes)
 
 bars-exact: $(READY) $(DEV) ## measure the bars of the exact solver (about an hour); goes on where it stopped
 	$(BIN)/python scripts/exact_bars.py $(ARGS)
+
+bars-distillation: $(READY) ## measure the bars of distillation (about ten minutes); goes on where it stopped
+	$(BIN)/python scripts/distillation_bars.py $(ARGS)
 
 figure-times: $(READY) ## time figures 2 to 7 from an empty cache and again from a full one (about twenty minutes)
 	$(BIN)/python scripts/figure_times.py $(ARGS)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from recon.distillation import DistilledSet, distill
     from recon.dynamics import Descent, GradientFlow, Linearised, train
     from recon.networks import MLP
+    from recon.records.weights import load_weights, save_weights
     from recon.tasks import load_task
 
 __all__ = [
@@ -28,7 +29,9 @@ __all__ = [
     "Reconstruction",
     "distill",
     "load_task",
+    "load_weights",
     "reconstruct",
+    "save_weights",
     "train",
 ]
 
@@ -37,6 +40,7 @@ _HOMES = {
     "distillation": ("DistilledSet", "distill"),
     "dynamics": ("Descent", "GradientFlow", "Linearised", "train"),
     "networks": ("MLP",),
+    "records.weights": ("load_weights", "save_weights"),
     "tasks": ("load_task",),
 }
 

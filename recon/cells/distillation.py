@@ -16,7 +16,7 @@ from recon.distillation.chosen import CHOICES, choose
 from recon.distillation.score import set_losses
 from recon.dynamics import Dynamics
 from recon.errors import ReconError
-from recon.kernels.infinite import InfiniteMLP
+from recon.kernels.infinite import InfiniteMLP, InfiniteNetwork
 from recon.metrics import distances, greedy, nearest
 from recon.networks import MLP
 from recon.progress import Report, silent
@@ -64,9 +64,9 @@ class DistillationCell:
         return {name: dict(value) if isinstance(value, tuple) else value for name, value in self.options}
 
     @property
-    def kernel(self) -> InfiniteMLP:
+    def kernel(self) -> InfiniteNetwork:
         """The infinitely wide network that the set is scored on."""
-        kernel: InfiniteMLP = self.given.get("kernel", InfiniteMLP())
+        kernel: InfiniteNetwork = self.given.get("kernel", InfiniteMLP())
         return kernel
 
     def settings(self) -> dict[str, Any]:

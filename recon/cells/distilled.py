@@ -37,18 +37,20 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimiser": "fast",
         "attack": (("steps", 1000),),
     },
+    # A set costs about 45 seconds of a core, all images five times as much, and RKIP-finite on 10 classes as well:
+    # a third seed of the 10-way tasks and the attack's own number of steps would not fit into an hour on two cores.
     "full": {
         "tasks": (
             (MNIST, 500, 10, (0, 1, 2)),
             (CIFAR, 500, 10, (0, 1, 2)),
-            (MNIST10, 500, 2, (0, 1, 2)),
-            (CIFAR10, 500, 2, (0, 1, 2)),
+            (MNIST10, 500, 2, (0, 1)),
+            (CIFAR10, 500, 2, (0, 1)),
         ),
         "width": 4096,
         "attacked": 1024,
         "standard": FITTED,
         "optimiser": "fast",
-        "attack": (),
+        "attack": (("steps", 1000),),
     },
     "paper": {
         "tasks": tuple(

@@ -10,6 +10,7 @@ from rich.table import Table
 from recon.cli.cache import cache_app
 from recon.cli.check import baseline_app, check
 from recon.cli.console import DataDir, Force, Images, Jobs, Out, Source, out, overall, show
+from recon.cli.sets import distill, dynamics_of, train
 from recon.errors import ReconError
 
 app = typer.Typer(
@@ -23,6 +24,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(cache_app, name="cache")
 app.add_typer(baseline_app, name="baseline")
 app.command("check")(check)
+app.command("distill")(distill)
+app.command("train")(train)
 
 
 def version(show: bool) -> None:
@@ -141,24 +144,16 @@ def run(
     """Train one network, attack it, and show what comes back. Takes your own pictures with --images."""
     from recon import benchmark as bench
     from recon.cells import AttackCell
-    from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
     from recon.networks import MLP
 
-    rules: dict[str, Dynamics] = {
-        "linearised": Linearised(),
-        "standard": GradientFlow(),
-        "descent": Descent(),
-        "momentum": Descent(momentum=0.9),
-    }
-    if dynamics not in rules:
-        raise ReconError(f"Unknown dynamics {dynamics!r}: choose one of {', '.join(rules)}.")
+    rule = dynamics_of(dynamics)
     if depth < 1 or width < 1:
         raise ReconError(
             f"A network of {depth} hidden layers of width {width} has no hidden unit: choose at least 1 each."
         )
     options = () if steps is None else (("steps", steps),)
     name = "pictures" if images is not None and task == "mnist_odd_even" else task
-    cell = AttackCell(name, n, MLP((width,) * depth), rules[dynamics], attack, options, seed=seed)
+    cell = AttackCell(name, n, MLP((width,) * depth), rule, attack, options, seed=seed)
     project = bench.project_root()
     found = bench.find(project, "fig1")
     where = {"data_dir": data_dir, "source": source, "images": images}

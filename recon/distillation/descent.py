@@ -18,7 +18,7 @@ from recon.arrays import Tensor
 from recon.distillation.base import DistilledSet, Problem
 from recon.distillation.regression import RIDGE, regression_loss
 from recon.errors import ReconError
-from recon.kernels.infinite import InfiniteMLP
+from recon.kernels.infinite import InfiniteMLP, InfiniteNetwork
 from recon.progress import Report
 
 CHUNK_SECONDS = 0.5  # of compiled steps between two looks at the loss, the clock and the keyboard
@@ -58,7 +58,7 @@ class KernelDistillation:
       seconds: stop after so much time in the compiled loop.
     """
 
-    kernel: InfiniteMLP = field(default_factory=InfiniteMLP)
+    kernel: InfiniteNetwork = field(default_factory=InfiniteMLP)
     optimiser: Literal["fast", "adam"] = "fast"
     steps: int | None = None
     learning_rate: float | None = None

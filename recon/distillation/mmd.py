@@ -16,12 +16,12 @@ from recon.distillation.base import DistilledSet, Method, Problem
 from recon.distillation.descent import KernelDistillation, check, run
 from recon.distillation.rkip import known_of, rkip_loss
 from recon.errors import ReconError
-from recon.kernels.infinite import InfiniteMLP
+from recon.kernels.infinite import InfiniteNetwork
 from recon.progress import Report
 
 
 def mmd_loss(
-    kernel: InfiniteMLP,
+    kernel: InfiniteNetwork,
     ridge: float,
     images: Float[Tensor, "m *shape"],
     labels: Float[Tensor, "m c"],  # noqa: ARG001

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from recon.arrays import Tensor
-from recon.kernels.infinite import InfiniteMLP
+from recon.kernels.infinite import InfiniteNetwork
 
 RIDGE = 1e-5  # the paper's, see `duals`
 
@@ -18,7 +18,7 @@ def duals(kernel: Float[Tensor, "m m"], y: Float[Tensor, "m c"], ridge: float) -
 
 
 def predict(
-    kernel: InfiniteMLP,
+    kernel: InfiniteNetwork,
     ridge: float,
     images: Float[Tensor, "m *shape"],
     labels: Float[Tensor, "m c"],
@@ -29,7 +29,7 @@ def predict(
 
 
 def regression_loss(
-    kernel: InfiniteMLP,
+    kernel: InfiniteNetwork,
     ridge: float,
     images: Float[Tensor, "m *shape"],
     labels: Float[Tensor, "m c"],

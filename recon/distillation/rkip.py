@@ -15,12 +15,12 @@ from recon.distillation.base import DistilledSet, Method, Problem
 from recon.distillation.descent import KernelDistillation, run
 from recon.distillation.regression import duals
 from recon.errors import ReconError
-from recon.kernels.infinite import InfiniteMLP
+from recon.kernels.infinite import InfiniteNetwork
 from recon.progress import Report
 
 
 def rkip_loss(
-    kernel: InfiniteMLP,
+    kernel: InfiniteNetwork,
     ridge: float,
     images: Float[Tensor, "m *shape"],
     labels: Float[Tensor, "m c"],

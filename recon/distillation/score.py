@@ -11,7 +11,7 @@ from recon.distillation.regression import RIDGE, duals
 from recon.distillation.rkip import squared_distance, theorem2
 from recon.dynamics import Dynamics, Linearised, outputs, train
 from recon.errors import ReconError
-from recon.kernels.infinite import InfiniteMLP
+from recon.kernels.infinite import InfiniteMLP, InfiniteNetwork
 from recon.metrics import share_right
 from recon.networks import MLP
 
@@ -23,7 +23,7 @@ def infinite_accuracy(
     labels: Float[np.ndarray, "m c"],
     x: Float[np.ndarray, "n *shape"],
     y: Float[np.ndarray, "n c"],
-    kernel: InfiniteMLP | None = None,
+    kernel: InfiniteNetwork | None = None,
     ridge: float = RIDGE,
 ) -> float:
     """Fraction of x that kernel regression on a set classifies right, in float64.
@@ -86,7 +86,7 @@ def set_losses(
     labels: Float[np.ndarray, "m c"],
     x: Float[np.ndarray, "n *shape"],
     y: Float[np.ndarray, "n c"],
-    kernel: InfiniteMLP | None = None,
+    kernel: InfiniteNetwork | None = None,
     ridge: float = RIDGE,
 ) -> dict[str, float]:
     """What KIP and RKIP descend in, of any set, in float64.

@@ -7,12 +7,13 @@ With Σ⁰ = Θ⁰ = w² x·x'/d + b², a hidden layer takes the cosine ρ = Σ(
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from numpy.polynomial import Chebyshev, Polynomial
 
 from recon.arrays import Tensor
 from recon.errors import ReconError
@@ -20,6 +21,8 @@ from recon.errors import ReconError
 # 1 − |ρ| below this many machine epsilons is rounding of ρ, whose square root would show as an angle of 1e-3 in
 # float32: such inputs count as parallel.
 PARALLEL = 16
+# arccos(ρ)/√(1 − ρ) on [0, 1], to 5e-9: in float32 several times faster than the library's arc tangent.
+ANGLE = Chebyshev.interpolate(lambda rho: np.arccos(rho) / np.sqrt(1 - rho), 8, domain=[0, 1]).convert(kind=Polynomial)
 
 
 class Kernels(NamedTuple):
@@ -32,6 +35,14 @@ class Kernels(NamedTuple):
 
     nngp: Float[Tensor, "n m"]
     ntk: Float[Tensor, "n m"]
+
+
+@runtime_checkable
+class InfiniteNetwork(Protocol):
+    """What distillation asks of an infinitely wide network: frozen settings with its NTK, differentiable in images."""
+
+    def ntk(self, x1: Float[Tensor, "n *shape"], x2: Float[Tensor, "m *shape"] | None = None) -> Float[Tensor, "n m"]:
+        """The NTK between two sets of images (None: `x1` again)."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +81,8 @@ class InfiniteMLP:
         b = a if x2 is None else jnp.asarray(x2, dtype).reshape(len(x2), -1)
         w, bias = self.w_std**2, self.b_std**2
         scale = w / a.shape[1]
-        own_a = scale * jnp.sum(a**2, axis=1) + bias
-        own_b = own_a if x2 is None else scale * jnp.sum(b**2, axis=1) + bias
+        own_a = scale * squared_norms(a) + bias
+        own_b = own_a if x2 is None else scale * squared_norms(b) + bias
         nngp = scale * (a @ b.T) + bias
         ntk = nngp
         for _ in range(self.depth):
@@ -94,6 +105,11 @@ class InfiniteMLP:
         return self.both(x1, x2).ntk
 
 
+def squared_norms(x: Float[jax.Array, "n d"]) -> Float[jax.Array, " n"]:
+    """‖x‖² of each row; as a matrix product, since XLA's sums along rows take as long as K(x, x')."""
+    return x**2 @ jnp.ones(x.shape[1], x.dtype)
+
+
 def root(q: Float[jax.Array, " n"]) -> tuple[Float[jax.Array, " n"], Float[jax.Array, " n"]]:
     """√q and 1/√q; at q = 0 both are zero, and so are their derivatives."""
     inverse = jnp.where(q > 0, jax.lax.rsqrt(jnp.where(q > 0, q, 1.0)), 0.0)
@@ -109,12 +125,19 @@ def arc_cosine(rho: Float[jax.Array, "n m"]) -> tuple[Float[jax.Array, "n m"], F
 
 def _angles(rho: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """κ₀, κ₁ and the derivative of κ₀, 1/(π√(1 − ρ²)), or zero where that is infinite."""
-    parallel = 1 - jnp.abs(rho) < PARALLEL * np.finfo(rho.dtype).eps
+    size = jnp.abs(rho)
+    parallel = 1 - size < PARALLEL * np.finfo(rho.dtype).eps
     rho = jnp.where(parallel, jnp.sign(rho), rho)
-    squared = jnp.where(parallel, 1.0, (1 - rho) * (1 + rho))  # a stand-in where it is zero
-    sine = jnp.where(parallel, 0.0, jnp.sqrt(squared))
-    k0 = 1 - jnp.arctan2(sine, rho) / jnp.pi
-    return k0, rho * k0 + sine / jnp.pi, jnp.where(parallel, 0.0, jax.lax.rsqrt(squared)) / jnp.pi
+    gap = jnp.where(parallel, 1.0, 1 - size)  # a stand-in where it is zero
+    root = jnp.sqrt(gap * (1 + size))
+    sine = jnp.where(parallel, 0.0, root)
+    if rho.dtype == np.float32:
+        angle = jnp.sqrt(gap) * jnp.polyval(jnp.asarray(ANGLE.coef[::-1], rho.dtype), size)
+        part = jnp.where(parallel, 0.0, angle) / jnp.pi
+        k0 = jnp.where(rho < 0, part, 1 - part)
+    else:
+        k0 = 1 - jnp.arctan2(sine, rho) / jnp.pi
+    return k0, rho * k0 + sine / jnp.pi, jnp.where(parallel, 0.0, 1 / (jnp.pi * root))
 
 
 @arc_cosine.defjvp

@@ -1,0 +1,210 @@
+"""`recon distill` and `recon train`: small training sets, and networks trained on them, as files."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from recon.cli.console import DataDir, Images, Source, out
+from recon.errors import ReconError
+
+if TYPE_CHECKING:
+    from recon.distillation import DistilledSet
+    from recon.dynamics import Dynamics
+    from recon.networks import MLP
+    from recon.tasks import TaskData
+
+BATCH = 1000  # test images at once
+
+Task = Annotated[str, typer.Option(help="Name of a task, see `recon list`.")]
+Number = Annotated[int, typer.Option("--n", help="Training images.")]
+
+
+def distill(
+    task: Task = "mnist_odd_even",
+    n: Number = 500,
+    per_class: Annotated[int, typer.Option(help="Images of each class in the set.")] = 10,
+    method: Annotated[str, typer.Option(help="Name of a distillation method, see `recon list`.")] = "rkip",
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the optimiser (default: its own).", show_default=False)
+    ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep the images of least 'loss' or best on 'held_out' ones (default: loss).", show_default=False
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Chooses images and the method's start.")] = 0,
+    data_dir: DataDir = None,
+    source: Source = "auto",
+    images: Images = None,
+    path: Annotated[Path, typer.Option("--out", help="The set, for `recon train --data`.")] = Path("distilled.npz"),
+    pngs: Annotated[
+        Path | None, typer.Option(help="Empty folder for the set as pictures too.", show_default=False)
+    ] = None,
+) -> None:
+    """Make a small training set from a task's images and save it. Ctrl-C keeps the best so far."""
+    from recon.distillation import distill as distilled
+    from recon.distillation import infinite_accuracy
+
+    data = loaded(task, n, seed, source, data_dir, images)
+    if not path.parent.is_dir():
+        raise ReconError(f"There is no folder {path.parent} to write {path.name} in: create it.")
+    options: dict[str, Any] = {"steps": steps, "select": select}
+    options = {name: value for name, value in options.items() if value is not None}
+    if method == "rkip-finite" and "steps" in options:
+        options = {"options": options}  # they are the attack's
+    made = distilled(data, per_class, method=method, key=seed, **options)
+    made.save(path)
+    if pngs is not None:
+        made.save_pngs(pngs)
+    took = sum(made.seconds.values())
+    out.print(f"{data.task.title}, {data.source}: {n} images to {len(made)} by {method}, {took:.1f} s, {made.why}.")
+    out.print(f"Loss {made.loss:.3g} at step {made.step}.")
+    if len(data.test):
+        right = infinite_accuracy(made.images, made.labels, data.test.x, data.test.y)
+        out.print(f"Test accuracy at infinite width: {100 * right:.1f} % of {len(data.test)} images.")
+    out.print(f"Stored in {path}.", soft_wrap=True)
+
+
+def train(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A distilled set to train on (default: images of the task).", show_default=False),
+    ] = None,
+    task: Task = "mnist_odd_even",
+    n: Number = 500,
+    widths: Annotated[str, typer.Option(help="Widths of the hidden layers, with commas.")] = "512,512",
+    dynamics: Annotated[
+        str, typer.Option(help="linearised, standard (gradient flow), descent or momentum.")
+    ] = "standard",
+    loss: Annotated[
+        float | None,
+        typer.Option(
+            help="Train until the mean of ½(f − y)² is below this (default: the rule's own).", show_default=False
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Chooses images and initial weights.")] = 0,
+    data_dir: DataDir = None,
+    source: Source = "auto",
+    images: Images = None,
+    folder: Annotated[Path, typer.Option("--out", help="Folder for initial.npz, final.npz and train.json.")] = Path(
+        "trained"
+    ),
+) -> None:
+    """Train a network on a distilled set, or on a task's images, test it on the task's test images, save its weights.
+
+    The weights are arrays by name, Dense_0/kernel and so on. recon.load_weights reads them, for recon.reconstruct.
+    """
+    import jax
+    import numpy as np
+
+    from recon.distillation import DistilledSet
+    from recon.dynamics import Linearised, outputs
+    from recon.dynamics import train as trained_on
+    from recon.metrics import share_right
+    from recon.records import json_bytes, provenance, write_bytes
+    from recon.records.weights import save_weights
+
+    network, rule = network_of(widths), dynamics_of(dynamics, loss)
+    chosen = None if data is None else DistilledSet.load(data)
+    drawn = loaded(task, n if chosen is None else max(2, len(chosen.classes)), seed, source, data_dir, images)
+    x, y, test = drawn.train.x, drawn.train.y, drawn.test.x
+    if chosen is not None and data is not None:
+        fits(chosen, drawn, data)
+        # Test images as the set's own network would see them.
+        x, y, test = chosen.images, chosen.labels, test + (drawn.mean - chosen.mean)
+    network = dataclasses.replace(network, outputs=y.shape[1])
+    params0 = jax.tree.map(np.asarray, network.init(jax.random.key(seed), int(np.prod(x.shape[1:]))))
+    made = trained_on(network, params0, x, y, rule, progress=True)
+    final, linearised = made.final.params, isinstance(rule, Linearised)
+
+    def accuracy(images: np.ndarray, targets: np.ndarray) -> float:
+        parts = (images[i : i + BATCH] for i in range(0, len(images), BATCH))
+        return share_right(np.concatenate([outputs(network, params0, final, p, linearised) for p in parts]), targets)
+
+    right = accuracy(x, y), accuracy(test, drawn.test.y) if len(test) else None
+    facts = {
+        "images": len(x),
+        "from": str(data.name) if data is not None else drawn.task.name,
+        "task": drawn.task.name,
+        "source": drawn.source,
+        "network": dataclasses.asdict(network),
+        "dynamics": {"rule": type(rule).__name__, **dataclasses.asdict(rule)},
+        "seed": seed,
+        "loss": made.final.loss,
+        "steps": made.final.step,
+        "why": made.why,
+        "seconds": made.seconds,
+        "train_accuracy": right[0],
+        "test_accuracy": right[1],
+        "test_images": len(test),
+        "provenance": provenance(),
+    }
+    save_weights(folder / "initial.npz", params0)
+    save_weights(folder / "final.npz", final)
+    write_bytes(folder / "train.json", json_bytes(facts))
+    name = data.name if data is not None else f"{drawn.task.title}, {drawn.source}"
+    out.print(f"{len(x)} images of {escape(name)}, {dynamics}, widths {widths}: {made.seconds:.1f} s, {made.why}.")
+    out.print(f"Train loss {made.final.loss:.2e}, {100 * right[0]:.1f} % right.")
+    tested = f"{100 * right[1]:.1f} % of {len(test)} images" if right[1] is not None else "the source has no test split"
+    out.print(f"Test accuracy on {escape(drawn.task.title)}: {tested}.")
+    out.print(f"Stored in {folder}/: initial.npz, final.npz, train.json.", soft_wrap=True)
+
+
+def loaded(task: str, n: int, seed: int, source: str, data_dir: Path | None, images: Path | None) -> "TaskData":
+    """A task's draw; with a folder of pictures and no other task, theirs."""
+    from recon.tasks import load_task
+
+    name = "pictures" if images is not None and task == "mnist_odd_even" else task
+    return load_task(name, n, seed=seed, data_dir=data_dir, source=source, images=images)
+
+
+def network_of(widths: str) -> "MLP":
+    """The network of hidden layers "512,256".
+
+    Raises:
+      ReconError: these are no widths.
+    """
+    from recon.networks import MLP
+
+    numbers = [part.strip() for part in widths.split(",")]
+    if not all(part.isdecimal() and int(part) for part in numbers):
+        raise ReconError(f"{widths!r} are no widths of hidden layers: give numbers such as 512,512.")
+    return MLP(tuple(map(int, numbers)))
+
+
+def dynamics_of(name: str, loss: float | None = None) -> "Dynamics":
+    """The training rule of a name, run to a loss (None: its own).
+
+    Raises:
+      ReconError: there is none.
+    """
+    from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
+
+    rules: dict[str, Dynamics] = {
+        "linearised": Linearised(),
+        "standard": GradientFlow(),
+        "descent": Descent(),
+        "momentum": Descent(momentum=0.9),
+    }
+    if name not in rules:
+        raise ReconError(f"Unknown dynamics {name!r}: choose one of {', '.join(rules)}.")
+    return rules[name] if loss is None else dataclasses.replace(rules[name], loss=loss)
+
+
+def fits(chosen: "DistilledSet", drawn: "TaskData", file: Path) -> None:
+    """Refuse a set that the task's test images do not belong to.
+
+    Raises:
+      ReconError: other images, outputs or classes.
+    """
+    mine = chosen.images.shape[1:], chosen.labels.shape[1], chosen.classes
+    task = drawn.image_shape, drawn.outputs, tuple(drawn.task.groups) or chosen.classes
+    if mine != task:
+        words = (f"images {s}, {c} outputs, classes {', '.join(names)}" for s, c, names in (mine, task))
+        raise ReconError(
+            "{} has {}; {} has {}: name its own --task.".format(file, next(words), drawn.task.name, *words)
+        )
