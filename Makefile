@@ -7,8 +7,8 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data bars bars-exact figure-times readme results-index \
-	lock clean
+.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact \
+	figure-times readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -47,10 +47,15 @@ format: $(READY) $(DEV) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-data: $(READY) ## download and prepare MNIST and CIFAR-10 (the only target that downloads data)
+data: $(READY) ## download and prepare MNIST and CIFAR-10
 	@$(BIN)/recon data reachable $(ARGS)
 	@$(MAKE) --no-print-directory $(VENV)/.ready-data
 	$(BIN)/recon data prepare $(ARGS)
+
+data-tiny-imagenet: $(READY) ## prepare Tiny-ImageNet from ZIP=PATH/tiny-imagenet-200.zip, else download it
+	@$(if $(ZIP),,$(BIN)/recon data reachable tiny_imagenet $(ARGS))
+	@$(if $(ZIP),,$(MAKE) --no-print-directory $(VENV)/.ready-data)
+	$(BIN)/recon data prepare tiny_imagenet $(if $(ZIP),--archive "$(ZIP)") $(ARGS)
 
 bars: $(READY) ## measure what the core promises (about fifteen minutes)
 	$(BIN)/python scripts/bars.py $(ARGS)
