@@ -22,7 +22,7 @@ def load_images(
     """One split of a data set, from the first source that has it. Never downloads.
 
     Args:
-      dataset: name as in TensorFlow Datasets ("mnist", "cifar10", "tiny_imagenet"), or None for the folder's own classes.
+      dataset: its name in a TFDS directory ("mnist", "cifar10", "tiny_imagenet"), None for the folder's own classes.
       split: "train" or "test".
       source: "auto" (a prepared TFDS directory, else package pictures), "tfds" or "samples".
       data_dir: TFDS directory (default: `TFDS_DATA_DIR`, else TFDS's own default).

@@ -7,6 +7,7 @@ import os
 import socket
 import urllib.parse
 from pathlib import Path
+from typing import Any
 
 from recon.data import prepared
 from recon.errors import ReconError
@@ -94,7 +95,7 @@ def prepare(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> str
     directory = found_or_reachable(dataset, data_dir)
     if directory is not None:
         return directory
-    where = {"data_dir": str(prepared.data_root(data_dir)), "file_format": "array_record"}
+    where: dict[str, Any] = {"data_dir": str(prepared.data_root(data_dir)), "file_format": "array_record"}
     try:
         if dataset == "tiny_imagenet":
             import requests  # type: ignore[import-untyped]  # noqa: F401
@@ -109,11 +110,14 @@ def prepare(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> str
             builder = tfds.builder(dataset, **where)
     except ImportError as error:
         target = "data-tiny-imagenet" if dataset == "tiny_imagenet" else "data"
-        raise ReconError(f"Downloading and preparing {dataset} needs a package ({error}): run `make {target}`.") from error
+        raise ReconError(
+            f"Downloading and preparing {dataset} needs a package ({error}): run `make {target}`."
+        ) from error
     try:
         builder.download_and_prepare()
     except ReconError:
         raise
     except Exception as error:
-        raise ReconError(f"Downloading {dataset} failed ({type(error).__name__}: {error}): try again later.") from error
+        why = f"{type(error).__name__}: {str(error).split(chr(10), 1)[0]}"
+        raise ReconError(f"Downloading {dataset} failed ({why}): try again later.") from error
     return str(builder.data_dir)

@@ -103,7 +103,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
     VERSION = tfds.core.Version("1.0.0")
     url_infos = {URL: UrlInfo(size=SIZE, checksum=SHA256, filename=f"{ROOT}.zip")}  # noqa: RUF012
 
-    def __init__(self, archive: Path | None = None, **options: Any) -> None:
+    def __init__(self, archive: Path | None = None, **options: Any) -> None:  # noqa: D107
         self.archive = archive
         super().__init__(**options)
 

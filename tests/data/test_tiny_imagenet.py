@@ -29,7 +29,10 @@ def encoded(seed, mode="RGB", side=64):
 @pytest.fixture(scope="module")
 def layout():
     """Names and contents as in the original archive: two training pictures a class, five for validation, some grey."""
-    files = {f"{ROOT}/wnids.txt": "\n".join(classes.CLASSES[::-1]).encode(), f"{ROOT}/words.txt": b"n00001740\tentity\n"}
+    files = {
+        f"{ROOT}/wnids.txt": "\n".join(classes.CLASSES[::-1]).encode(),
+        f"{ROOT}/words.txt": b"n00001740\tentity\n",
+    }
     for i, wnid in enumerate(classes.CLASSES):
         files[f"{ROOT}/train/{wnid}/{wnid}_boxes.txt"] = f"{wnid}_0.JPEG\t0\t0\t62\t62\n".encode()
         for j in range(2):
@@ -142,7 +145,7 @@ def test_bad_archives_are_refused_in_one_sentence(layout, tmp_path, make, messag
 def test_unwritable_directory(layout, tmp_path):
     path = packed(layout, tmp_path / "some-name.zip")
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ReconError, match="cannot be written.*--data-dir"):
+    with pytest.raises(ReconError, match=r"cannot be written.*--data-dir"):
         prepare.from_archive(path, tmp_path / "file")
 
 
@@ -165,7 +168,11 @@ def test_package_photographs(monkeypatch, tmp_path, no_network):
     assert found.images.shape == (20, 64, 64, 3)
     assert len(load_images("tiny_imagenet", "test").images) == 0
     wnids = [found.classes[label] for label in found.labels]
-    assert [sum(w in group for w in wnids) for group in (classes.ANIMALS, classes.OBJECTS, classes.OTHERS)] == [7, 11, 2]
+    assert [sum(w in group for w in wnids) for group in (classes.ANIMALS, classes.OBJECTS, classes.OTHERS)] == [
+        7,
+        11,
+        2,
+    ]
     assert set(samples.WNID.values()) <= set(classes.CLASSES)
     # Each pixel of a 512 × 512 photograph is the mean of 8 × 8 of its pixels.
     photographs = sorted(samples._files("foolbox", "data/imagenet_*_*.jpg"))
@@ -180,7 +187,7 @@ def test_package_photographs(monkeypatch, tmp_path, no_network):
 def test_download_says_what_is_missing(monkeypatch, tmp_path, no_network):
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ReconError, match="Cannot reach http://cs231n.stanford.edu"):
+    with pytest.raises(ReconError, match=r"Cannot reach http://cs231n\.stanford\.edu"):
         prepare.prepare("tiny_imagenet", tmp_path)
     with pytest.raises(ReconError, match="make data-tiny-imagenet"):
         load_images("tiny_imagenet", data_dir=tmp_path)
