@@ -8,7 +8,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact \
-	figure-times readme results-index lock clean
+	bars-tiny-imagenet figure-times readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -62,6 +62,9 @@ bars: $(READY) ## measure what the core promises (about fifteen minutes)
 
 bars-exact: $(READY) $(DEV) ## measure the bars of the exact solver (about an hour); goes on where it stopped
 	$(BIN)/python scripts/exact_bars.py $(ARGS)
+
+bars-tiny-imagenet: $(READY) ## measure the bars of Tiny-ImageNet: ZIP=PATH/tiny-imagenet-200.zip (about ten minutes)
+	$(BIN)/python scripts/tiny_imagenet_bars.py "$(ZIP)" $(ARGS)
 
 figure-times: $(READY) ## time figures 2 to 7 from an empty cache and again from a full one (about twenty minutes)
 	$(BIN)/python scripts/figure_times.py $(ARGS)
