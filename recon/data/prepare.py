@@ -54,9 +54,10 @@ def found_or_reachable(dataset: str, data_dir: str | os.PathLike[str] | None = N
     """
     directory = found(dataset, data_dir)
     if directory is None and not _reachable(HOSTS[dataset]):
+        archive = "name its archive with ZIP=PATH, " if dataset == "tiny_imagenet" else ""
         raise ReconError(
-            f"Cannot reach {HOSTS[dataset]} to download {dataset}: connect to the internet, or copy a prepared "
-            f"directory to {prepared.data_root(data_dir) / dataset}."
+            f"Cannot reach {HOSTS[dataset]} to download {dataset}: connect to the internet, {archive}or copy a "
+            f"prepared directory to {prepared.data_root(data_dir) / dataset}."
         )
     return directory
 
