@@ -9,9 +9,9 @@ quality falls with the dimension of the input, but recognisable pictures still c
     make reproduce-figJ2 PRESET=paper   N = 200, W = 4096, published schedule: a GPU's work
 
 Expected: the published attack gives back less than on MNIST at the same N, W and seeds, yet pictures that an eye knows
-again, often at the wrong contrast. Distances grow with the number of pixels, so dimensions are compared by PSNR, the error of a single pixel
-in decibels. CIFAR-10's pictures are photographs as well, MNIST's mostly black: what is compared is data sets, whose
-pictures differ in more than their size.
+again, often at the wrong contrast. Distances grow with the number of pixels, so dimensions are compared by PSNR, the
+error of a single pixel in decibels. CIFAR-10's pictures are photographs as well, MNIST's mostly black: what is compared
+is data sets, whose pictures differ in more than their size.
 
 Two series go beyond the paper: "in the span" descends on the published objective among combinations of the rows of the
 first layer's change only, of which every training image is one (a tenth of the work at this dimension), and "exact" is
