@@ -7,8 +7,8 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data bars bars-exact bars-distillation \
-	figure-times readme results-index lock clean
+.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact \
+	bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -47,10 +47,15 @@ format: $(READY) $(DEV) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-data: $(READY) ## download and prepare MNIST and CIFAR-10 (the only target that downloads data)
+data: $(READY) ## download and prepare MNIST and CIFAR-10
 	@$(BIN)/recon data reachable $(ARGS)
 	@$(MAKE) --no-print-directory $(VENV)/.ready-data
 	$(BIN)/recon data prepare $(ARGS)
+
+data-tiny-imagenet: $(READY) ## prepare Tiny-ImageNet from ZIP=PATH/tiny-imagenet-200.zip, else download it
+	@$(if $(ZIP),,$(BIN)/recon data reachable tiny_imagenet $(ARGS))
+	@$(if $(ZIP),,$(MAKE) --no-print-directory $(VENV)/.ready-data)
+	$(BIN)/recon data prepare tiny_imagenet $(if $(ZIP),--archive "$(ZIP)") $(ARGS)
 
 bars: $(READY) ## measure what the core promises (about fifteen minutes)
 	$(BIN)/python scripts/bars.py $(ARGS)
@@ -60,6 +65,9 @@ bars-exact: $(READY) $(DEV) ## measure the bars of the exact solver (about an ho
 
 bars-distillation: $(READY) ## measure the bars of distillation (about ten minutes); goes on where it stopped
 	$(BIN)/python scripts/distillation_bars.py $(ARGS)
+
+bars-tiny-imagenet: $(READY) ## measure the bars of Tiny-ImageNet: ZIP=PATH/tiny-imagenet-200.zip (about ten minutes)
+	$(BIN)/python scripts/tiny_imagenet_bars.py "$(ZIP)" $(ARGS)
 
 figure-times: $(READY) ## time figures 2 to 7 from an empty cache and again from a full one (about twenty minutes)
 	$(BIN)/python scripts/figure_times.py $(ARGS)

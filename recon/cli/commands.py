@@ -26,6 +26,8 @@ app.add_typer(baseline_app, name="baseline")
 app.command("check")(check)
 app.command("distill")(distill)
 app.command("train")(train)
+DOWNLOADED = ("mnist", "cifar10")  # by `make data`
+DataSets = Annotated[list[str] | None, typer.Argument(help="Data sets (default: mnist cifar10).", show_default=False)]
 
 
 def version(show: bool) -> None:
@@ -167,22 +169,28 @@ def run(
 
 @data_app.command("prepare")
 def data_prepare(
-    datasets: Annotated[list[str] | None, typer.Argument(help="Data sets (default: mnist cifar10).")] = None,
+    datasets: DataSets = None,
+    archive: Annotated[
+        Path | None,
+        typer.Option(help="tiny-imagenet-200.zip, or a folder that holds it; no network is used.", show_default=False),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Download and prepare data sets through TFDS. The only command that uses the network."""
-    from recon.data.prepare import prepare
+    from recon.data.prepare import from_archive, prepare
 
-    for name in datasets or ["mnist", "cifar10"]:
-        out.print(f"{name}: {prepare(name, data_dir)}")
+    if archive is not None and datasets != ["tiny_imagenet"]:
+        raise ReconError("Only tiny_imagenet is prepared from an archive: name it, and nothing else, with --archive.")
+    for name in datasets or DOWNLOADED:
+        out.print(f"{name}: {prepare(name, data_dir) if archive is None else from_archive(archive, data_dir)}")
 
 
 @data_app.command("reachable", hidden=True)
-def data_reachable(data_dir: DataDir = None) -> None:
+def data_reachable(datasets: DataSets = None, data_dir: DataDir = None) -> None:
     """Fail at once if a data set is neither prepared nor within reach, before `make data` installs TensorFlow."""
-    from recon.data.prepare import HOSTS, found_or_reachable
+    from recon.data.prepare import found_or_reachable
 
-    for name in HOSTS:
+    for name in datasets or DOWNLOADED:
         found_or_reachable(name, data_dir)
 
 
@@ -192,7 +200,7 @@ def data_show(data_dir: DataDir = None, source: Source = "auto") -> None:
     from recon.data import load_images
 
     table = Table("data set", "source", "train", "test", box=None, header_style="bold")
-    for name in ("mnist", "cifar10"):
+    for name in (*DOWNLOADED, "tiny_imagenet"):
         train, test = (load_images(name, split, source=source, data_dir=data_dir) for split in ("train", "test"))
         table.add_row(name, train.source, str(len(train.images)), str(len(test.images)))
     out.print(table)

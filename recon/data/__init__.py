@@ -22,7 +22,7 @@ def load_images(
     """One split of a data set, from the first source that has it. Never downloads.
 
     Args:
-      dataset: name as in TensorFlow Datasets ("mnist", "cifar10"), or None for the folder's own classes.
+      dataset: its name in a TFDS directory ("mnist", "cifar10", "tiny_imagenet"), None for the folder's own classes.
       split: "train" or "test".
       source: "auto" (a prepared TFDS directory, else package pictures), "tfds" or "samples".
       data_dir: TFDS directory (default: `TFDS_DATA_DIR`, else TFDS's own default).
@@ -41,7 +41,8 @@ def load_images(
     if directory is not None:
         return prepared.load(directory, split)
     where = prepared.data_root(data_dir)
-    fix = f"run `make data`, or point --data-dir or TFDS_DATA_DIR at a prepared directory (looked in {where})"
+    target = "data-tiny-imagenet" if dataset == "tiny_imagenet" else "data"
+    fix = f"run `make {target}`, or point --data-dir or TFDS_DATA_DIR at a prepared directory (looked in {where})"
     if source == "tfds" or (source == "auto" and data_dir is not None):
         raise ReconError(f"{dataset} is not prepared: {fix}.")
     if dataset not in samples.SAMPLES:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from recon.data import content_keys
+from recon.data import content_keys, prepared, tiny_imagenet_classes
 from recon.errors import ReconError
 from recon.tasks import base, load_task, targets, tasks
 
@@ -64,9 +64,21 @@ def test_colour_means_are_by_channel():
     assert all((names[label] in animals) == (y < 0) for label, y in zip(data.train.labels, data.train.y[:, 0]))
 
 
+@pytest.mark.parametrize(("name", "n", "pool"), [("tiny_imagenet_animal_object", 6, 18), ("tiny_imagenet_5way", 5, 11)])
+def test_tiny_imagenet_groups(name, n, pool):
+    data, classes = load_task(name, n, seed=0, **SAMPLES), tiny_imagenet_classes.CLASSES
+    assert data.train.x.shape == data.held_out.x.shape == (n, 64, 64, 3)
+    assert data.pool == pool
+    members = [wnid for group in data.task.groups.values() for wnid in group]
+    assert len(members) == len(set(members)) == {6: 176, 5: 35}[n]
+    for split in (data.train, data.held_out):
+        of = [next(g for g, wnids in data.task.groups.items() if classes[label] in wnids) for label in split.labels]
+        assert of == list(np.repeat(list(data.task.groups), n // len(data.task.groups)))
+
+
 def test_every_task_on_prepared_data(tfds_dir):
     for name, task in tasks().items():
-        if task.dataset is None:
+        if task.dataset is None or prepared.find(task.dataset, tfds_dir) is None:
             continue
         data = load_task(name, 20, seed=0, data_dir=tfds_dir, n_test=100)
         assert data.source.startswith("TFDS")
@@ -84,6 +96,8 @@ def test_every_task_on_prepared_data(tfds_dir):
         ("mnist_10way", 25, "multiple of 10"),
         ("mnist_odd_even", 5000, "choose N up to.*make data"),
         ("cifar10_animal_vehicle", 12, "choose N up to 10.*make data"),
+        ("tiny_imagenet_animal_object", 8, "choose N up to 6"),
+        ("tiny_imagenet_5way", 10, "choose N up to 5"),
     ],
 )
 def test_bad_requests(name, n, message):
