@@ -78,14 +78,16 @@ def cells(preset: dict[str, Any]) -> list[StartCell]:
     made = [
         StartCell(
             AttackCell(task, n, MLP((width, width)), rules[rule], preset["attack"], preset["options"], seed=seed),
-            *start,
+            start=kind,
+            scale=scale,
+            group=group,
             start_seed=draw,
         )
         for task, n, width, seeds in preset["networks"]
         for seed in seeds
         for rule, plans in preset["starts"].items()
         for starts, draws in plans
-        for start in starts
+        for kind, scale, group in starts
         for draw in range(draws)
     ]
     return list(dict.fromkeys(made))
@@ -99,7 +101,7 @@ def _name(cell: dict[str, Any]) -> str:
 
 def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each run; pictures of the first network under standard dynamics, its first images by start."""
-    rows, pictures = [], list[dict[str, Any]]()
+    rows, pictures = list[dict[str, Any]](), list[dict[str, Any]]()
     for s in results:
         images, cell = s.record["images"], s.record["cell"]
         row = attack_row(s.record) | {"kind": cell["start"], "scale": cell["scale"], "group": cell["group"]}

@@ -9,6 +9,7 @@ from recon import benchmark as bench
 from recon.attacks import attacks
 from recon.cells import PruningCell
 from recon.cells.distillation import DistillationCell
+from recon.cells.resampled import ResampledCell
 from recon.cells.starts import StartCell
 from recon.distillation import infinite_accuracy
 from recon.dynamics import GradientFlow, Linearised
@@ -26,6 +27,8 @@ def shrunk(cell):
         return dataclasses.replace(cell, attacked=shrunk(cell.attacked), **less)
     if isinstance(cell, DistillationCell):
         return shrunk_set(cell)
+    if isinstance(cell, ResampledCell):
+        return dataclasses.replace(cell, attacked=shrunk(cell.attacked), side=max(7, cell.side))
     if isinstance(cell, StartCell):
         attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
         return dataclasses.replace(cell, attacked=attacked, scale=0.2 * bool(cell.scale), start_seed=0)
