@@ -1,4 +1,4 @@
-"""Fine-tuning: a network trained on public images first, then on a few private ones; the attack knows the public weights.
+"""Fine-tuning: a network trained on public images first, then on a few private ones, whose public weights are known.
 
 The change that is attacked is that from the public weights, so it is made of the private images alone.
 """
@@ -173,8 +173,8 @@ def public_record(found: np.ndarray, public: Split, fresh: Split, n: int) -> dic
       n: as many of either are matched one to one, as for the other controls.
 
     Returns:
-      "mean" and "mean_fresh": mean L2 distances so matched; "nearest" and "nearest_fresh": each reconstruction's distance
-      to its nearest one of all public images, and of equally many unseen ones. None without public images.
+      "mean" and "mean_fresh": mean L2 distances so matched; "nearest" and "nearest_fresh": each reconstruction's
+      distance to its nearest one of all public images, and of equally many unseen ones. None without public images.
     """
     k = len(public)
     if not k:
