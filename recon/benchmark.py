@@ -5,7 +5,7 @@ A module `benchmarks/NAME_topic.py` defines
     PRESETS              settings by preset name: "quick", "full", "paper"
     cells(preset)        → the cells to compute
     summarise(results)   → everything the figure and the table show, JSON-able and small
-    plot(summary)        → a matplotlib figure
+    plot(summary)        → a matplotlib figure, or several: the pages of one
     table(summary)       → a title, column names and rows of strings, for the terminal
     CLAIMS               the paper's claims that it checks
 

@@ -147,6 +147,15 @@ def negated(estimate: Estimate) -> Estimate:
     return {**estimate, "value": value, "low": low, "high": high}
 
 
+def alike(estimate: Estimate, margin: float) -> Verdict:
+    """Whether an effect is shown to be too small to matter, in either direction; see `verdict`."""
+    low, high = estimate["low"], estimate["high"]
+    if low is None or high is None:
+        return "inconclusive"
+    inside, outside = -margin < low and high < margin, low > margin or high < -margin
+    return "reproduced" if inside else "not reproduced" if outside else "inconclusive"
+
+
 def verdict(estimate: Estimate, margin: float) -> Verdict:
     """Whether an effect, positive in the claimed direction, is larger than the least one that would matter.
 

@@ -9,6 +9,9 @@ from recon import benchmark as bench
 from recon.attacks import attacks
 from recon.cells import PruningCell
 from recon.cells.distillation import DistillationCell
+from recon.cells.finetuned import FinetuneCell
+from recon.cells.resampled import ResampledCell
+from recon.cells.starts import StartCell
 from recon.distillation import infinite_accuracy
 from recon.dynamics import GradientFlow, Linearised
 from recon.networks import MLP
@@ -25,6 +28,16 @@ def shrunk(cell):
         return dataclasses.replace(cell, attacked=shrunk(cell.attacked), **less)
     if isinstance(cell, DistillationCell):
         return shrunk_set(cell)
+    if isinstance(cell, ResampledCell):
+        return dataclasses.replace(cell, attacked=shrunk(cell.attacked), side=max(7, cell.side))
+    if isinstance(cell, FinetuneCell):
+        rule = GradientFlow(loss=1e-1, tol=1e-1)
+        return dataclasses.replace(
+            cell, attacked=shrunk(cell.attacked), n_public=min(cell.n_public, 20), pretraining=rule
+        )
+    if isinstance(cell, StartCell):
+        attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
+        return dataclasses.replace(cell, attacked=attacked, scale=0.2 * bool(cell.scale), start_seed=0)
     dynamics = Linearised() if cell.linearised else GradientFlow(tol=1e-2)
     known = {f.name for f in dataclasses.fields(attacks()[cell.attack].settings)}
     options = tuple((k, v) for k, v in {"steps": 30, "seconds": 5.0}.items() if k in known)

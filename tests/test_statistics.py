@@ -130,6 +130,21 @@ def test_verdicts(low, high, expected):
     assert verdict(estimate(low, high), 0.1) == expected
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (-0.5, 0.9, "reproduced"),
+        (1.1, 2.0, "not reproduced"),
+        (-2.0, -1.1, "not reproduced"),
+        (0.5, 1.5, "inconclusive"),
+        (-1.5, 1.5, "inconclusive"),
+        (None, None, "inconclusive"),
+    ],
+)
+def test_alike_means_shown_to_be_small_either_way(low, high, expected):
+    assert statistics.alike({"value": 0.0, "low": low, "high": high, "n": 5, "groups": 5}, 1.0) == expected
+
+
 def test_a_claim_of_parts_needs_all_of_them():
     assert statistics.combined(["reproduced", "reproduced"]) == "reproduced"
     assert statistics.combined(["not reproduced", "not reproduced"]) == "not reproduced"

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,6 @@ LABELS = {
     "held_out": "held-out images (control)",
     "start": "attack's start (control)",
 }
-FORMATS = ("png", "pdf", "svg")
 
 RC: dict[str, Any] = {
     "font.size": 8,
@@ -78,17 +77,28 @@ def interval(axes: "Axes", y: float, estimate: Mapping[str, Any] | None, colour:
         axes.plot([estimate["low"], estimate["high"]], [y, y], color=colour)
 
 
-def save(drawn: "Figure", stem: Path) -> list[Path]:
-    """Write the figure as PNG, PDF and SVG beside each other; returns the files."""
+def save(drawn: "Figure | Sequence[Figure]", stem: Path) -> list[Path]:
+    """Write a figure as PNG, PDF and SVG beside each other; returns the files.
+
+    Of several figures the PDF has a page each, and the other files from the second on are named STEM-2, STEM-3, ...
+    """
+    from matplotlib.backends.backend_pdf import PdfPages
+
     # A date in the file would make every redraw differ.
     os.environ.setdefault("SOURCE_DATE_EPOCH", "0")
-    # Laid out once: the layout does not depend on the format, and takes as long as the drawing.
-    drawn.draw_without_rendering()
-    drawn.set_layout_engine("none")
-    files = []
-    for kind in FORMATS:
-        out = io.BytesIO()
-        drawn.savefig(out, format=kind, metadata={"Date": None} if kind == "svg" else None)
-        files.append(stem.with_name(f"{stem.name}.{kind}"))
-        write_bytes(files[-1], out.getvalue())
+    pages = list(drawn) if isinstance(drawn, Sequence) else [drawn]
+    files, book = [], io.BytesIO()
+    with PdfPages(book) as pdf:
+        for i, page in enumerate(pages, 1):
+            # Laid out once: the layout does not depend on the format, and takes as long as the drawing.
+            page.draw_without_rendering()
+            page.set_layout_engine("none")
+            pdf.savefig(page)
+            for kind in ("png", "svg"):
+                out = io.BytesIO()
+                page.savefig(out, format=kind, metadata={"Date": None} if kind == "svg" else None)
+                files.append(stem.with_name(f"{stem.name}{f'-{i}' if i > 1 else ''}.{kind}"))
+                write_bytes(files[-1], out.getvalue())
+    files.append(stem.with_name(f"{stem.name}.pdf"))
+    write_bytes(files[-1], book.getvalue())
     return files

@@ -1,0 +1,308 @@
+"""Initial images: what the attack's result owes to where its descent starts.
+
+Asked by the paper's reviewers. The published attack starts from noise of standard deviation 0.2. Here it also starts
+from noise of other scales; from pictures of one class, so that for half of the training images they are of the same
+class and for the other half of the other class; from pictures of no class (digits with the pixels of each in a random
+order, which keeps brightness and contrast); and from the training images themselves under noise of several scales,
+which measures how wide the basin around them is.
+
+    make reproduce-init                 quick: minutes, MNIST, offline
+    make reproduce-init PRESET=full     both tasks at N = 20, W = 512, five draws of images, with prepared data
+    make reproduce-init PRESET=paper    N = 200, W = 2048, published schedule: a GPU's work
+
+Expected: the class of the start does not matter. Started at the true images the attack leaves them, as far as its loss
+is from what training did; started from them under noise it ends nearer than from the noise alone.
+
+All M = 2N start images of a run are of one kind; pictures are of the test split, so that neither the training images
+nor the held-out control are among them; the true images enter twice, each under noise of its own. A run is compared
+with the same network's runs from other starts. The exact recovery starts from no images.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recon import statistics
+from recon.benchmark import Claim, Summary, Verdict
+from recon.cells import AttackCell
+from recon.cells.published import SETTINGS
+from recon.cells.starts import StartCell
+from recon.dynamics import Dynamics, Linearised
+from recon.networks import MLP
+from recon.plots import COLOURS, LABELS, strips
+from recon.plots import figure as new_figure
+from recon.records import Stored, attack_row, mean_and_spread, rounded
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
+RULES = ("standard", "linearised")
+USUAL = 0.2  # the published start: noise of this standard deviation, also the noise of the claim on true images
+
+# A start is (kind, scale, group). Starts that are drawn twice over show what the draw of the start alone does.
+CLASSES = (("class", 0.0, 0), ("class", 0.0, 1))
+NOISE = tuple(("noise", scale, 0) for scale in (0.05, USUAL, 0.8))
+TRUE = tuple(("true", scale, 0) for scale in (0.0, USUAL, 0.4))
+SHUFFLED = (("shuffled", 0.0, 0),)
+AGAIN = (("noise", USUAL, 0), *CLASSES, *SHUFFLED)
+FEW = (*AGAIN, ("true", USUAL, 0))
+ALL = (*NOISE, *CLASSES, *SHUFFLED, *TRUE, ("true", 0.1, 0), ("true", 0.8, 0))
+
+# Networks as (task, N, W, seeds); starts by dynamics as (starts, draws of each).
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "networks": ((MNIST, 10, 256, (0, 1, 2)),),
+        "starts": {"standard": (((*NOISE, *CLASSES, *SHUFFLED, *TRUE), 1), (AGAIN, 2)), "linearised": ((FEW, 1),)},
+        **SETTINGS["quick"],
+    },
+    "full": {
+        "networks": ((MNIST, 20, 512, (0, 1, 2, 3, 4)), (CIFAR, 20, 512, (0, 1, 2, 3, 4))),
+        "starts": dict.fromkeys(RULES, ((ALL, 2),)),
+        **SETTINGS["full"],
+    },
+    "paper": {
+        "networks": ((MNIST, 200, 2048, (0, 1, 2, 3, 4)), (CIFAR, 200, 2048, (0, 1, 2, 3, 4))),
+        "starts": dict.fromkeys(RULES, ((ALL, 3),)),
+        **SETTINGS["paper"],
+    },
+}
+
+
+def cells(preset: dict[str, Any]) -> list[StartCell]:
+    """Every network from every start, each as often as it is drawn."""
+    rules: dict[str, Dynamics] = {"linearised": Linearised(), "standard": preset["standard"]}
+    made = [
+        StartCell(
+            AttackCell(task, n, MLP((width, width)), rules[rule], preset["attack"], preset["options"], seed=seed),
+            start=kind,
+            scale=scale,
+            group=group,
+            start_seed=draw,
+        )
+        for task, n, width, seeds in preset["networks"]
+        for seed in seeds
+        for rule, plans in preset["starts"].items()
+        for starts, draws in plans
+        for kind, scale, group in starts
+        for draw in range(draws)
+    ]
+    return list(dict.fromkeys(made))
+
+
+def _name(cell: dict[str, Any]) -> str:
+    if cell["start"] == "class":
+        return "class"
+    return cell["start"] if cell["start"] == "shuffled" else f"{cell['start']} {cell['scale']:g}"
+
+
+def summarise(results: Sequence[Stored]) -> Summary:
+    """A row for each run; pictures of the first network under standard dynamics, its first images by start."""
+    rows, pictures = list[dict[str, Any]](), list[dict[str, Any]]()
+    for s in results:
+        images, cell = s.record["images"], s.record["cell"]
+        row = attack_row(s.record) | {"kind": cell["start"], "scale": cell["scale"], "group": cell["group"]}
+        row |= {"name": _name(cell), "start_seed": cell["start_seed"]}
+        row |= {"distance": rounded(images["distance"]), "own_class": _plain(images["own_class"])}
+        shown = (rows[0]["task"], rows[0]["seed"], rows[0]["dynamics"]) if rows else None
+        if shown in (None, (row["task"], row["seed"], row["dynamics"])) and cell["start_seed"] == 0:
+            index = np.arange(min(10, row["n"]))
+            label = f"class {cell['group']}" if row["name"] == "class" else row["name"]
+            pictures.append({"name": label, **strips.pair(s, index)})
+        rows.append(row)
+    return {"rows": rows, "pictures": pictures}
+
+
+def _plain(column: Any) -> list[bool] | None:
+    return None if column is None else [bool(v) for v in column]
+
+
+def _errors(row: dict[str, Any], own: bool | None = None) -> float:
+    """Mean log₂ error of a run's images; of those that are (not) of the start's class."""
+    log = np.log2(np.array(row["distance"]))
+    return float(log.mean() if own is None else log[np.array(row["own_class"]) == own].mean())
+
+
+def _by_network(rows: list[dict[str, Any]], name: str, own: bool | None = None) -> dict[tuple[Any, ...], float]:
+    """Mean log₂ error from starts of a name, over their draws and classes, by network."""
+    found: dict[tuple[Any, ...], list[float]] = {}
+    for r in rows:
+        if r["name"] == name:
+            found.setdefault((r["draw"], r["width"], r["dynamics"]), []).append(_errors(r, own))
+    return {key: float(np.mean(values)) for key, values in found.items()}
+
+
+def _difference(over: dict[tuple[Any, ...], float], under: dict[tuple[Any, ...], float]) -> statistics.Estimate:
+    """log₂ of the ratio of two starts' errors, paired by network."""
+    shared = sorted(over.keys() & under.keys())
+    a, b = (np.array([side[k] for k in shared]) for side in (over, under))
+    return statistics.paired(a, b, np.array([k[0] for k in shared]))
+
+
+def effects(rows: list[dict[str, Any]]) -> dict[str, statistics.Estimate]:
+    """log₂ of error ratios: other class over own class; each start over the usual noise."""
+    usual = _by_network(rows, f"noise {USUAL:g}")
+    found = {"other class": _difference(_by_network(rows, "class", own=False), _by_network(rows, "class", own=True))}
+    for name in dict.fromkeys(r["name"] for r in rows):
+        if name != f"noise {USUAL:g}":
+            found[name] = _difference(_by_network(rows, name), usual)
+    return found
+
+
+def draw_spread(rows: list[dict[str, Any]]) -> float | None:
+    """Standard deviation of log₂ error over draws of the start alone, the network being the same; None: one draw."""
+    runs: dict[tuple[Any, ...], list[float]] = {}
+    for r in rows:
+        runs.setdefault((r["draw"], r["width"], r["dynamics"], r["name"], r["group"]), []).append(_errors(r))
+    variances = [np.var(values, ddof=1) for values in runs.values() if len(values) > 1]
+    return float(np.sqrt(np.mean(variances))) if variances else None
+
+
+def _label(name: str) -> str:
+    kind, _, scale = name.partition(" ")
+    words = {"noise": "noise of scale", "class": "pictures of one class", "shuffled": "shuffled pixels (no class)"}
+    return f"true images, noise {scale}" if kind == "true" else f"{words[kind]} {scale}".strip()
+
+
+def plot(summary: Summary) -> "Figure":
+    """For each task: errors by start, own against other class, and the basin; below, pictures by start."""
+    tasks = list(dict.fromkeys(r["task"] for r in summary["rows"]))
+    pictures = summary["pictures"]
+    heights = [3.1 * len(tasks), 0.62 * (len(pictures) + 1)]
+    figure = new_figure(9.5, sum(heights))
+    upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
+    grid = upper.subplots(len(tasks), 3, squeeze=False, width_ratios=(1.5, 1, 1.2))
+    for row, task in zip(grid, tasks, strict=True):
+        mine = [r for r in summary["rows"] if r["task"] == task]
+        _starts(row[0], mine)
+        row[0].set_title(f"{mine[0]['title']}, N = {mine[0]['n']}, W = {mine[0]['width']}", loc="left")
+        _classes(row[1], mine)
+        _basin(row[2], mine)
+    upper.legend(*grid[0, 2].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    strips.draw(
+        lower.subplots(),
+        [pictures[0]["train"], *(p["found"] for p in pictures)],
+        ["training images", *(f"from {p['name']}" for p in pictures)],
+        ranked=False,
+    )
+    return figure
+
+
+def _starts(axes: "Axes", rows: list[dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(r["name"] for r in rows))
+    for offset, rule in zip((-0.12, 0.12), RULES, strict=True):
+        for i, name in enumerate(names):
+            errors = [r["error"] for r in rows if r["name"] == name and r["dynamics"] == rule]
+            axes.plot(errors, [i + offset] * len(errors), "o", markersize=3, alpha=0.6, color=COLOURS[rule])
+    axes.axvline(np.mean([r["held_out"] for r in rows]), color=COLOURS["held_out"], linewidth=1)
+    axes.set_yticks(range(len(names)), [_label(n) for n in names], fontsize=7)
+    axes.invert_yaxis()
+    axes.set(xlabel="mean L2 distance, a point for each run", xlim=(0, None))
+
+
+def _classes(axes: "Axes", rows: list[dict[str, Any]]) -> None:
+    """Each image's error by either kind of start, averaged over draws: the diagonal is no difference."""
+    images: dict[tuple[Any, ...], dict[bool, list[float]]] = {}
+    for r in rows:
+        for i, (d, own) in enumerate(zip(r["distance"], r["own_class"] or (), strict=False)):
+            images.setdefault((r["dynamics"], r["seed"], i), {True: [], False: []})[own].append(d)
+    top = 0.0
+    for (rule, *_), errors in images.items():
+        if errors[True] and errors[False]:
+            x, y = np.mean(errors[True]), np.mean(errors[False])
+            axes.plot(x, y, "o", markersize=3, alpha=0.6, color=COLOURS[rule])
+            top = max(top, float(x), float(y))
+    axes.plot([0, top], [0, top], color="#444444", linewidth=0.6)
+    axes.set(xlabel="L2, start of the image's class", ylabel="L2, start of the other class")
+
+
+def _basin(axes: "Axes", rows: list[dict[str, Any]]) -> None:
+    """Error over the distance of the start from the truth, for true images under noise and for noise alone."""
+    for kind, style in (("true", "o-"), ("noise", "s")):
+        for rule in RULES:
+            mine = [r for r in rows if r["kind"] == kind and r["dynamics"] == rule]
+            scales = sorted({r["scale"] for r in mine})
+            at = [[r for r in mine if r["scale"] == s] for s in scales]
+            x, y = ([np.mean([r[column] for r in each]) for each in at] for column in ("start", "error"))
+            name = f"{'true images under noise' if kind == 'true' else 'noise alone'}, {rule}"
+            axes.plot(x, y, style, color=COLOURS[rule], markersize=3.5, alpha=1 if kind == "true" else 0.6, label=name)
+    axes.axhline(
+        np.mean([r["held_out"] for r in rows]), color=COLOURS["held_out"], linewidth=1, label=LABELS["held_out"]
+    )
+    top = max(r["start"] for r in rows)
+    axes.plot([0, top], [0, top], color="#444444", linewidth=0.6, label="no change")
+    axes.set(xlabel="start's mean L2 distance (control)", ylabel="mean L2 distance at the end", ylim=(0, None))
+    axes.set_ylim(0, 1.15 * max(r["held_out"] for r in rows))
+
+
+def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+    """Mean error and controls by task, dynamics and start; its ratio to the error from the usual noise."""
+    columns = ["task", "N", "W", "dynamics", "from", "mean L2", "runs", "held-out", "start", "over noise 0.2's"]
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for r in summary["rows"]:
+        groups.setdefault((r["title"], r["n"], r["width"], r["dynamics"]), []).append(r)
+    rows = []
+    for key, mine in groups.items():
+        found = effects(mine)
+        for name in dict.fromkeys(r["name"] for r in mine):
+            runs = [r for r in mine if r["name"] == name]
+            controls = [f"{np.mean([r[k] for r in runs]):.2g}" for k in ("held_out", "start")]
+            over = statistics.text(found[name], ".2f", np.exp2) if name in found else ""
+            numbers = [mean_and_spread([r["error"] for r in runs]), str(len(runs)), *controls, over]
+            rows.append([*map(str, key), _label(name), *numbers])
+    spread = draw_spread(summary["rows"])
+    note = "" if spread is None else f"; another draw of the start moves it by a factor of {np.exp2(spread):.2f} (SD)"
+    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
+    return f"Error by start{note} ({sources})", columns, rows
+
+
+def _class_is_nothing(summary: Summary) -> tuple[Verdict, str]:
+    found = effects(summary["rows"])["other class"]
+    effect = f"Error from starts of the other class over that of the image's own: {_ratio(found)}."
+    return statistics.alike(found, statistics.TENTH), effect
+
+
+def _picture_is_nothing(summary: Summary, name: str) -> tuple[Verdict, str]:
+    found = effects(summary["rows"]).get(name)
+    if found is None:
+        return "inconclusive", "No such start."
+    return statistics.alike(found, statistics.TENTH), f"Error over that from noise of scale {USUAL}: {_ratio(found)}."
+
+
+def _truth_helps(summary: Summary) -> tuple[Verdict, str]:
+    found = effects(summary["rows"]).get(f"true {USUAL:g}")
+    if found is None:
+        return "inconclusive", "No such start."
+    gain = statistics.negated(found)
+    effect = f"Error from noise of scale {USUAL} over that from the true images under as much: {_ratio(gain)}."
+    return statistics.verdict(gain, statistics.TENTH), effect
+
+
+def _ratio(found: statistics.Estimate) -> str:
+    return statistics.text(found, ".2f", np.exp2)
+
+
+CLAIMS = (
+    Claim(
+        "class-of-start-is-nothing",
+        "An image comes back as well from pictures of the other class as from pictures of its own (within a tenth).",
+        _class_is_nothing,
+    ),
+    *(
+        Claim(
+            f"{name}-as-good-as-noise",
+            f"The attack ends as near from {words} as from noise (within a tenth).",
+            partial(_picture_is_nothing, name=name),
+        )
+        for name, words in (("class", "pictures of one class"), ("shuffled", "pictures of no class"))
+    ),
+    Claim(
+        "truth-ends-nearer",
+        f"Started from the true images under noise of scale {USUAL}, the attack ends nearer (by a tenth or more) than "
+        "from that noise alone.",
+        _truth_helps,
+    ),
+)

@@ -1,0 +1,188 @@
+"""Fine-tuning: a network trained on public images first, then on a few private ones, whose public weights are known.
+
+The change that is attacked is that from the public weights, so it is made of the private images alone.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from recon.cells.attack import AttackCell, attacked, initialised
+from recon.dynamics import Dynamics, outputs, train
+from recon.dynamics.base import HostParams
+from recon.errors import ReconError
+from recon.metrics import distances, greedy, share_right
+from recon.networks import Network
+from recon.progress import Report, silent
+from recon.records import Stored, provenance
+from recon.tasks import Split, TaskData
+
+
+@dataclass(frozen=True)
+class FinetuneCell:
+    """A network, what it is trained on first, and the attack on what it is trained on afterwards.
+
+    The public images are of the test split, so neither trained on later nor among the held-out ones. Their targets are
+    of another task: the first half of the data set's classes (−1) against the second (+1). The head keeps its weights,
+    as it has one output for either task.
+
+    Attributes:
+      attacked: the private task, the network, its training rule and the attack.
+      n_public: number of public images; 0: no training before, the initial weights are random.
+      pretraining: training rule on the public images.
+    """
+
+    attacked: AttackCell
+    n_public: int
+    pretraining: Dynamics
+
+    @property
+    def linearised(self) -> bool:
+        """Whether fine-tuning trains the Taylor model around the public weights."""
+        return self.attacked.linearised
+
+    @property
+    def title(self) -> str:
+        """For progress bars."""
+        return f"{self.attacked.title} after {self.n_public} public images"
+
+    def settings(self) -> dict[str, Any]:
+        """The attacked cell's, and those of the training before."""
+        rule = {"rule": type(self.pretraining).__name__, **dataclasses.asdict(self.pretraining)}
+        return {**self.attacked.settings(), "kind": "finetune", "n_public": self.n_public, "pretraining": rule}
+
+    def with_seed(self, seed: int) -> "FinetuneCell":
+        """The same setting on another draw."""
+        return dataclasses.replace(self, attacked=self.attacked.with_seed(seed))
+
+    def check(self) -> None:
+        """As the attacked cell.
+
+        Raises:
+          ReconError: unknown attack, or a number of public images below zero.
+        """
+        self.attacked.check()
+        if self.n_public < 0:
+            raise ReconError(f"Cannot train on {self.n_public} public images: choose 0 for none, or more.")
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What its numbers depend on."""
+        return __name__, *self.attacked.modules, type(self.pretraining).__module__
+
+    @property
+    def draw(self) -> tuple[Any, ...]:
+        """Cells of equal draws load the same images."""
+        return self.attacked.draw
+
+    def load(self, **where: Any) -> TaskData:
+        """The attacked cell's images; the public ones are in its test split."""
+        return self.attacked.load(**where)
+
+    def compute(self, data: TaskData, report: Report = silent) -> Stored:
+        """Train on the public images, then on the private ones; attack the change between; score.
+
+        Returns:
+          The attacked cell's record and arrays, with an entry "public": see `public_record`.
+
+        Raises:
+          ReconError: training or the attack failed, or there are too few public images.
+          KeyboardInterrupt: Ctrl-C.
+        """
+        public, fresh = split(data.test, self.n_public, data)
+        network, params, key = initialised(self.attacked, data)
+        known: dict[str, Any] = {"n": self.n_public}
+        if self.n_public:
+            y = first_or_second_half(public, data)
+            params, known = pretrained(self, network, params, public, y, fresh, first_or_second_half(fresh, data))
+        trained = train(network, params, data.train.x, data.train.y, self.attacked.dynamics)
+        left = dataclasses.replace(data, test=fresh)
+        stored = attacked(self.attacked, left, network, trained, key, report)
+        found = stored.arrays["found"]
+        record = {
+            **stored.record,
+            "cell": self.settings(),
+            "public": known | public_record(found, public, fresh, len(data.train)),
+            "provenance": provenance(self.modules),
+        }
+        return Stored(record, stored.arrays)
+
+
+def split(test: Split, n: int, data: TaskData) -> tuple[Split, Split]:
+    """The public images, and as many or more of their kind that no network has seen.
+
+    Raises:
+      ReconError: fewer than twice so many test images.
+    """
+    if 2 * n > len(test):
+        raise ReconError(
+            f"{n} public images and as many for comparison are more than the {len(test)} test images of {data.source}: "
+            "choose fewer, or run `make data` for the full set."
+        )
+    return part(test, slice(0, n)), part(test, slice(n, None))
+
+
+def part(whole: Split, which: slice) -> Split:
+    """Some images of a split. Their fingerprint stays the whole's, which they are a fixed part of."""
+    return Split(whole.x[which], whole.y[which], whole.labels[which], whole.fingerprint)
+
+
+def first_or_second_half(images: Split, data: TaskData) -> Float[np.ndarray, "n outputs"]:
+    """The public task's targets: −1 for the first half of the data set's classes, +1 for the second.
+
+    Raises:
+      ReconError: the attacked task has more than one output, which would ask for another head.
+    """
+    if data.outputs != 1:
+        raise ReconError(f"{data.task.name} has {data.outputs} outputs, the public task one: choose a binary task.")
+    classes = sum(map(len, data.task.groups.values()))
+    return np.where(images.labels < classes / 2, -1.0, 1.0).astype(np.float32)[:, None]
+
+
+def pretrained(
+    cell: FinetuneCell,
+    network: Network,
+    params: HostParams,
+    public: Split,
+    y: Float[np.ndarray, "n c"],
+    fresh: Split,
+    y_fresh: Float[np.ndarray, "k c"],
+) -> tuple[HostParams, dict[str, Any]]:
+    """Public weights, and what training to them reached.
+
+    Args:
+      y, y_fresh: targets of the public task.
+
+    Raises:
+      ReconError: training failed.
+    """
+    trained = train(network, params, public.x, y, cell.pretraining)
+    f = outputs(network, trained.initial.params, trained.final.params, fresh.x, trained.linearised)
+    told = {"n": cell.n_public, "loss": trained.final.loss, "accuracy": share_right(f, y_fresh)}
+    return trained.final.params, told
+
+
+def public_record(found: np.ndarray, public: Split, fresh: Split, n: int) -> dict[str, Any]:
+    """How near the reconstructions come to public images, and to as many that no network has seen.
+
+    Args:
+      found: reconstructions, as matched to the private images.
+      n: as many of either are matched one to one, as for the other controls.
+
+    Returns:
+      "mean" and "mean_fresh": mean L2 distances so matched; "nearest" and "nearest_fresh": each reconstruction's
+      distance to its nearest one of all public images, and of equally many unseen ones. None without public images.
+    """
+    k = len(public)
+    if not k:
+        return dict.fromkeys(("mean", "mean_fresh", "nearest", "nearest_fresh"))
+    seen, unseen = distances(found, public.x), distances(found, fresh.x[:k])
+    return {
+        "mean": float(greedy(seen[:, :n].T).distance.mean()),
+        "mean_fresh": float(greedy(unseen[:, :n].T).distance.mean()),
+        "nearest": seen.min(axis=1),
+        "nearest_fresh": unseen.min(axis=1),
+    }

@@ -1,0 +1,124 @@
+"""The same images at another resolution: an attack cell whose pictures are resampled by area before training."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from recon.cells.attack import AttackCell, compute
+from recon.data import fingerprint
+from recon.errors import ReconError
+from recon.progress import Report, silent
+from recon.records import Stored, provenance
+from recon.tasks import Split, TaskData
+
+SEEN = 11  # pixels that a picture is shown with at least: the window of structural similarity
+
+
+@dataclass(frozen=True)
+class Resampled(TaskData):
+    """A draw at another size. Pictures too small for structural similarity are shown with pixels repeated."""
+
+    def pixels(self, x: np.ndarray) -> np.ndarray:
+        """As `TaskData.pixels`, each pixel a block of equal ones where there are few: PSNR does not change."""
+        each = -(-SEEN // x.shape[-2])
+        return super().pixels(x).repeat(each, axis=-3).repeat(each, axis=-2)
+
+
+@dataclass(frozen=True)
+class ResampledCell:
+    """A network trained on images of another size, and its attack.
+
+    Attributes:
+      attacked: the network and the attack.
+      side: height and width of the images in pixels, a divisor or a multiple of the data's own.
+    """
+
+    attacked: AttackCell
+    side: int
+
+    @property
+    def linearised(self) -> bool:
+        """Whether the Taylor model is trained."""
+        return self.attacked.linearised
+
+    @property
+    def title(self) -> str:
+        """For progress bars."""
+        return f"{self.attacked.title} at {self.side} × {self.side}"
+
+    def settings(self) -> dict[str, Any]:
+        """The attacked cell's, and the side."""
+        return {**self.attacked.settings(), "kind": "resampled", "side": self.side}
+
+    def with_seed(self, seed: int) -> "ResampledCell":
+        """The same setting on another draw."""
+        return dataclasses.replace(self, attacked=self.attacked.with_seed(seed))
+
+    def check(self) -> None:
+        """As the attacked cell."""
+        self.attacked.check()
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What its numbers depend on."""
+        return __name__, *self.attacked.modules
+
+    @property
+    def draw(self) -> tuple[Any, ...]:
+        """Cells of equal draws load the same images."""
+        return "resampled", self.side, *self.attacked.draw
+
+    def load(self, **where: Any) -> TaskData:
+        """The attacked cell's images, resampled; their fingerprints are those of the resampled values.
+
+        Raises:
+          ReconError: as the attacked cell; or the side neither divides the images' own nor is a multiple of it.
+        """
+        return resampled(self.attacked.load(**where), self.side)
+
+    def compute(self, data: TaskData, report: Report = silent) -> Stored:
+        """Train, attack, score, as the attacked cell.
+
+        Raises:
+          ReconError: training or the attack failed.
+          KeyboardInterrupt: Ctrl-C.
+        """
+        stored = compute(self.attacked, data, report)
+        own = {"cell": self.settings(), "provenance": provenance(self.modules)}
+        return Stored({**stored.record, **own}, stored.arrays)
+
+
+def resampled(data: TaskData, side: int) -> Resampled:
+    """The same draw at side × side pixels. Its mean and its box stay: both commute with means over pixels.
+
+    Raises:
+      ReconError: the side neither divides the images' own nor is a multiple of it.
+    """
+    fields = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
+    return Resampled(**fields | {name: _split(fields[name], side) for name in ("train", "held_out", "test")})
+
+
+def _split(split: Split, side: int) -> Split:
+    x = by_area(split.x, side)
+    return dataclasses.replace(split, x=x, fingerprint=fingerprint(x, split.labels))
+
+
+def by_area(x: Float[np.ndarray, "n h w c"], side: int) -> Float[np.ndarray, "n s s c"]:
+    """Images resampled by area: each new pixel is the mean over the part of the picture that it covers.
+
+    Towards fewer pixels that is the mean of a block; towards more, a pixel becomes a block of its own value.
+
+    Raises:
+      ReconError: the images are not square, or the side neither divides their own nor is a multiple of it.
+    """
+    n, h, w, c = x.shape
+    if side < 1 or h != w or (h % side and side % h):
+        raise ReconError(f"Images of {h} × {w} pixels cannot be resampled to {side} × {side}: choose a divisor or a "
+                         f"multiple of {h}.")  # fmt: skip
+    if side >= h:
+        return x.repeat(side // h, axis=1).repeat(side // h, axis=2)
+    blocks = x.reshape(n, side, h // side, side, w // side, c)
+    return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float64), x.dtype)
