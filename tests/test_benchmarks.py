@@ -9,6 +9,8 @@ from recon import benchmark as bench
 from recon.attacks import attacks
 from recon.cells import PruningCell
 from recon.cells.distillation import DistillationCell
+from recon.cells.early_stopping import EarlyStoppingCell
+from recon.cells.losses import LossCell
 from recon.distillation import infinite_accuracy
 from recon.dynamics import GradientFlow, Linearised
 from recon.networks import MLP
@@ -25,9 +27,17 @@ def shrunk(cell):
         return dataclasses.replace(cell, attacked=shrunk(cell.attacked), **less)
     if isinstance(cell, DistillationCell):
         return shrunk_set(cell)
+    seconds = 5.0
+    if isinstance(cell, EarlyStoppingCell):
+        seconds = 0.5
+        if cell.stop:  # one checkpoint on the way tells as much as four
+            cell = dataclasses.replace(cell, stops=(0.5,), stop=0.5)
     dynamics = Linearised() if cell.linearised else GradientFlow(tol=1e-2)
+    if isinstance(cell, LossCell):
+        seconds, dynamics = 0.5, dataclasses.replace(cell.dynamics, max_steps=20)
     known = {f.name for f in dataclasses.fields(attacks()[cell.attack].settings)}
-    options = tuple((k, v) for k, v in {"steps": 30, "seconds": 5.0}.items() if k in known)
+    options = tuple((k, v) for k, v in {"steps": 30, "seconds": seconds}.items() if k in known)
+    options += tuple((k, v) for k, v in cell.options if k == "points")
     n = 12 if cell.task == "mnist_odd_even" and cell.n_train > 20 else 10
     return dataclasses.replace(cell, n_train=n, network=MLP((32, 32)), dynamics=dynamics, options=options, seed=0)
 
