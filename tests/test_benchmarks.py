@@ -1,72 +1,15 @@
 """The contract that every module in `benchmarks/` keeps, on a tiny preset."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from recon import benchmark as bench
-from recon.attacks import attacks
-from recon.cells import PruningCell
-from recon.cells.distillation import DistillationCell
-from recon.cells.finetuned import FinetuneCell
-from recon.cells.resampled import ResampledCell
-from recon.cells.starts import StartCell
 from recon.distillation import infinite_accuracy
-from recon.dynamics import GradientFlow, Linearised
-from recon.networks import MLP
 from recon.records import Store, json_bytes, read_json
 from tests.conftest import ROOT
+from tests.shrunk import shrunk
 
 ALL = bench.benchmarks(ROOT)
-
-
-def shrunk(cell):
-    """The same cell, small enough to run in a blink: one width, one seed, and few enough sizes that figures share."""
-    if isinstance(cell, PruningCell):
-        less = {"retrain": Linearised(), "kept": cell.kept[:2], "draws": 1}
-        return dataclasses.replace(cell, attacked=shrunk(cell.attacked), **less)
-    if isinstance(cell, DistillationCell):
-        return shrunk_set(cell)
-    if isinstance(cell, ResampledCell):
-        return dataclasses.replace(cell, attacked=shrunk(cell.attacked), side=max(7, cell.side))
-    if isinstance(cell, FinetuneCell):
-        rule = GradientFlow(loss=1e-1, tol=1e-1)
-        return dataclasses.replace(
-            cell, attacked=shrunk(cell.attacked), n_public=min(cell.n_public, 20), pretraining=rule
-        )
-    if isinstance(cell, StartCell):
-        attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
-        return dataclasses.replace(cell, attacked=attacked, scale=0.2 * bool(cell.scale), start_seed=0)
-    dynamics = Linearised() if cell.linearised else GradientFlow(tol=1e-2)
-    known = {f.name for f in dataclasses.fields(attacks()[cell.attack].settings)}
-    options = tuple((k, v) for k, v in {"steps": 30, "seconds": 5.0}.items() if k in known)
-    if cell.task.startswith("tiny_imagenet"):  # as many as the package photographs allow, of one task
-        n, task = 6, "tiny_imagenet_animal_object"
-        options = (*options, ("span", True)) if dict(cell.options).get("span") else options
-        options = (("seconds", 1.0),) if cell.attack == "exact" else options
-    else:
-        n, task = 12 if cell.task == "mnist_odd_even" and cell.n_train > 20 else 10, cell.task
-    small = {"n_train": n, "network": MLP((32, 32)), "dynamics": dynamics, "options": options, "seed": 0}
-    return dataclasses.replace(cell, task=task, **small)
-
-
-def shrunk_set(cell):
-    """Ten images to as many of them in proportion, in few steps."""
-    rules = {"linearised": Linearised(), "standard": GradientFlow(loss=1e-3, tol=1e-2)}
-    options = dict(cell.options)
-    if cell.method == "rkip-finite":
-        options |= {"network": MLP((32, 32)), "dynamics": GradientFlow(tol=1e-2), "options": (("steps", 30),)}
-    elif not cell.chosen:
-        options["steps"] = min(options.get("steps", 10), 10)
-    return dataclasses.replace(
-        cell,
-        n_train=10,
-        n_per_class=max(1, round(10 * cell.n_per_class / cell.n_train)),
-        options=tuple(options.items()),
-        networks=tuple((name, MLP((32, 32)), rules[name]) for name, *_ in cell.networks),
-        seed=0,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,102 @@
+"""Train with another loss or with weight decay, take a known decay out of the final weights, and attack."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from recon.cells.attack import AttackCell, attacked, initialised, training_record
+from recon.dynamics import Trained, train
+from recon.dynamics.base import apply
+from recon.dynamics.losses import LossDescent, remaining, undecayed
+from recon.errors import ReconError
+from recon.networks import Network
+from recon.progress import Report, silent
+from recon.records import Stored
+from recon.tasks import TaskData
+
+
+@dataclass(frozen=True)
+class LossCell(AttackCell):
+    """One network that was trained by `recon.dynamics.losses`, attacked.
+
+    Attributes:
+      subtract: the attacker knows the decay and takes it out; otherwise it attacks the weights as they are.
+    """
+
+    subtract: bool = True
+
+    @property
+    def rule(self) -> LossDescent:
+        """The training rule, as what it must be."""
+        if not isinstance(self.dynamics, LossDescent):
+            raise ReconError(f"A loss cell trains by LossDescent, not by {type(self.dynamics).__name__}.")
+        return self.dynamics
+
+    @property
+    def title(self) -> str:
+        """For progress bars."""
+        decay = f" decay {self.rule.weight_decay:g}" if self.rule.weight_decay else ""
+        return f"{super().title} {self.rule.objective}{decay}{'' if self.subtract else ' ignored'}"
+
+    def settings(self) -> dict[str, Any]:
+        """As of an attack cell, under a kind of its own."""
+        return {**super().settings(), "kind": "loss"}
+
+    def check(self) -> None:
+        """As an attack cell; the training rule as well."""
+        super().check()
+        _ = self.rule
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What its numbers depend on."""
+        return __name__, *super().modules
+
+    def compute(self, data: TaskData, report: Report = silent) -> Stored:
+        """Train, take the decay out, attack, score: see `compute`."""
+        return compute(self, data, report)
+
+
+def compute(cell: LossCell, data: TaskData, report: Report = silent) -> Stored:
+    """Train, take the decay out, attack, score.
+
+    Returns:
+      The record and arrays of an attack cell. Its training is told of the weights as trained, and "loss" says what the
+      decay left of θ₀ and which part of the attacked change the duals do not explain by gradients at θ₀.
+
+    Raises: as `recon.cells.attack.compute`.
+    """
+    network, params0, key = initialised(cell, data)
+    x, y = data.train.x, data.train.y
+    trained = train(network, params0, x, y, cell.rule, lambda f, text: report(0.1 * f, f"training: {text}"))
+    seen = trained
+    if cell.subtract:
+        params = undecayed(trained, cell.rule.weight_decay)
+        seen = dataclasses.replace(trained, final=dataclasses.replace(trained.final, params=params))
+    stored = attacked(cell, data, network, seen, key, report)
+    told = {
+        "remaining": remaining(trained, cell.rule.weight_decay),
+        "unexplained": unexplained(network, seen, x),
+        "squared_change": float(np.sum(change(seen) ** 2)),
+    }
+    return Stored({**stored.record, "training": training_record(network, trained, data), "loss": told}, stored.arrays)
+
+
+def change(trained: Trained) -> Float[np.ndarray, " p"]:
+    """Δθ as one vector, float64."""
+    before, after = (jax.tree.leaves(s.params) for s in (trained.initial, trained.final))
+    return np.concatenate([np.ravel(np.float64(b) - a) for a, b in zip(before, after, strict=True)])
+
+
+def unexplained(network: Network, trained: Trained, x: np.ndarray) -> float:
+    """‖Δθ − Σ α ∇f(x; θ₀)‖ / ‖Δθ‖: rounding for a Taylor model, the way out of the linear regime for a network."""
+    with jax.experimental.enable_x64():
+        p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), dict(trained.initial.params))
+        _, pull = jax.vjp(lambda p: apply(network, p, np.asarray(x, np.float64)), p64)
+        explained = np.concatenate([np.ravel(a) for a in jax.tree.leaves(pull(trained.duals)[0])])
+    moved = change(trained)
+    return float(np.linalg.norm(moved - explained) / np.linalg.norm(moved))

@@ -1,0 +1,220 @@
+"""Descent on losses other than the squared error, with weight decay: a network, or its Taylor model around θ₀.
+
+A step on the mean of ℓ(f(x_i), y_i) is θ ← (1 − ηλ)θ − (η/N) Σ_i Σ_c ∂ℓ_i/∂f_c ∇f_c(x_i). Whatever ℓ is, it adds
+gradients of the outputs with weights, so in the linear regime, where ∇f(x_i) does not change on the way,
+
+    θ_T = (1 − ηλ)^T θ₀ + Σ_i Σ_c α_ic ∇f_c(x_i),  α ← (1 − ηλ)α − (η/N) ∂ℓ/∂f,
+
+with the loss's derivative integrated over training as duals. Both kinds of model keep them. A known decay is thus a
+known multiple of θ₀ in the final weights: see `undecayed`. The Taylor model is descended in the space of its
+outputs, f = f₀ + ((1 − ηλ)^t − 1) Jθ₀ + Kα.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from recon.arrays import Tensor
+from recon.dynamics.base import Dynamics, HostParams, State, Trained, apply, outputs, to_host
+from recon.errors import ReconError
+from recon.kernels import as_matrix, compiled_ntk
+from recon.networks import Network, Params
+from recon.progress import Report, silent
+
+CHUNK_SECONDS = 1.0  # of compiled steps between two looks at the loss, the clock and the keyboard
+Objective = Literal["mse", "logistic", "softmax", "exponential"]
+
+
+@dataclass(frozen=True)
+class LossDescent(Dynamics):
+    """Full-batch plain descent on the mean of a loss.
+
+    Attributes:
+      objective: "mse", ½‖f − y‖²; "logistic", log(1 + exp(−yf)), and "exponential", exp(−yf), for one output with
+        targets ±1; "softmax", cross-entropy against the class of the largest target, for two or more outputs.
+      rate: learning rate as a multiple of 1/L, L = λ_max(K)/N times the largest second derivative of ℓ at θ₀.
+      weight_decay: λ; the loss that training stops at does not include it.
+      loss: stop when the mean loss is at most this. Without decay all but the squared error fall for ever.
+      max_steps: stop after so many steps if the loss was not reached.
+    """
+
+    objective: Objective = "logistic"
+    rate: float = 1.0
+    weight_decay: float = 0.0
+    loss: float = 1e-2
+    max_steps: int = 20_000
+
+
+@dataclass(frozen=True)
+class LinearisedLossDescent(LossDescent):
+    """The same descent of the Taylor model around θ₀."""
+
+    linearised: ClassVar[bool] = True
+
+
+def losses(objective: Objective, f: Float[Tensor, "n c"], y: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:
+    """ℓ of each image, from outputs and the task's targets (±1, or one-hot − 1/C)."""
+    found: Tensor
+    if objective == "mse":
+        found = 0.5 * jnp.sum((f - y) ** 2, axis=1)
+    elif objective == "softmax":
+        found = optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(f), jnp.argmax(jnp.asarray(y), axis=1))
+    elif objective == "logistic":
+        found = optax.sigmoid_binary_cross_entropy(jnp.asarray(f), (jnp.asarray(y) + 1) / 2)[:, 0]
+    else:
+        found = jnp.exp(-y * f)[:, 0]
+    return found
+
+
+def curvature(objective: Objective, f: Float[Tensor, "n c"], y: Float[Tensor, "n c"]) -> float:
+    """Bound of ℓ's second derivatives: everywhere, but for the exponential loss, whose own value it is, at f."""
+    bounds = {"mse": 1.0, "logistic": 0.25, "softmax": 0.5}
+    return bounds[objective] if objective in bounds else float(jnp.max(losses(objective, f, y)))
+
+
+def undecayed(trained: Trained, weight_decay: float) -> HostParams:
+    """Final weights with a known decay taken out, θ_f + (1 − c)θ₀ with c = (1 − ηλ)^T: their change is Σ α ∇f.
+
+    The attacker needs λ and the rate and number of steps; where they are not known, c is one unknown number.
+    """
+    kept = remaining(trained, weight_decay)
+    out: HostParams = jax.tree.map(
+        lambda a, b: (np.float64(b) + (1 - kept) * np.float64(a)).astype(np.float32),
+        trained.initial.params,
+        trained.final.params,
+    )
+    return out
+
+
+def remaining(trained: Trained, weight_decay: float) -> float:
+    """C = (1 − ηλ)^T, what decay leaves of θ₀."""
+    steps = trained.final.step
+    return float((1 - weight_decay * trained.final.time / steps) ** steps) if steps else 1.0
+
+
+def train(
+    network: Network,
+    params0: Params,
+    x: Float[np.ndarray, "n *shape"],
+    y: Float[np.ndarray, "n c"],
+    settings: LossDescent,
+    report: Report = silent,
+) -> Trained:
+    """Descend to `settings.loss`, or for `settings.max_steps`; states carry the loss that is descended.
+
+    Raises:
+      ReconError: divergence, or a loss that is not for so many outputs.
+    """
+    start = time.perf_counter()
+    if (y.shape[1] > 1) != (settings.objective == "softmax") and settings.objective != "mse":
+        needs = "two or more outputs" if settings.objective == "softmax" else "one output"
+        raise ReconError(f"The loss {settings.objective!r} is for {needs}, not for {y.shape[1]}: choose another one.")
+    n, linearised = len(x), settings.linearised
+    p0 = to_host(params0)
+    with jax.experimental.enable_x64():
+        p64, x64, y64 = jax.tree.map(lambda a: np.asarray(a, np.float64), (dict(params0), x, y))
+        kernel = np.asarray(as_matrix(compiled_ntk(network, p64, x64)))
+        f0 = apply(network, p64, x64)
+        largest = float(np.linalg.eigvalsh(kernel)[-1]) / n * curvature(settings.objective, f0, y64)
+        eta = settings.rate / largest
+        keep = 1 - eta * settings.weight_decay
+        if linearised:
+            _, along = jax.jvp(lambda p: apply(network, p, x64), (p64,), (p64,))
+            fixed = (jnp.asarray(f0), jnp.asarray(along), jnp.asarray(kernel))
+            model = partial(_taylor_outputs, fixed)
+            weights: Any = (jnp.zeros(()),)  # log of what is left of θ₀
+        else:
+            model = None
+            weights = jax.tree.map(jnp.asarray, p64)
+        run = _compiled_steps(network, model, jnp.asarray(x64), jnp.asarray(y64), eta, settings)
+        alpha, summed = jnp.zeros(y.shape), jnp.zeros(n)
+        step, chunk, trace = 0, 8, []
+        loss = loss0 = float(jnp.mean(losses(settings.objective, f0, y64)))
+        while step < settings.max_steps and loss > settings.loss:
+            began = time.perf_counter()
+            last = min(step + chunk, settings.max_steps)
+            weights, alpha, summed, step_, loss_ = run(weights, alpha, summed, step, last)
+            step, loss = int(step_), float(loss_)
+            if time.perf_counter() - began < CHUNK_SECONDS / 2:
+                chunk *= 2
+            trace.append((step, loss))
+            if not np.isfinite(loss) or loss > 1e6 * loss0:
+                raise ReconError(f"Training diverged at step {step} (loss {loss:.1e}): lower the rate.")
+            done = np.log(loss0 / loss) / np.log(loss0 / settings.loss) if loss0 > settings.loss else 1.0
+            report(float(np.clip(done, 0, 1)), f"loss {loss:.1e}")
+        if linearised:
+            (change,) = jax.vjp(lambda p: apply(network, p, x64), p64)[1](alpha)
+            weights = jax.tree.map(lambda a, d: keep**step * a + d, p64, change)
+        final = to_host(weights)
+        duals = np.asarray(alpha)
+        path = np.asarray(summed) * eta
+        reached = float(jnp.mean(losses(settings.objective, outputs(network, p0, final, x, linearised), y64)))
+    return Trained(
+        initial=State(p0, loss0, 0, 0.0),
+        final=State(final, reached, step, eta * step),
+        linearised=linearised,
+        duals=duals,
+        loss_path=path,
+        trace=np.array([(0, loss0), *trace]),
+        why=f"loss {loss:.1e} reached" if loss <= settings.loss else f"{step} steps done at loss {loss:.1e}",
+        seconds=time.perf_counter() - start,
+        work={"steps": step},
+    )
+
+
+def _taylor_outputs(fixed: tuple[Array, Array, Array], left: Tensor, alpha: Float[Tensor, "n c"]) -> Tensor:
+    f0, along, kernel = fixed
+    return f0 + jnp.expm1(left) * along + (kernel @ alpha.ravel()).reshape(alpha.shape)
+
+
+Steps = Callable[[Any, Any, Any, int, int], tuple[Any, Any, Any, Any, Any]]
+
+
+def _compiled_steps(
+    network: Network, model: Callable[..., Any] | None, x: Any, y: Any, eta: float, settings: LossDescent
+) -> Steps:
+    """(weights, α, summed losses, step, last step) → the same after descent to the loss or the last step, and the loss.
+
+    The loss is looked at before a step: on reaching the target no more is taken.
+    """
+    keep = 1 - eta * settings.weight_decay
+
+    def look(weights: Any, alpha: Any) -> tuple[Any, Any, Any]:
+        """Each image's loss, its derivative by the outputs, and the pull-back of such a derivative to the weights."""
+        if model is not None:
+            f, pull = model(weights[0], alpha), None
+        else:
+            f, pull = jax.vjp(lambda p: network.apply(p, x), weights)
+        slope = jax.grad(lambda f: jnp.sum(losses(settings.objective, f, y)))(f)
+        return losses(settings.objective, f, y), slope, pull
+
+    @jax.jit
+    def run(weights: Any, alpha: Any, summed: Any, first: Any, last: Any) -> tuple[Any, Any, Any, Any, Any]:
+        def go_on(carry: Any) -> Any:
+            *_, step, loss = carry
+            return (step < last) & (loss > settings.loss)
+
+        def body(carry: Any) -> Any:
+            weights, alpha, summed, step, _ = carry
+            each, slope, pull = look(weights, alpha)
+            add = -eta / len(x) * slope
+            if pull is None:
+                moved = (weights[0] + jnp.log(keep),)
+            else:
+                moved = jax.tree.map(lambda a, d: keep * a + d, weights, pull(add)[0])
+            done = jnp.mean(each) <= settings.loss
+            after = (moved, keep * alpha + add, summed + each, step + 1)
+            before = (weights, alpha, summed, step)
+            return (*jax.tree.map(lambda a, b: jnp.where(done, a, b), before, after), jnp.mean(each))
+
+        return jax.lax.while_loop(go_on, body, (weights, alpha, summed, jnp.asarray(first), jnp.inf))
+
+    return run

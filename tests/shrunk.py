@@ -1,0 +1,98 @@
+"""Cells made small enough to run in a blink, for the contract of the benchmarks: a function for each kind of cell."""
+
+import dataclasses
+from functools import singledispatch
+
+from recon.attacks import attacks
+from recon.cells import AttackCell, PruningCell
+from recon.cells.distillation import DistillationCell
+from recon.cells.early_stopping import EarlyStoppingCell
+from recon.cells.finetuned import FinetuneCell
+from recon.cells.losses import LossCell
+from recon.cells.resampled import ResampledCell
+from recon.cells.starts import StartCell
+from recon.dynamics import GradientFlow, Linearised
+from recon.networks import MLP
+
+
+@singledispatch
+def shrunk(cell):
+    """The same cell with one width, one seed, and few enough sizes that figures share theirs."""
+    raise NotImplementedError(f"say here how a {type(cell).__name__} is made small")
+
+
+def options_of(cell, seconds=5.0):
+    """Thirty steps, or so many seconds, of the cell's attack."""
+    known = {f.name for f in dataclasses.fields(attacks()[cell.attack].settings)}
+    kept = tuple((k, v) for k, v in cell.options if k == "points")
+    return (*((k, v) for k, v in {"steps": 30, "seconds": seconds}.items() if k in known), *kept)
+
+
+@shrunk.register
+def _(cell: AttackCell):
+    less = {
+        "n_train": 12 if cell.task == "mnist_odd_even" and cell.n_train > 20 else 10,
+        "network": MLP((32, 32)),
+        "dynamics": Linearised() if cell.linearised else GradientFlow(tol=1e-2),
+        "options": options_of(cell),
+        "seed": 0,
+    }
+    if cell.task.startswith("tiny_imagenet"):  # as many as the package photographs allow, of one task
+        less |= {"n_train": 6, "task": "tiny_imagenet_animal_object", "options": options_of(cell, 1.0)}
+        less["options"] += (("span", True),) if dict(cell.options).get("span") else ()
+    return dataclasses.replace(cell, **less)
+
+
+@shrunk.register
+def _(cell: EarlyStoppingCell):
+    if cell.stop:  # one checkpoint on the way tells as much as four
+        cell = dataclasses.replace(cell, stops=(0.5,), stop=0.5)
+    return dataclasses.replace(shrunk.dispatch(AttackCell)(cell), options=options_of(cell, 0.5))
+
+
+@shrunk.register
+def _(cell: LossCell):
+    rule = dataclasses.replace(cell.dynamics, max_steps=20)
+    return dataclasses.replace(shrunk.dispatch(AttackCell)(cell), dynamics=rule, options=options_of(cell, 0.5))
+
+
+@shrunk.register
+def _(cell: PruningCell):
+    less = {"retrain": Linearised(), "kept": cell.kept[:2], "draws": 1}
+    return dataclasses.replace(cell, attacked=shrunk(cell.attacked), **less)
+
+
+@shrunk.register
+def _(cell: ResampledCell):
+    return dataclasses.replace(cell, attacked=shrunk(cell.attacked), side=max(7, cell.side))
+
+
+@shrunk.register
+def _(cell: FinetuneCell):
+    less = {"n_public": min(cell.n_public, 20), "pretraining": GradientFlow(loss=1e-1, tol=1e-1)}
+    return dataclasses.replace(cell, attacked=shrunk(cell.attacked), **less)
+
+
+@shrunk.register
+def _(cell: StartCell):
+    attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
+    return dataclasses.replace(cell, attacked=attacked, scale=0.2 * bool(cell.scale), start_seed=0)
+
+
+@shrunk.register
+def _(cell: DistillationCell):
+    """Ten images to as many of them in proportion, in few steps."""
+    rules = {"linearised": Linearised(), "standard": GradientFlow(loss=1e-3, tol=1e-2)}
+    options = dict(cell.options)
+    if cell.method == "rkip-finite":
+        options |= {"network": MLP((32, 32)), "dynamics": GradientFlow(tol=1e-2), "options": (("steps", 30),)}
+    elif not cell.chosen:
+        options["steps"] = min(options.get("steps", 10), 10)
+    return dataclasses.replace(
+        cell,
+        n_train=10,
+        n_per_class=max(1, round(10 * cell.n_per_class / cell.n_train)),
+        options=tuple(options.items()),
+        networks=tuple((name, MLP((32, 32)), rules[name]) for name, *_ in cell.networks),
+        seed=0,
+    )
