@@ -8,6 +8,7 @@ import pytest
 from recon import benchmark as bench
 from recon.attacks import attacks
 from recon.cells import PruningCell
+from recon.cells.compared import ComparedCell
 from recon.cells.distillation import DistillationCell
 from recon.distillation import infinite_accuracy
 from recon.dynamics import GradientFlow, Linearised
@@ -25,11 +26,27 @@ def shrunk(cell):
         return dataclasses.replace(cell, attacked=shrunk(cell.attacked), **less)
     if isinstance(cell, DistillationCell):
         return shrunk_set(cell)
+    if isinstance(cell, ComparedCell):
+        return shrunk_comparison(cell)
     dynamics = Linearised() if cell.linearised else GradientFlow(tol=1e-2)
     known = {f.name for f in dataclasses.fields(attacks()[cell.attack].settings)}
     options = tuple((k, v) for k, v in {"steps": 30, "seconds": 5.0}.items() if k in known)
     n = 12 if cell.task == "mnist_odd_even" and cell.n_train > 20 else 10
     return dataclasses.replace(cell, n_train=n, network=MLP((32, 32)), dynamics=dynamics, options=options, seed=0)
+
+
+def shrunk_comparison(cell):
+    """The same training in few steps."""
+    rules = {"Margin": {"steps": 50}, "Descent": {"loss": 0.1}}
+    less = rules.get(type(cell.dynamics).__name__, {})
+    known = {"simudy": {"steps": 2}, "exact": {"seconds": 1.0}}.get(cell.attack, {"steps": 10})
+    return dataclasses.replace(
+        cell,
+        network=MLP((16,), bias=False),
+        dynamics=dataclasses.replace(cell.dynamics, **less),
+        options=tuple((dict(cell.options) | known).items()),
+        seed=0,
+    )
 
 
 def shrunk_set(cell):

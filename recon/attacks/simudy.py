@@ -144,7 +144,7 @@ def run(problem: Problem, settings: SimuDy, key: PRNGKeyArray, report: Report) -
     noise = settings.x_scale * jax.random.normal(key, (m, math.prod(shape)))
     x = noise if problem.start is None else jnp.asarray(problem.start).reshape(m, -1)
 
-    def objective(v: dict[str, Any], step: Tensor, known: Known) -> Tensor:
+    def objective(v: dict[str, Any], _: Tensor, known: Known) -> Tensor:
         images = v["x"].reshape(m, *shape)
         loss = distance_of(network, known, v["x"], y, settings)
         if len(shape) == 3:

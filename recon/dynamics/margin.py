@@ -40,6 +40,7 @@ class Margin(Dynamics):
       rate: learning rate as a multiple of the inverse curvature λ_max(K)/N, K the kernel at the current weights.
       momentum: of the descent.
       residual: stop when ‖θ − Σ α ∇f‖/‖θ‖ is at most this, with α the loss's own.
+      loss: stop, without decay, when the loss is at most this.
       steps: stop after so many steps in any case: how near the conditions are then is part of the result.
     """
 
@@ -49,6 +50,7 @@ class Margin(Dynamics):
     rate: float = 0.5
     momentum: float = 0.9
     residual: float = 0.01
+    loss: float = 1e-10
     steps: int = 10_000
 
 
@@ -127,6 +129,9 @@ def train(
         report(step / settings.steps, f"loss {loss:.1e}, residual {residual:.2f}")
         if residual <= settings.residual:
             why = f"residual {residual:.1e} reached"
+            break
+        if log_scaled and loss <= settings.loss:
+            why = f"loss {loss:.1e} reached"
             break
     final = to_host(params)
     _, duals = measured(params)
