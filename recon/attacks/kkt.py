@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Float, PRNGKeyArray
+from optax.tree_utils import tree_norm
 
 from recon.arrays import Tensor
 from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot
@@ -77,7 +78,7 @@ def smoothed(sharpness: float) -> Activation:
     """ReLU with the derivative of a sigmoid wherever a derivative is taken (Haim et al. 2022, appendix)."""
 
     def slope(z: Tensor) -> Tensor:
-        return jax.nn.sigmoid(sharpness * z)
+        return jnp.asarray(jax.nn.sigmoid(sharpness * z))
 
     value = jax.custom_jvp(jax.nn.relu)
     value.defjvp(lambda z, dz: (jax.nn.relu(z[0]), slope(z[0]) * dz[0]))
@@ -99,11 +100,6 @@ def margin_duals(f: Float[Tensor, "m c"], multipliers: Float[Tensor, " m"], y: F
     return multipliers[:, None] * (y - jax.nn.one_hot(other, f.shape[1]))
 
 
-def norm_squared(params: Params) -> Tensor:
-    """‖θ‖²."""
-    return jnp.asarray(optax.tree_utils.tree_l2_norm(params, squared=True))
-
-
 def run(problem: Problem, settings: KKT, key: PRNGKeyArray, report: Report) -> Reconstruction:
     """Descend from noise, without `problem.params0`.
 
@@ -120,7 +116,7 @@ def run(problem: Problem, settings: KKT, key: PRNGKeyArray, report: Report) -> R
     final: Params = jax.tree.map(jnp.asarray, problem.params1)
     box = None if problem.box is None else tuple(jnp.atleast_1d(jnp.asarray(b, jnp.float32)) for b in problem.box)
     known = Known((final,), final, None, box)
-    norm = float(norm_squared(final))
+    norm = float(tree_norm(final, squared=True))
     y = jnp.asarray(classes(m, network.outputs))
     activation = smoothed(settings.sharpness)
     k_x, k_duals = jax.random.split(key)

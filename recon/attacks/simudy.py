@@ -12,7 +12,7 @@ Q W₁, to the last digit that rounding leaves, at a small fraction of its work.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,11 @@ import numpy as np
 import optax
 from jax.ad_checkpoint import checkpoint
 from jaxtyping import Float, PRNGKeyArray
+from optax.tree_utils import tree_norm, tree_vdot
 
 from recon.arrays import Tensor
 from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot
-from recon.attacks.gradient_matching import DescentSettings, box_penalty, compiled_descent, descend, rate
+from recon.attacks.gradient_matching import DescentSettings, Known, box_penalty, compiled_descent, descend, rate
 from recon.errors import ReconError
 from recon.networks import Network, Params
 from recon.progress import Report
@@ -56,14 +57,6 @@ class SimuDy:
     box_weight: float = 0.1
     seconds: float | None = None
     snapshots: int = 0
-
-
-class Known(NamedTuple):
-    """Arrays that the loss depends on."""
-
-    initial: Params
-    change: Params
-    box: tuple[Tensor, ...] | None
 
 
 def balanced(n: int, outputs: int) -> Float[np.ndarray, "n c"]:
@@ -105,18 +98,18 @@ def in_span(params: Params, q: Float[Tensor, "d k"]) -> dict[str, Any]:
 def distance_of(
     network: Network, known: Known, x: Float[Tensor, "n d"], y: Float[Tensor, "n c"], settings: SimuDy
 ) -> Float[Tensor, ""]:
-    """How far training on x ends from where it did: `settings.distance` of the two changes."""
+    """How far training on x ends from where it did: `settings.distance` of the two changes; known.points holds θ₀."""
     assert settings.train_rate is not None
     q, r = jnp.linalg.qr(x.T)
-    before = in_span(known.initial, q)
+    before = in_span(known.points[0], q)
     after = simulated(network, before, r.T, y, settings.train_rate, settings.train_steps)
     change = jax.tree.map(lambda a, b: b - a, before, after)
-    inner = optax.tree_utils.tree_vdot(change, in_span(known.change, q))
-    size = optax.tree_utils.tree_l2_norm(change, squared=True)
-    true = optax.tree_utils.tree_l2_norm(known.change, squared=True)
+    inner = tree_vdot(change, in_span(known.change, q))
+    size = tree_norm(change, squared=True)
+    true = tree_norm(known.change, squared=True)
     if settings.distance == "squared":
-        return (size - 2 * inner + true) / true
-    return 1 - inner / jnp.sqrt(size * true)
+        return jnp.asarray((size - 2 * inner + true) / true)
+    return jnp.asarray(1 - inner / jnp.sqrt(size * true))
 
 
 def total_variation(images: Float[Tensor, "n h w c"]) -> Float[Tensor, ""]:
@@ -140,7 +133,8 @@ def run(problem: Problem, settings: SimuDy, key: PRNGKeyArray, report: Report) -
     m, shape, network = problem.m, problem.image_shape, problem.mlp
     y = jnp.asarray(balanced(m, network.outputs))
     box = None if problem.box is None else tuple(jnp.atleast_1d(jnp.asarray(b, jnp.float32)) for b in problem.box)
-    known = Known(*(jax.tree.map(jnp.asarray, tree) for tree in (problem.params0, problem.change)), box)
+    before, change = (jax.tree.map(jnp.asarray, tree) for tree in (problem.params0, problem.change))
+    known = Known((before,), change, None, box)
     noise = settings.x_scale * jax.random.normal(key, (m, math.prod(shape)))
     x = noise if problem.start is None else jnp.asarray(problem.start).reshape(m, -1)
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Float
+from optax.tree_utils import tree_norm, tree_vdot
 
 from recon.arrays import Tensor
 from recon.dynamics.base import Dynamics, State, Trained, apply, to_host
@@ -59,11 +60,11 @@ def losses(f: Float[Tensor, "n c"], y: Float[Tensor, "n c"], objective: str) -> 
     if objective == "mse":
         return 0.5 * jnp.sum((f - y) ** 2, axis=1)
     if f.shape[1] == 1:
-        return jax.nn.softplus(-jnp.sign(y[:, 0]) * f[:, 0])
+        return jnp.asarray(jax.nn.softplus(-jnp.sign(y[:, 0]) * f[:, 0]))
     right = jnp.take_along_axis(f, jnp.argmax(y, axis=1)[:, None], 1)[:, 0]
     rest = jnp.where(jax.nn.one_hot(jnp.argmax(y, axis=1), f.shape[1]) > 0, -jnp.inf, f)
     # As one softplus: log Σ exp − f_right would round to zero in float32.
-    return jax.nn.softplus(jax.nn.logsumexp(rest, axis=1) - right)
+    return jnp.asarray(jax.nn.softplus(jax.nn.logsumexp(rest, axis=1) - right))
 
 
 def stationarity(
@@ -77,10 +78,10 @@ def stationarity(
     f, pull = jax.vjp(lambda p: network.apply(p, x), params)
     slopes = -jax.grad(mean_loss)(f)
     (pulled,) = pull(slopes)
-    inner = optax.tree_utils.tree_vdot(params, pulled)
-    factor = 1 / weight_decay if weight_decay else inner / optax.tree_utils.tree_vdot(pulled, pulled)
+    inner = tree_vdot(params, pulled)
+    factor = 1 / weight_decay if weight_decay else inner / tree_vdot(pulled, pulled)
     left = jax.tree.map(lambda a, b: a - factor * b, params, pulled)
-    return optax.global_norm(left) / optax.global_norm(params), factor * slopes
+    return tree_norm(left) / tree_norm(params), factor * slopes
 
 
 def train(
@@ -171,7 +172,7 @@ def _compiled_steps(
         loss = jnp.mean(each)
         if not settings.weight_decay:
             return jnp.log(loss), each
-        norm = optax.tree_utils.tree_l2_norm(params, squared=True)
+        norm = tree_norm(params, squared=True)
         return loss + 0.5 * settings.weight_decay * norm, each
 
     @jax.jit
