@@ -5,6 +5,7 @@ from functools import singledispatch
 
 from recon.attacks import attacks
 from recon.cells import AttackCell, PruningCell
+from recon.cells.compared import ComparedCell
 from recon.cells.distillation import DistillationCell
 from recon.cells.early_stopping import EarlyStoppingCell
 from recon.cells.finetuned import FinetuneCell
@@ -54,6 +55,19 @@ def _(cell: EarlyStoppingCell):
 def _(cell: LossCell):
     rule = dataclasses.replace(cell.dynamics, max_steps=20)
     return dataclasses.replace(shrunk.dispatch(AttackCell)(cell), dynamics=rule, options=options_of(cell, 0.5))
+
+
+@shrunk.register
+def _(cell: ComparedCell):
+    less = {"Margin": {"steps": 50}, "Descent": {"loss": 0.1}}.get(type(cell.dynamics).__name__, {})
+    options = {"simudy": {"steps": 2}, "exact": {"seconds": 1.0}}.get(cell.attack, {"steps": 10})
+    return dataclasses.replace(
+        cell,
+        network=MLP((16,), bias=False),
+        dynamics=dataclasses.replace(cell.dynamics, **less),
+        options=tuple((dict(cell.options) | options).items()),
+        seed=0,
+    )
 
 
 @shrunk.register

@@ -1,0 +1,178 @@
+"""Reconstruction from the final weights alone (Haim et al. 2022; several outputs and regression: Buzaglo et al. 2023).
+
+Training to a large margin, or with weight decay to the end, leaves θ_f = Σ_i α_i ∇_θ f(x_i; θ_f): see
+`recon.dynamics.margin`. The attack descends
+
+    L(x, α) = ‖θ_f − (1/M) Σ_j Σ_c α_jc ∇_θ f_c(x_j; θ_f)‖² / ‖θ_f‖² + box penalty + dual penalty.
+
+With the objective "mse" the duals α are free. For a margin, α_j = λ_j y_j of one output; of several, +λ_j for the
+class of image j and −λ_j for the largest other output. λ below `least_dual` is penalised, which keeps images from
+being left out. The initial weights are not used: the same objective with Δθ in place of θ_f is the paper's eq. 7.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Float, PRNGKeyArray
+from optax.tree_utils import tree_norm
+
+from recon.arrays import Tensor
+from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot
+from recon.attacks.gradient_matching import (
+    DescentSettings,
+    Known,
+    Target,
+    box_penalty,
+    compiled_descent,
+    descend,
+    matching_loss,
+    projected_loss,
+    rate,
+)
+from recon.errors import ReconError
+from recon.networks import Activation, Params
+from recon.progress import Report
+
+
+@dataclass(frozen=True)
+class KKT:
+    """Settings of the attack.
+
+    The published attack draws rate, `x_scale`, `least_dual` and `sharpness` at random for each of many runs of 50,000
+    steps of SGD, and keeps the best ends of all; here they are fixed, and Adam's rate decays.
+
+    Attributes:
+      objective: what the network was trained on: "mse" with weight decay, or "logistic" (softmax, of several outputs).
+      steps: Adam steps.
+      learning_rate: Adam's at the first step; it decays to zero as a cosine.
+      duals: "free" variables of the descent, or "projected", of "mse" only: the best ones for the current images.
+      x_scale: standard deviation of the images at the start, where no others are given.
+      least_dual: λ below this is penalised (the published sweep's best for MNIST: 0.45).
+      dual_weight, box_weight: of the penalties, in units of ‖θ_f‖².
+      sharpness: slope of the sigmoid that stands for ReLU's derivative.
+      ridge: of the projected duals, as a fraction of their kernel's mean diagonal.
+      seconds: stop after so much time.
+      snapshots: keep the images at so many steps, geometrically spaced.
+    """
+
+    objective: Literal["mse", "logistic"] = "mse"
+    steps: int = 5_000
+    learning_rate: float = 0.02
+    duals: Literal["free", "projected"] = "free"
+    x_scale: float = 0.05
+    least_dual: float = 0.1
+    dual_weight: float = 5.0
+    box_weight: float = 5.0
+    sharpness: float = 150.0
+    ridge: float = 1e-4
+    seconds: float | None = None
+    snapshots: int = 0
+
+
+def smoothed(sharpness: float) -> Activation:
+    """ReLU with the derivative of a sigmoid wherever a derivative is taken (Haim et al. 2022, appendix)."""
+
+    def slope(z: Tensor) -> Tensor:
+        return jnp.asarray(jax.nn.sigmoid(sharpness * z))
+
+    value = jax.custom_jvp(jax.nn.relu)
+    value.defjvp(lambda z, dz: (jax.nn.relu(z[0]), slope(z[0]) * dz[0]))
+    return Activation(value, slope)
+
+
+def classes(m: int, outputs: int) -> Float[np.ndarray, "m c"]:
+    """Balanced classes for m images: ±1 for one output, else one-hot rows."""
+    if outputs == 1:
+        return np.where(np.arange(m) % 2, 1.0, -1.0).astype(np.float32)[:, None]
+    return np.eye(outputs, dtype=np.float32)[np.arange(m) % outputs]
+
+
+def margin_duals(f: Float[Tensor, "m c"], multipliers: Float[Tensor, " m"], y: Float[Tensor, "m c"]) -> Tensor:
+    """α (m, c) of the margin y·f of one output, or f_class − max of the others."""
+    if f.shape[1] == 1:
+        return multipliers[:, None] * y
+    other = jnp.argmax(jnp.where(y > 0, -jnp.inf, f), axis=1)
+    return multipliers[:, None] * (y - jax.nn.one_hot(other, f.shape[1]))
+
+
+def run(problem: Problem, settings: KKT, key: PRNGKeyArray, report: Report) -> Reconstruction:
+    """Descend from noise, without `problem.params0`.
+
+    Raises:
+      ReconError: impossible settings, or the loss stops being finite.
+    """
+    if settings.objective not in ("mse", "logistic") or settings.duals not in ("free", "projected"):
+        raise ReconError("objective is 'mse' or 'logistic', duals is 'free' or 'projected'.")
+    if settings.duals == "projected" and settings.objective != "mse":
+        raise ReconError("Projected duals have no sign: they go with the objective 'mse'.")
+    if settings.steps < 1:
+        raise ReconError("The attack needs at least one step.")
+    m, shape, network = problem.m, problem.image_shape, problem.mlp
+    final: Params = jax.tree.map(jnp.asarray, problem.params1)
+    box = None if problem.box is None else tuple(jnp.atleast_1d(jnp.asarray(b, jnp.float32)) for b in problem.box)
+    known = Known((final,), final, None, box)
+    norm = float(tree_norm(final, squared=True))
+    y = jnp.asarray(classes(m, network.outputs))
+    activation = smoothed(settings.sharpness)
+    k_x, k_duals = jax.random.split(key)
+    noise = settings.x_scale * jax.random.normal(k_x, (m, math.prod(shape)))
+    x = noise if problem.start is None else jnp.asarray(problem.start).reshape(m, -1)
+    variables: dict[str, Any] = {"x": x}
+    if settings.objective == "logistic":
+        variables["duals"] = jax.random.uniform(k_duals, (m,))
+    elif settings.duals == "free":
+        variables["duals"] = jax.random.normal(k_duals, (m, network.outputs))
+
+    def duals_of(v: dict[str, Any], known: Known) -> Tensor:
+        """α (1, m, c)."""
+        if settings.objective == "mse":
+            return jnp.asarray(v["duals"])[None]
+        f = jax.lax.stop_gradient(network.apply(known.points[0], v["x"]))
+        return margin_duals(f, v["duals"], y)[None]
+
+    def objective(v: dict[str, Any], _: Tensor, known: Known) -> Tensor:
+        target = Target(network, known.points, known.change)
+        if "duals" in v:
+            loss = matching_loss(target, v["x"], duals_of(v, known), activation) / norm
+        else:
+            loss = projected_loss(target, v["x"], activation, settings.ridge)[0] / norm
+        if settings.objective == "logistic":
+            loss = loss + settings.dual_weight * jnp.mean(jax.nn.relu(settings.least_dual - v["duals"]) ** 2)
+        if known.box is not None:
+            loss = loss + box_penalty(v["x"].reshape(m, *shape), known.box, settings.box_weight)
+        return loss
+
+    schedule = DescentSettings(
+        steps=settings.steps, learning_rate=settings.learning_rate, decay="cosine", snapshots=settings.snapshots
+    )
+    optimiser = optax.adam(rate(schedule))
+    advance, seconds, work = compiled_descent(objective, optimiser, variables, known)
+    done = descend(advance, (variables, optimiser.init(variables), 0, float("inf")), schedule, settings.seconds, report)
+    last, _, steps, _ = done.state
+    if "duals" in last:
+        duals = duals_of(last, known)
+    else:
+        _, duals = projected_loss(Target(network, (final,), final), last["x"], activation, settings.ridge)
+    per_step = work["flops_per_step"]
+    return Reconstruction(
+        attack="kkt",
+        images=np.asarray(last["x"]).reshape(m, *shape),
+        start=np.asarray(x).reshape(m, *shape),
+        duals=np.asarray(duals),
+        trace=done.trace,
+        steps=steps,
+        why=done.why,
+        work=work | {"flops": steps * per_step},
+        seconds=seconds | {"run": done.seconds},
+        snapshots=tuple(
+            Snapshot(at, when, at * per_step, np.asarray(images).reshape(m, *shape)) for at, when, images in done.kept
+        ),
+    )
+
+
+ATTACK = Attack("kkt", "from the final weights alone (Haim et al. 2022, Buzaglo et al. 2023)", KKT(), run)
