@@ -182,9 +182,9 @@ def dynamics_of(name: str, loss: float | None = None) -> "Dynamics":
     Raises:
       ReconError: there is none.
     """
-    from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
+    from recon.dynamics import Descent, GradientFlow, Linearised
 
-    rules: dict[str, Dynamics] = {
+    rules: dict[str, Linearised | GradientFlow | Descent] = {
         "linearised": Linearised(),
         "standard": GradientFlow(),
         "descent": Descent(),
