@@ -2,6 +2,8 @@
 
     python scripts/tiny_imagenet_bars.py /path/to/tiny-imagenet-200.zip
 
+A finished run is stored at once; the same command goes on where it stopped.
+
 1. prepare: seconds from the archive to a prepared TFDS directory, a temporary one (bar: under two minutes).
 2. exact: images of 64 × 64 × 3 that the exact recovery gives back above 30 dB (bar: 18 of 20), over tasks, training
    rules and seeds, with the same measures for held-out images and for the attack's start.
@@ -22,7 +24,7 @@ from recon.data import load_images
 from recon.data.prepare import from_archive
 from recon.dynamics import Dynamics, GradientFlow, Linearised
 from recon.networks import MLP
-from recon.records import json_bytes, provenance, write_bytes
+from recon.records import code_version, json_bytes, provenance, read_json, write_bytes
 
 N, W, DECIBELS, LEAST = 20, 512, 30.0, 18
 SECONDS = 120.0
@@ -50,6 +52,7 @@ def attacked(task: str, rule: str, seed: int, folder: Path) -> dict[str, Any]:
         "task": task,
         "dynamics": rule,
         "seed": seed,
+        "code_version": version(task),
         "source": record["data"]["source"],
         "fingerprints": record["data"]["fingerprints"],
         "pool": record["data"]["pool"],
@@ -65,22 +68,34 @@ def attacked(task: str, rule: str, seed: int, folder: Path) -> dict[str, Any]:
     }
 
 
+def store(made: dict[str, Any], out: Path) -> None:
+    write_bytes(out, json_bytes(made | {"provenance": provenance()}))
+
+
+def version(task: str) -> str:
+    """Of the code that a run's numbers depend on."""
+    return code_version(AttackCell(task, N, MLP((W, W)), Linearised(), "exact").modules)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archive", type=Path)
     parser.add_argument("--out", type=Path, default=Path("results/tiny-imagenet-bars.json"))
     args = parser.parse_args()
     made: dict[str, Any] = {"n": N, "width": W, "decibels": DECIBELS, "least": LEAST, "exact": []}
+    if args.out.exists():
+        made["exact"] = [r for r in read_json(args.out)["exact"] if r["code_version"] == version(r["task"])]
+    runs = [(task, rule, seed) for (task, seeds), rule in product(SEEDS.items(), RULES) for seed in seeds]
+    done = {(r["task"], r["dynamics"], r["seed"]) for r in made["exact"]}
     with tempfile.TemporaryDirectory(prefix="tiny-imagenet-") as folder:
         made["prepare"] = prepared(args.archive, Path(folder))
         print(made["prepare"], file=sys.stderr, flush=True)
-        for (task, seeds), rule in product(SEEDS.items(), RULES):
-            for seed in seeds:
-                made["exact"].append(attacked(task, rule, seed, Path(folder)))
-                print(made["exact"][-1], file=sys.stderr, flush=True)
+        for run in [r for r in runs if r not in done]:
+            made["exact"].append(attacked(*run, Path(folder)))
+            print(made["exact"][-1], file=sys.stderr, flush=True)
+            store(made, args.out)
     made["met"] = made["prepare"]["met"] and all(run["met"] for run in made["exact"])
-    made["provenance"] = provenance()
-    write_bytes(args.out, json_bytes(made))
+    store(made, args.out)
     print(f"Stored in {args.out}: the bars are {'met' if made['met'] else 'not met'}.")
 
 
