@@ -12,6 +12,7 @@ from recon.cells.distillation import DistillationCell
 from recon.distillation import infinite_accuracy
 from recon.dynamics import GradientFlow, Linearised
 from recon.networks import MLP
+from recon.networks.conv import CNN
 from recon.records import Store, json_bytes, read_json
 from tests.conftest import ROOT
 
@@ -29,6 +30,10 @@ def shrunk(cell):
     known = {f.name for f in dataclasses.fields(attacks()[cell.attack].settings)}
     options = tuple((k, v) for k, v in {"steps": 30, "seconds": 5.0}.items() if k in known)
     n = 12 if cell.task == "mnist_odd_even" and cell.n_train > 20 else 10
+    if isinstance(cell.network, CNN):
+        network = CNN((128,), patch=14) if cell.network.patch else CNN((4, 4))
+        less = {"task": "mnist_odd_even", "n_train": n, "network": network, "dynamics": dynamics, "seed": 0}
+        return dataclasses.replace(cell, options=options, **less)
     return dataclasses.replace(cell, n_train=n, network=MLP((32, 32)), dynamics=dynamics, options=options, seed=0)
 
 

@@ -115,7 +115,6 @@ def run(problem: Problem, settings: DescentSettings, key: PRNGKeyArray, report: 
         duals = final["duals"]
     else:
 
-
         @jax.jit
         def best(x: Tensor, known: Known) -> Tensor:
             activation = softplus(sharpness(settings, jnp.asarray(float(steps))))
