@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from recon.arrays import Tensor
 from recon.kernels.infinite import InfiniteMLP
-from recon.networks import MLP, Params
+from recon.networks import Network, Params
 
 
 def library() -> Any:
@@ -24,7 +24,7 @@ def library() -> Any:
 
 
 def empirical_ntk(
-    network: MLP, params: Params, x1: Float[Tensor, "n *shape"], x2: Float[Tensor, "m *shape"]
+    network: Network, params: Params, x1: Float[Tensor, "n *shape"], x2: Float[Tensor, "m *shape"]
 ) -> Float[Tensor, "n c m c"]:
     """Finite-width NTK by neural-tangents' Jacobian contraction, indexed as `recon.kernels.ntk`.
 
