@@ -36,7 +36,7 @@ class PrivateDescent(Dynamics):
     """DP-SGD for a number of steps: a loss to stop at would be a look at the data that ε does not count.
 
     Attributes:
-      clip: C, the most that an image's gradient may measure; infinite: as it is, which leaves no privacy.
+      clip: C, the most that an image's gradient may measure; None: any length, which leaves no privacy.
       noise_multiplier: σ, standard deviation of the noise on the summed gradients in units of C.
       steps: number of steps.
       learning_rate: η.
@@ -45,7 +45,7 @@ class PrivateDescent(Dynamics):
       seed: of noise and coins.
     """
 
-    clip: float = 1.0
+    clip: float | None = 1.0
     noise_multiplier: float = 0.0
     steps: int = 100
     learning_rate: float = 0.1
@@ -81,8 +81,8 @@ def train(
         data = jnp.asarray(x, settings.dtype), jnp.asarray(y, settings.dtype)
         advance = compiled(network, settings.sampling_rate)
         k_noise, k_coins = jax.random.split(jax.random.key(settings.seed))
-        # An infinite clip times no noise would be NaN.
-        clip = min(settings.clip, float(np.finfo(np.float32).max))
+        # Not infinity, which times no noise would be NaN.
+        clip = settings.clip or float(np.finfo(np.float32).max)
         numbers = tuple(
             jnp.asarray(v, settings.dtype) for v in (clip, settings.noise_multiplier, settings.learning_rate)
         )
@@ -121,12 +121,13 @@ def check(settings: PrivateDescent) -> None:
     Raises:
       ReconError: out of range.
     """
-    if not settings.clip > 0 or not settings.noise_multiplier >= 0 or settings.steps < 1:
+    clipped = settings.clip is None or settings.clip > 0
+    if not clipped or not settings.noise_multiplier >= 0 or settings.steps < 1:
         raise ReconError("DP-SGD needs a clip above zero, a noise multiplier of at least zero, and a step to take.")
     if not 0 < settings.sampling_rate <= 1:
         raise ReconError("DP-SGD's sampling_rate is a probability above zero: 1 takes all images in every step.")
-    if settings.noise_multiplier and not np.isfinite(settings.clip):
-        raise ReconError("DP-SGD's noise is measured by its clip: give a finite clip, or noise_multiplier=0.")
+    if settings.noise_multiplier and settings.clip is None:
+        raise ReconError("DP-SGD's noise is measured by its clip: give a clip, or noise_multiplier=0.")
 
 
 @cache
