@@ -59,12 +59,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "trained": (20, 256, (0, 1, 2)),
         "rule": {"clip": 1.0, "steps": 100, "learning_rate": 0.1},
-        "epsilons": (1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6, INFINITE),
+        "epsilons": (1.0, 10.0, 1e3, 1e4, 1e5, 1e6, INFINITE),
         "attack": ("ntk-fast", (("steps", 400),)),
         "exact": (0,),
         "released": (10, (128, 256), (0, 1, 2)),
         "released_epsilons": (10.0, 1e3, 1e5, INFINITE),
-        "infinite_steps": 1000,
+        "infinite_steps": 500,
     },
     "full": {
         "trained": (50, 512, (0, 1, 2, 3, 4)),

@@ -43,7 +43,7 @@ class NoisedStateCell:
     kernel: InfiniteMLP
     noise_multiplier: float
     steps: int
-    noise_width: int = 512
+    noise_width: int = 256
     seed: int = 0
 
     @property

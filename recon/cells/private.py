@@ -4,7 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-
 from recon.cells.attack import AttackCell
 from recon.metrics import distances
 from recon.metrics.privacy import prior_success

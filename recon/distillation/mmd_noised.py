@@ -12,7 +12,7 @@ without limit. It is therefore taken over the sets that lack one image of this o
 The attack sees f + sG wherever it looks, as it saw f: L = −2 βᵀf̃(R) + βᵀK_RR β + a constant, f̃ = f + sG. ‖G‖² is
 infinite (a process's paths lie outside the space of its own kernel) but does not depend on R, and is left out. Paths
 are nowhere differentiable either; so G comes from a network of finite width that only makes the noise, J(x)ξ, whose
-covariance is the NTK to the order of 1/√width and whose jumps, as in every attack on finite networks, gradients do not see.
+covariance is the NTK to the order of 1/√width. Gradients do not see its jumps, as in every attack on finite networks.
 """
 
 import jax
@@ -42,9 +42,7 @@ def noise(kernel: InfiniteMLP, images: Float[Tensor, "m *shape"], *leaves: Tenso
     """The path of sG at `images`: the derivative of the source's outputs along sξ."""
 
     def tree(of: tuple[Tensor, ...]) -> Params:
-        return {
-            f"Dense_{i}": {"bias": b, "kernel": k} for i, (b, k) in enumerate(zip(of[::2], of[1::2], strict=True))
-        }
+        return {f"Dense_{i}": {"bias": b, "kernel": k} for i, (b, k) in enumerate(zip(of[::2], of[1::2], strict=True))}
 
     weights, xi = tree(leaves[: len(leaves) // 2]), tree(leaves[len(leaves) // 2 :])
     network = source(kernel, int(leaves[0].shape[0]))

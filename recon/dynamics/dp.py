@@ -18,7 +18,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 from optax.contrib import differentially_private_aggregate
 
@@ -144,7 +143,7 @@ def compiled(network: Network, sampling_rate: float) -> Callable[..., tuple[Any,
     by_image = jax.vmap(jax.value_and_grad(loss), in_axes=(None, 0, 0))
 
     @jax.jit
-    def advance(carry: Any, data: Any, key: Array, numbers: Any, first: int, last: int) -> Any:
+    def advance(carry: Any, data: Any, key: Array, numbers: Any, first: Array, last: Array) -> Any:
         (x, y), (clip, noise_multiplier, rate) = data, numbers
         rule = differentially_private_aggregate(clip, noise_multiplier, key)  # its noise follows the key in its state
 
@@ -154,9 +153,7 @@ def compiled(network: Network, sampling_rate: float) -> Callable[..., tuple[Any,
             if sampling_rate < 1:
                 # A left-out image counts as a gradient of zero, so that shapes stay and the sum is over the drawn.
                 drawn = jax.random.bernoulli(jax.random.fold_in(key, step), sampling_rate, (len(x),))
-                gradients = jax.tree.map(
-                    lambda g: jnp.where(drawn.reshape(-1, *[1] * (g.ndim - 1)), g, 0.0), gradients
-                )
+                gradients = jax.tree.map(lambda g: jnp.where(drawn.reshape(-1, *[1] * (g.ndim - 1)), g, 0.0), gradients)
             update, state = rule.update(gradients, state)
             params = jax.tree.map(lambda p, u: p - rate / sampling_rate * u, params, update)
             return params, state, losses.at[step].set(each)

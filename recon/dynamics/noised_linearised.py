@@ -66,7 +66,7 @@ def train(
 
 
 def sensitivity(kernel: Float[np.ndarray, "n n"], alpha: Float[np.ndarray, "n 1"]) -> float:
-    """max over i of ‖f_D − f_{D∖i}‖ = |α_i|/√(K⁻¹)_ii in the kernel's space, for α = K⁻¹e₀.
+    """Max over i of ‖f_D − f_{D∖i}‖ = |α_i|/√(K⁻¹)_ii in the kernel's space, for α = K⁻¹e₀.
 
     Without image i the residual there is α_i/(K⁻¹)_ii, and what image i adds to the space has squared norm 1/(K⁻¹)_ii.
     """

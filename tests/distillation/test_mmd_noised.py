@@ -20,9 +20,9 @@ def test_without_noise_it_is_mmd(rng, x64):
 
 def test_covariance_of_the_noise_is_the_kernel(rng):
     images = jnp.asarray(rng.normal(size=(4, 6)), jnp.float32)
-    paths = jax.vmap(
-        lambda key: noise(KERNEL, images, *_leaves(source(KERNEL, 64), 0.5, key))[:, 0], in_axes=0
-    )(jax.random.split(jax.random.key(0), 4000))
+    paths = jax.vmap(lambda key: noise(KERNEL, images, *_leaves(source(KERNEL, 64), 0.5, key))[:, 0], in_axes=0)(
+        jax.random.split(jax.random.key(0), 4000)
+    )
     expected = 0.25 * np.asarray(KERNEL.ntk(images))
     found = np.cov(np.asarray(paths).T)
     # Of 4,000 draws an entry's standard error is at most √(2/4,000) of the diagonal's.
