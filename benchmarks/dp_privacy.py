@@ -1,0 +1,425 @@
+"""Differential privacy: reconstruction error and test accuracy against ε, with the known bound on reconstruction.
+
+Not in the paper: its reviewers asked what noise does to the attack, at finite and at infinite width.
+
+    make reproduce-dp                 quick: minutes, offline
+    make reproduce-dp PRESET=full     N up to 50, widths up to 512, five draws: hours on two cores
+    make reproduce-dp PRESET=paper    N = 200, W = 2048, published schedule: a GPU's work
+
+DP-SGD trains networks under standard dynamics with full batches (`recon.dynamics.dp`), so that ε is known exactly
+(Balle & Wang 2018) and the accountant's, a few per cent above, is a second opinion. Closed-form states are released
+with noise on every weight, and at infinite width with a Gaussian process (`recon.distillation.mmd_noised`); their ε is
+that of the one set (it counts leaving out each of its images), no promise for all. δ = 1e-5, neighbours differ by one
+image.
+
+The bound is on any attacker, one who knows every other image too (Hayes et al. 2023, Kaissis et al. 2023; see
+`recon.metrics.privacy`), for the prior that an image is one of the 1,000 test images; an image counts as recovered if
+any of 2N guesses is recognisable.
+
+Expected: nothing comes back at any ε that is usually called private, nor does any accuracy; the attack fails at an ε
+far above that at which the bound begins to promise anything. The series named "exact" goes beyond the paper.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recon import statistics
+from recon.benchmark import Claim, Summary, Verdict
+from recon.cells import AttackCell
+from recon.cells.base import Cell
+from recon.cells.noised_state import NoisedStateCell
+from recon.cells.private import PrivateCell
+from recon.dynamics.dp import PrivateDescent
+from recon.dynamics.noised_linearised import NoisedLinearised
+from recon.kernels.infinite import InfiniteMLP
+from recon.metrics.privacy import DELTA, epsilon, gaussian_epsilon, noise_multiplier, reconstruction_bound
+from recon.networks import MLP
+from recon.plots import COLOURS, LABELS, shades
+from recon.plots import figure as new_figure
+from recon.records import Stored, mean_and_spread
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TASK = "mnist_odd_even"
+KERNEL = InfiniteMLP(b_std=0.1)  # figure theorem1's
+INFINITE = math.inf
+# Spearman's ρ of ε and error: at 0.5, ε explains a quarter of the errors' ranks.
+RHO = 0.5
+USUAL = 10.0  # the largest ε in common use
+POINTS = 0.05  # of test accuracy: three standard errors of a difference, at 1,000 images the same for both networks
+
+# One rate and clip for all: chosen without noise, as those that train to a loss below 0.01 in 100 steps.
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "trained": (20, 256, (0, 1, 2)),
+        "rule": {"clip": 1.0, "steps": 100, "learning_rate": 0.1},
+        "epsilons": (1.0, 10.0, 1e3, 1e4, 1e5, 1e6, INFINITE),
+        "attack": ("ntk-fast", (("steps", 400),)),
+        "exact": (0,),
+        "released": (10, (128, 256), (0, 1, 2)),
+        "released_epsilons": (10.0, 1e3, 1e5, INFINITE),
+        "infinite_steps": 500,
+    },
+    "full": {
+        "trained": (50, 512, (0, 1, 2, 3, 4)),
+        "rule": {"clip": 1.0, "steps": 200, "learning_rate": 0.05},
+        "epsilons": (1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e8, INFINITE),
+        "attack": ("ntk-fast", ()),
+        "exact": (0, 1, 2, 3, 4),
+        "released": (20, (128, 256, 512), (0, 1, 2, 3, 4)),
+        "released_epsilons": (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, INFINITE),
+        "infinite_steps": 3000,
+    },
+    "paper": {
+        "trained": (200, 2048, (0, 1, 2)),
+        "rule": {"clip": 1.0, "steps": 2000, "learning_rate": 0.01},
+        "epsilons": (1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e8, INFINITE),
+        "attack": ("ntk", ()),
+        "exact": (0, 1, 2),
+        "released": (100, (1024, 2048, 4096), (0, 1, 2)),
+        "released_epsilons": (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, INFINITE),
+        "infinite_steps": 10_000,
+    },
+}
+
+
+def cells(preset: dict[str, Any]) -> list[Cell]:
+    """Private networks by ε and one without even a clip, attacked; then noised closed forms by width."""
+    n, width, seeds = preset["trained"]
+    attack, options = preset["attack"]
+    steps = preset["rule"]["steps"]
+    private = [
+        PrivateCell(TASK, n, MLP((width, width)), PrivateDescent(**rule, seed=seed), name, own, seed=seed)
+        for seed in seeds
+        for rule in (
+            *(preset["rule"] | {"noise_multiplier": noise_multiplier(e, steps)} for e in preset["epsilons"]),
+            preset["rule"] | {"clip": None},
+        )
+        for name, own in ((attack, options), *([("exact", (("seconds", 5.0),))] if seed in preset["exact"] else []))
+    ]
+    n, widths, seeds = preset["released"]
+    released: list[Cell] = []
+    for e in preset["released_epsilons"]:
+        sigma = noise_multiplier(e)
+        for seed in seeds:
+            rule = NoisedLinearised(sigma, seed)
+            released += [AttackCell(TASK, n, MLP((w, w)), rule, attack, options, seed=seed) for w in widths]
+            released.append(NoisedStateCell(TASK, n, KERNEL, sigma, preset["infinite_steps"], seed=seed))
+    return [*private, *released]
+
+
+def summarise(results: Sequence[Stored]) -> Summary:
+    """A row for each attacked state; infinite ε is None, the width of an infinite network too."""
+    rows = []
+    for record in (s.record for s in results):
+        cell, scores, training = record["cell"], record["scores"], record["training"]
+        infinite, rule = cell["kind"] == "noised-state", cell.get("dynamics", cell)
+        sigma, steps = rule["noise_multiplier"], rule.get("steps", 1) if not infinite else 1
+        mu = math.sqrt(steps) / sigma if sigma else None
+        limit = record["data"]["recognisable"]
+        rows.append(
+            {
+                "released": cell["kind"] != "private",
+                "n": cell["n_train"],
+                "width": None if infinite else cell["network"]["widths"][0],
+                "attack": "kernels" if infinite else cell["attack"],
+                "seed": cell["seed"],
+                "draw": f"N={cell['n_train']} seed {cell['seed']}",
+                "source": record["data"]["source"],
+                "clip": rule.get("clip"),
+                "sigma": sigma,
+                "steps": steps,
+                "mu": mu,
+                "epsilon": None if mu is None else float(f"{gaussian_epsilon(mu):.3g}"),
+                "epsilon_accountant": None if mu is None else epsilon(sigma, steps),
+                "error": scores["train"]["mean"],
+                "held_out": scores["held_out"]["mean"],
+                "start": scores["start"]["mean"],
+                "recovered": float(np.mean(np.array(record["images"]["distance"]) < limit)),
+                "certified": record["attack"].get("certified"),
+                "accuracy": training["test_accuracy"],
+                "loss": training.get("loss"),
+                "kappa": record.get("prior", {}).get("kappa"),
+                "seconds": sum(record["attack"]["seconds"].values()),
+            }
+        )
+    return {"rows": rows, "delta": DELTA}
+
+
+def _trained(summary: Summary, exact: bool = False) -> list[dict[str, Any]]:
+    """Rows of DP-SGD with a clip."""
+    mine = [r for r in summary["rows"] if not r["released"] and (r["attack"] == "exact") == exact]
+    return [r for r in mine if r["clip"] is not None]
+
+
+def _unclipped(summary: Summary) -> list[dict[str, Any]]:
+    return [r for r in summary["rows"] if not r["released"] and r["clip"] is None and r["attack"] != "exact"]
+
+
+def _released(summary: Summary, width: int | None) -> list[dict[str, Any]]:
+    return [r for r in summary["rows"] if r["released"] and r["width"] == width]
+
+
+def _widths(summary: Summary) -> list[int | None]:
+    finite = sorted({r["width"] for r in summary["rows"] if r["released"] and r["width"]})
+    return [*finite, None]
+
+
+def _place(row: dict[str, Any], last: float) -> float:
+    """Where a row's ε is drawn; an infinite one goes beyond the last that is not."""
+    return float(row["epsilon"] or 30 * last)
+
+
+def _by_epsilon(rows: list[dict[str, Any]], key: str, last: float) -> tuple[list[float], list[float]]:
+    places = sorted({_place(r, last) for r in rows})
+    return places, [float(np.mean([r[key] for r in rows if _place(r, last) == p])) for p in places]
+
+
+def plot(summary: Summary) -> "Figure":
+    """DP-SGD: error, share recovered with its bound, and accuracy; then the error of released closed forms."""
+    figure = new_figure(9.5, 6.2)
+    (error, share), (accuracy, released) = figure.subplots(2, 2)
+    mine, exact = _trained(summary), _trained(summary, exact=True)
+    last = max(r["epsilon"] or 0.0 for r in summary["rows"])
+    top = max(r[k] for r in mine for k in ("error", "held_out", "start"))
+    line = {"markersize": 3}
+    colour = COLOURS["standard"]
+
+    error.plot(*_by_epsilon(mine, "error", last), "o-", color=colour, label="training images", **line)
+    error.plot([_place(r, last) for r in mine], [r["error"] for r in mine], ".", color=colour, alpha=0.4)
+    if exact:
+        places, means = _by_epsilon(exact, "error", last)
+        # Where nothing is found the exact recovery's images can be anywhere.
+        error.plot(places, np.minimum(means, 1.1 * top), "s:", color=colour, label="exact (beyond the paper)", **line)
+    for control in ("held_out", "start"):
+        error.plot(*_by_epsilon(mine, control, last), "-", color=COLOURS[control], label=LABELS[control])
+    bare = _unclipped(summary)
+    error.plot(
+        [3 * _place(r, last) for r in bare], [r["error"] for r in bare], "x", color=colour, label="no clip", **line
+    )
+    error.set(ylim=(0, 1.15 * top), ylabel="mean L2 distance")
+    error.set_title(f"DP-SGD, N = {mine[0]['n']}, W = {mine[0]['width']}", loc="left")
+
+    share.plot(*_by_epsilon(mine, "recovered", last), "o-", color=colour, label="recognisable, of N", **line)
+    share.plot([_place(r, last) for r in mine], [r["recovered"] for r in mine], ".", color=colour, alpha=0.4)
+    if exact:
+        share.plot(*_by_epsilon(exact, "recovered", last), "s:", color=colour, label="exact", **line)
+    kappa = _kappa(summary)
+    if kappa is not None:
+        grid = np.geomspace(1e-2, last, 200)
+        bounds = [reconstruction_bound(kappa, 1 / noise_multiplier(float(e))) for e in grid]
+        share.plot(grid, bounds, color="#222222", label="bound on any attack")
+        share.axhline(kappa, color="#222222", linewidth=0.6, linestyle=":", label="bound on guesses alone")
+    share.set(ylim=(-0.03, 1.05), ylabel="share of images")
+    share.set_title("share recovered, and the bound on it", loc="left")
+
+    accuracy.plot(*_by_epsilon(mine, "accuracy", last), "o-", color=colour, label="DP-SGD", **line)
+    accuracy.plot([_place(r, last) for r in mine], [r["accuracy"] for r in mine], ".", color=colour, alpha=0.4)
+    accuracy.axhline(0.5, color=COLOURS["held_out"], linewidth=1, label="chance")
+    accuracy.set(ylabel="test accuracy")
+    accuracy.set_title("test accuracy", loc="left")
+
+    widths = _widths(summary)
+    colours = shades(range(len(widths)))
+    for i, w in enumerate(widths):
+        rows = _released(summary, w)
+        label = f"W = {w}" if w else "infinite width"
+        released.plot(*_by_epsilon(rows, "error", last), "o-", color=colours[i], label=label, **line)
+        places, values = [_place(r, last) for r in rows], [r["error"] for r in rows]
+        released.plot(places, values, ".", color=colours[i], alpha=0.4)
+        released.plot(*_by_epsilon(rows, "held_out", last), ":", color=colours[i], linewidth=0.8)
+        test = _by_epsilon(rows, "accuracy", last)
+        accuracy.plot(*test, "--", color=colours[i], label=f"closed form, {label}", linewidth=0.9)
+    released.plot([], [], ":", color="#444444", linewidth=0.8, label=LABELS["held_out"])
+    released.set(ylabel="mean L2 distance")
+    released.set_ylim(bottom=0)
+    released.set_title(f"closed form released with noise, N = {rows[0]['n']}", loc="left")
+    for axes in (error, share, accuracy, released):
+        _epsilon_axis(axes, last)
+        axes.legend(fontsize=6.5)
+    return figure
+
+
+def _epsilon_axis(axes: "Axes", last: float) -> None:
+    """A logarithmic axis with a place for infinity."""
+    decades = range(0, round(math.log10(last)) + 1, 2)
+    axes.set_xscale("log")
+    axes.set_xticks([*(10.0**d for d in decades), 30 * last], [*(f"$10^{d}$" for d in decades), "∞"])
+    axes.minorticks_off()
+    axes.set_xlabel(f"ε at δ = {DELTA:g}")
+
+
+def _kappa(summary: Summary) -> float | None:
+    """The largest of the draws' κ; None where no prior was measured."""
+    found = [r["kappa"] for r in summary["rows"] if r["kappa"] is not None]
+    return max(found) if found else None
+
+
+def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+    """Error, controls, bound and accuracy by mechanism and ε, averaged over draws."""
+    columns = ["state", "N", "W", "attack", "ε", "ε (accountant)", "σ", "mean L2", "held-out", "start"]
+    columns += ["recognisable", "bound", "test accuracy", "draws", "s"]
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for r in summary["rows"]:
+        state = "closed form" if r["released"] else "DP-SGD" if r["clip"] is not None else "no clip"
+        groups.setdefault((r["released"], state, r["n"], r["width"] or 0, r["attack"], r["sigma"]), []).append(r)
+    kappa, rows = _kappa(summary), []
+    for (released, state, n, width, attack, sigma), mine in groups.items():
+        first = mine[0]
+        numbers = [f"{np.mean([r[k] for r in mine]):.2g}" for k in ("held_out", "start")]
+        bound = "–"
+        if kappa is not None and not released and first["mu"] is not None:
+            bound = f"{100 * reconstruction_bound(kappa, first['mu']):.0f} %"
+        rows.append(
+            [
+                state,
+                str(n),
+                str(width or "∞"),
+                attack,
+                "∞" if first["epsilon"] is None else f"{first['epsilon']:g}",
+                "∞" if first["epsilon"] is None else f"{first['epsilon_accountant']:.4g}",
+                f"{sigma:g}",
+                mean_and_spread([r["error"] for r in mine]),
+                *numbers,
+                f"{100 * np.mean([r['recovered'] for r in mine]):.0f} %",
+                bound,
+                f"{100 * np.mean([r['accuracy'] for r in mine]):.0f} %",
+                str(len(mine)),
+                f"{np.mean([r['seconds'] for r in mine]):.1f}",
+            ]
+        )
+    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
+    return f"Reconstruction and accuracy by ε (MNIST odd/even, δ = {DELTA:g}, {sources})", columns, rows
+
+
+def _order(row: dict[str, Any]) -> float:
+    return float(row["epsilon"] or np.inf)
+
+
+def _draws(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of each draw by rising ε."""
+    draws: dict[str, list[dict[str, Any]]] = {}
+    for r in sorted(rows, key=_order):
+        draws.setdefault(r["draw"], []).append(r)
+    return draws
+
+
+def _rises(summary: Summary, width: int | str | None) -> tuple[Verdict, str]:
+    rows = _trained(summary) if width == "trained" else _released(summary, None)
+    if width == "finite":
+        rows = [r for r in summary["rows"] if r["released"] and r["width"] is not None]
+        rows = [r for r in rows if r["width"] == max(s["width"] for s in rows)]
+    draws = _draws(rows)
+    rho = [
+        -statistics.spearman(np.array([min(_order(r), 1e300) for r in mine]), np.array([r["error"] for r in mine]))
+        for mine in draws.values()
+    ]
+    found = statistics.mean(np.array(rho), np.array(list(draws)))
+    return statistics.verdict(found, RHO), f"Minus rho of error and ε along a draw: {statistics.text(found)}."
+
+
+def _against_held_out(row: dict[str, Any]) -> float:
+    """log₂ of the error over that of held-out images."""
+    return float(np.log2(row["error"] / row["held_out"]))
+
+
+def _nothing_comes_back(summary: Summary) -> tuple[Verdict, str]:
+    draws = _draws([r for r in _trained(summary) if r["epsilon"] is not None and r["epsilon"] <= USUAL])
+    least = np.array([min(map(_against_held_out, mine)) for mine in draws.values()])
+    found = statistics.mean(least, np.array(list(draws)))
+    effect = f"Least error over the held-out images' at ε ≤ {USUAL:g}: {statistics.text(found, '.2f', np.exp2)}."
+    return statistics.verdict(found, -statistics.TENTH), effect
+
+
+def _defended(mine: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The row of the largest ε up to which all errors of a draw are within a tenth of the held-out images'."""
+    last = None
+    for row in mine:
+        if _against_held_out(row) < -statistics.TENTH:
+            break
+        last = row
+    return last
+
+
+def _defence_costs(summary: Summary) -> tuple[Verdict, str]:
+    lost, where = {}, []
+    for draw, mine in _draws(_trained(summary)).items():
+        row, plain = _defended(mine), mine[-1]
+        if row is None or plain["epsilon"] is not None:
+            continue
+        where.append(f"{_order(row):g} ({100 * row['accuracy']:.0f} % of {100 * plain['accuracy']:.0f} %)")
+        lost[draw] = plain["accuracy"] - row["accuracy"]
+    found = statistics.mean(np.array(list(lost.values()), float), np.array(list(lost)))
+    effect = (
+        f"Accuracy lost at the largest such ε of each draw: {statistics.text(found, '.1f', lambda v: 100 * v)} points; "
+        f"these ε, with test accuracy there and without noise: {', '.join(where) or 'none'}."
+    )
+    return statistics.verdict(found, POINTS), effect
+
+
+def _bound_holds(summary: Summary) -> tuple[Verdict, str]:
+    kappa, draws = _kappa(summary), _draws([r for r in _trained(summary) if r["mu"] is not None])
+    if kappa is None:
+        return "inconclusive", "No prior was measured."
+    room = {
+        draw: min(reconstruction_bound(kappa, r["mu"]) - r["recovered"] for r in mine) for draw, mine in draws.items()
+    }
+    found = statistics.mean(np.array(list(room.values())), np.array(list(room)))
+    effect = (
+        f"Least room between bound and share recovered, over all ε: {statistics.text(found, '.2f')} "
+        f"(guesses alone: at most {kappa:.2f})."
+    )
+    return statistics.verdict(found, 0.0), effect
+
+
+def _clip_is_no_defence(summary: Summary) -> tuple[Verdict, str]:
+    clipped = {r["draw"]: r["error"] for r in _trained(summary) if r["epsilon"] is None}
+    bare = {r["draw"]: r["error"] for r in _unclipped(summary)}
+    shared = sorted(clipped.keys() & bare.keys())
+    ratio = np.array([np.log2(clipped[d] / bare[d]) for d in shared])
+    found = statistics.mean(ratio, np.array(shared))
+    effect = f"Error with the clip over that without, no noise: {statistics.text(found, '.2f', np.exp2)}."
+    return statistics.verdict(statistics.negated(found), -statistics.TENTH), effect
+
+
+CLAIMS = (
+    *(
+        Claim(
+            f"finding-error-rises-{name}",
+            f"{what}: the error rises as ε falls (rho below -0.5).",
+            partial(_rises, width=rows),
+        )
+        for name, what, rows in (
+            ("dp-sgd", "DP-SGD", "trained"),
+            ("closed-form", "Closed form released with noise, widest network", "finite"),
+            ("infinite-width", "Closed form released with noise, infinite width", None),
+        )
+    ),
+    Claim(
+        "finding-nothing-comes-back",
+        "Under DP-SGD at ε of 10 or less, errors are within a tenth of held-out images', or above.",
+        _nothing_comes_back,
+    ),
+    Claim(
+        "finding-defence-costs-accuracy",
+        "At the largest ε up to which errors are within a tenth of held-out images', five points of test accuracy or "
+        "more are lost.",
+        _defence_costs,
+    ),
+    Claim(
+        "finding-bound-holds",
+        "The share of images recovered stays below the bound on any attack (Hayes et al. 2023) at every ε.",
+        _bound_holds,
+    ),
+    Claim(
+        "finding-clip-is-no-defence",
+        "Clipping without noise raises the error by less than a tenth.",
+        _clip_is_no_defence,
+    ),
+)

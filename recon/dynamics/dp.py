@@ -1,0 +1,163 @@
+"""Standard dynamics under differential privacy: DP-SGD (Abadi et al. 2016, algorithm 1).
+
+Each image's gradient is shortened to a norm of at most C, and every step adds Gaussian noise to their sum:
+
+    θ ← θ − η/(qN) (Σ_i clip(∇ℓ_i, C) + σC ξ),  ξ ~ N(0, I),
+
+over images drawn by independent coins of probability q, or over all (q = 1). A step is a Gaussian mechanism: the sum
+moves by at most C when an image joins or leaves, while N, in the step's length, counts as public, as do the mean that
+the inputs are centred by and every setting here. `recon.metrics.privacy` turns σ, q and the steps into ε.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from optax.contrib import differentially_private_aggregate
+
+from recon.dynamics.base import Dynamics, State, Trained, apply, mean_loss, outputs, to_host
+from recon.errors import ReconError
+from recon.kernels import as_matrix, compiled_ntk
+from recon.networks import Network, Params
+from recon.progress import Report, silent
+
+CHUNK = 50  # compiled steps between two reports
+
+
+@dataclass(frozen=True)
+class PrivateDescent(Dynamics):
+    """DP-SGD for a number of steps: a loss to stop at would be a look at the data that ε does not count.
+
+    Attributes:
+      clip: C, the most that an image's gradient may measure; None: any length, which leaves no privacy.
+      noise_multiplier: σ, standard deviation of the noise on the summed gradients in units of C.
+      steps: number of steps.
+      learning_rate: η.
+      sampling_rate: q, the chance of each image to be in a step; 1: all of them.
+      dtype: precision of the run.
+      seed: of noise and coins.
+    """
+
+    clip: float | None = 1.0
+    noise_multiplier: float = 0.0
+    steps: int = 100
+    learning_rate: float = 0.1
+    sampling_rate: float = 1.0
+    dtype: Literal["float32", "float64"] = "float32"
+    seed: int = 0
+
+
+def train(
+    network: Network,
+    params0: Params,
+    x: Float[np.ndarray, "n *shape"],
+    y: Float[np.ndarray, "n c"],
+    settings: PrivateDescent,
+    report: Report = silent,
+) -> Trained:
+    """Descend for `settings.steps`.
+
+    Raises:
+      ReconError: settings out of range, noise without a clip to measure it by, or outputs that are not finite.
+    """
+    start = time.perf_counter()
+    check(settings)
+    n = len(x)
+    with jax.experimental.enable_x64():
+        p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
+        x64 = np.asarray(x, np.float64)
+        kernel = np.asarray(as_matrix(compiled_ntk(network, p64, x64)))
+        e0 = np.asarray(y - apply(network, p64, x64)).ravel()
+        duals = np.linalg.solve(kernel, e0).reshape(n, -1)
+    with jax.experimental.enable_x64(settings.dtype == "float64"):
+        params = jax.tree.map(lambda a: jnp.asarray(a, settings.dtype), params0)
+        data = jnp.asarray(x, settings.dtype), jnp.asarray(y, settings.dtype)
+        advance = compiled(network, settings.sampling_rate)
+        k_noise, k_coins = jax.random.split(jax.random.key(settings.seed))
+        # Not infinity, which times no noise would be NaN.
+        clip = settings.clip or float(np.finfo(np.float32).max)
+        numbers = tuple(
+            jnp.asarray(v, settings.dtype) for v in (clip, settings.noise_multiplier, settings.learning_rate)
+        )
+        state = differentially_private_aggregate(*numbers[:2], k_noise).init(params)
+        losses = jnp.zeros((settings.steps, n), settings.dtype)
+        step = 0
+        while step < settings.steps:
+            last = min(step + CHUNK, settings.steps)
+            params, state, losses = advance((params, state, losses), data, k_coins, numbers, step, last)
+            step, loss = last, float(jnp.mean(losses[last - 1]))
+            if not np.isfinite(loss):
+                raise ReconError(f"Private training diverged before step {step}: lower the learning rate or the clip.")
+            report(step / settings.steps, f"loss {loss:.1e}")
+        final, each = to_host(params), np.asarray(losses, np.float64)
+    p0 = to_host(params0)
+    reached = mean_loss(outputs(network, p0, final, x, linearised=False) - y)
+    if not np.isfinite(reached):
+        raise ReconError("Private training diverged at its last step: lower the learning rate or the clip.")
+    means = [*each.mean(axis=1), reached]
+    return Trained(
+        initial=State(p0, means[0], 0, 0.0),
+        final=State(final, reached, step, float("nan")),
+        linearised=False,
+        duals=duals,
+        loss_path=each.sum(axis=0) * settings.learning_rate,
+        trace=np.array(list(enumerate(means))),
+        why=f"{step} steps taken",
+        seconds=time.perf_counter() - start,
+        work={"steps": step},
+    )
+
+
+def check(settings: PrivateDescent) -> None:
+    """Refuse settings that are no DP-SGD.
+
+    Raises:
+      ReconError: out of range.
+    """
+    clipped = settings.clip is None or settings.clip > 0
+    if not clipped or not settings.noise_multiplier >= 0 or settings.steps < 1:
+        raise ReconError("DP-SGD needs a clip above zero, a noise multiplier of at least zero, and a step to take.")
+    if not 0 < settings.sampling_rate <= 1:
+        raise ReconError("DP-SGD's sampling_rate is a probability above zero: 1 takes all images in every step.")
+    if settings.noise_multiplier and settings.clip is None:
+        raise ReconError("DP-SGD's noise is measured by its clip: give a clip, or noise_multiplier=0.")
+
+
+@cache
+def compiled(network: Network, sampling_rate: float) -> Callable[..., tuple[Any, Any, Array]]:
+    """Steps from the first up to the last.
+
+    It takes (weights, optax's state, losses by step and image), the data, the key of the coins, (clip, noise
+    multiplier, learning rate), and the two steps, and returns the first of these as they are then.
+    """
+
+    def loss(params: Params, x: Array, y: Array) -> Array:
+        return 0.5 * jnp.sum((network.apply(params, x[None])[0] - y) ** 2)
+
+    by_image = jax.vmap(jax.value_and_grad(loss), in_axes=(None, 0, 0))
+
+    @jax.jit
+    def advance(carry: Any, data: Any, key: Array, numbers: Any, first: Array, last: Array) -> Any:
+        (x, y), (clip, noise_multiplier, rate) = data, numbers
+        rule = differentially_private_aggregate(clip, noise_multiplier, key)  # its noise follows the key in its state
+
+        def body(step: Array, carry: Any) -> Any:
+            params, state, losses = carry
+            each, gradients = by_image(params, x, y)
+            if sampling_rate < 1:
+                # A left-out image counts as a gradient of zero, so that shapes stay and the sum is over the drawn.
+                drawn = jax.random.bernoulli(jax.random.fold_in(key, step), sampling_rate, (len(x),))
+                gradients = jax.tree.map(lambda g: jnp.where(drawn.reshape(-1, *[1] * (g.ndim - 1)), g, 0.0), gradients)
+            update, state = rule.update(gradients, state)
+            params = jax.tree.map(lambda p, u: p - rate / sampling_rate * u, params, update)
+            return params, state, losses.at[step].set(each)
+
+        return jax.lax.fori_loop(first, last, body, carry)
+
+    return advance

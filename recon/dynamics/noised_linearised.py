@@ -1,0 +1,73 @@
+"""Linearised dynamics whose state is released with Gaussian noise on every weight: output perturbation.
+
+Δθ + sξ with ξ ~ N(0, I) and s = σΔ is one Gaussian mechanism. Δ, the most that Δθ = Jᵀα changes when one image of the
+set is left out, is |α_i|/√(K⁻¹)_ii at its largest; for what that does and does not promise see
+`recon.distillation.mmd_noised`, its limit at infinite width.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from recon.dynamics import linearised
+from recon.dynamics.base import Dynamics, Trained, mean_loss, outputs, to_host
+from recon.errors import ReconError
+from recon.kernels import as_matrix, compiled_ntk
+from recon.networks import Network, Params
+from recon.progress import Report, silent
+
+
+@dataclass(frozen=True)
+class NoisedLinearised(Dynamics):
+    """The closed form at convergence, plus noise.
+
+    Attributes:
+      noise_multiplier: σ, standard deviation of the noise in units of the sensitivity Δ.
+      seed: of the noise.
+    """
+
+    linearised: ClassVar[bool] = True
+
+    noise_multiplier: float = 0.0
+    seed: int = 0
+
+
+def train(
+    network: Network,
+    params0: Params,
+    x: Float[np.ndarray, "n *shape"],
+    y: Float[np.ndarray, "n 1"],
+    settings: NoisedLinearised,
+    report: Report = silent,
+) -> Trained:
+    """Train in closed form, then add noise.
+
+    Raises:
+      ReconError: a negative noise multiplier, or as `linearised.train`.
+    """
+    if not settings.noise_multiplier >= 0:
+        raise ReconError("Noise needs a multiplier of at least zero.")
+    exact = linearised.train(network, params0, x, y, linearised.Linearised(), report)
+    with jax.experimental.enable_x64():
+        p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
+        kernel = np.asarray(as_matrix(compiled_ntk(network, p64, np.asarray(x, np.float64))))
+    scale = settings.noise_multiplier * sensitivity(kernel, exact.duals)
+    leaves, shape = jax.tree.flatten(exact.final.params)
+    rng = np.random.default_rng(settings.seed)
+    noised = to_host(jax.tree.unflatten(shape, [a + scale * rng.normal(size=a.shape) for a in leaves]))
+    loss = mean_loss(outputs(network, params0, noised, x, linearised=True) - y)
+    return dataclasses.replace(
+        exact, final=dataclasses.replace(exact.final, params=noised, loss=loss), why="closed form, noised"
+    )
+
+
+def sensitivity(kernel: Float[np.ndarray, "n n"], alpha: Float[np.ndarray, "n 1"]) -> float:
+    """Max over i of ‖f_D − f_{D∖i}‖ = |α_i|/√(K⁻¹)_ii in the kernel's space, for α = K⁻¹e₀.
+
+    Without image i the residual there is α_i/(K⁻¹)_ii, and what image i adds to the space has squared norm 1/(K⁻¹)_ii.
+    """
+    return float(np.max(np.abs(alpha[:, 0]) / np.sqrt(np.diag(np.linalg.inv(kernel)))))
