@@ -10,10 +10,13 @@ from recon.cells.distillation import DistillationCell
 from recon.cells.early_stopping import EarlyStoppingCell
 from recon.cells.finetuned import FinetuneCell
 from recon.cells.losses import LossCell
+from recon.cells.noised_state import NoisedStateCell
+from recon.cells.private import PrivateCell
 from recon.cells.resampled import ResampledCell
 from recon.cells.starts import StartCell
-from recon.dynamics import GradientFlow, Linearised
+from recon.dynamics import Descent, GradientFlow, Linearised
 from recon.networks import MLP
+from recon.networks.conv import CNN
 
 
 @singledispatch
@@ -29,15 +32,25 @@ def options_of(cell, seconds=5.0):
     return (*((k, v) for k, v in {"steps": 30, "seconds": seconds}.items() if k in known), *kept)
 
 
+def rule_of(cell):
+    """The cell's training rule, quick; rules of one figure alone stay as they are."""
+    known = {Linearised: Linearised(), GradientFlow: GradientFlow(tol=1e-2), Descent: GradientFlow(tol=1e-2)}
+    rule = known.get(type(cell.dynamics), cell.dynamics)
+    return dataclasses.replace(rule, seed=0) if hasattr(rule, "seed") else rule
+
+
 @shrunk.register
 def _(cell: AttackCell):
     less = {
         "n_train": 12 if cell.task == "mnist_odd_even" and cell.n_train > 20 else 10,
         "network": MLP((32, 32)),
-        "dynamics": Linearised() if cell.linearised else GradientFlow(tol=1e-2),
+        "dynamics": rule_of(cell),
         "options": options_of(cell),
         "seed": 0,
     }
+    if isinstance(cell.network, CNN):
+        small = CNN((128,), patch=14) if cell.network.patch else CNN((4, 4))
+        less |= {"task": "mnist_odd_even", "network": small}
     if cell.task.startswith("tiny_imagenet"):  # as many as the package photographs allow, of one task
         less |= {"n_train": 6, "task": "tiny_imagenet_animal_object", "options": options_of(cell, 1.0)}
         less["options"] += (("span", True),) if dict(cell.options).get("span") else ()
@@ -55,6 +68,19 @@ def _(cell: EarlyStoppingCell):
 def _(cell: LossCell):
     rule = dataclasses.replace(cell.dynamics, max_steps=20)
     return dataclasses.replace(shrunk.dispatch(AttackCell)(cell), dynamics=rule, options=options_of(cell, 0.5))
+
+
+@shrunk.register
+def _(cell: PrivateCell):
+    rule = dataclasses.replace(rule_of(cell), steps=5)
+    network = MLP((32 * cell.network.widths[0] // 128,) * 2)  # wider and narrower ones stay apart
+    less = {"network": network, "dynamics": rule, "options": options_of(cell, 0.5)}
+    return dataclasses.replace(shrunk.dispatch(AttackCell)(cell), **less)
+
+
+@shrunk.register
+def _(cell: NoisedStateCell):
+    return dataclasses.replace(cell, n_train=10, steps=5, noise_width=32, seed=0)
 
 
 @shrunk.register
