@@ -15,6 +15,7 @@ from recon.cells.private import PrivateCell
 from recon.cells.resampled import ResampledCell
 from recon.cells.starts import StartCell
 from recon.dynamics import Descent, GradientFlow, Linearised
+from recon.dynamics.noised_linearised import NoisedLinearised
 from recon.networks import MLP
 from recon.networks.conv import CNN
 
@@ -36,7 +37,10 @@ def rule_of(cell):
     """The cell's training rule, quick; rules of one figure alone stay as they are."""
     known = {Linearised: Linearised(), GradientFlow: GradientFlow(tol=1e-2), Descent: GradientFlow(tol=1e-2)}
     rule = known.get(type(cell.dynamics), cell.dynamics)
-    return dataclasses.replace(rule, seed=0) if hasattr(rule, "seed") else rule
+    rule = dataclasses.replace(rule, seed=0) if hasattr(rule, "seed") else rule
+    if isinstance(rule, NoisedLinearised):
+        rule = dataclasses.replace(rule, noise_multiplier=one_of(rule.noise_multiplier))
+    return rule
 
 
 @shrunk.register
@@ -70,9 +74,14 @@ def _(cell: LossCell):
     return dataclasses.replace(shrunk.dispatch(AttackCell)(cell), dynamics=rule, options=options_of(cell, 0.5))
 
 
+def one_of(noise):
+    """None, little or much: a curve needs no more."""
+    return 0.0 if not noise else 0.1 if noise < 1 else 10.0
+
+
 @shrunk.register
 def _(cell: PrivateCell):
-    rule = dataclasses.replace(rule_of(cell), steps=5)
+    rule = dataclasses.replace(rule_of(cell), steps=5, noise_multiplier=one_of(cell.dynamics.noise_multiplier))
     network = MLP((32 * cell.network.widths[0] // 128,) * 2)  # wider and narrower ones stay apart
     less = {"network": network, "dynamics": rule, "options": options_of(cell, 0.5)}
     return dataclasses.replace(shrunk.dispatch(AttackCell)(cell), **less)
@@ -80,7 +89,8 @@ def _(cell: PrivateCell):
 
 @shrunk.register
 def _(cell: NoisedStateCell):
-    return dataclasses.replace(cell, n_train=10, steps=5, noise_width=32, seed=0)
+    noise = one_of(cell.noise_multiplier)
+    return dataclasses.replace(cell, n_train=10, steps=5, noise_width=32, noise_multiplier=noise, seed=0)
 
 
 @shrunk.register
