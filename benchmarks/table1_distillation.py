@@ -4,7 +4,7 @@ The paper distils by KIP, by its reconstruction loss (RKIP) and by the attack it
 set by infinite-width kernel regression and by finite networks.
 
     make reproduce-table1                 quick: MNIST 500 to 20, small CIFAR-10 and 10-way, W = 512: minutes, offline
-    make reproduce-table1 PRESET=full     500 to 20 on all four tasks, W = 4096: about an hour on two cores
+    make reproduce-table1 PRESET=full     500 to 20 on all four tasks, W = 4096: an hour or more on two cores
     make reproduce-table1 PRESET=paper    published optimiser and training rule: a GPU's work
 
 Expected: KIP is best at infinite width and loses more than RKIP at finite width; RKIP trains well at both. KIP is there
