@@ -9,8 +9,11 @@ from recon import benchmark as bench
 from recon.attacks import attacks
 from recon.cells import PruningCell
 from recon.cells.distillation import DistillationCell
+from recon.cells.noised_state import NoisedStateCell
 from recon.distillation import infinite_accuracy
 from recon.dynamics import GradientFlow, Linearised
+from recon.dynamics.dp import PrivateDescent
+from recon.dynamics.noised_linearised import NoisedLinearised
 from recon.networks import MLP
 from recon.records import Store, json_bytes, read_json
 from tests.conftest import ROOT
@@ -25,7 +28,11 @@ def shrunk(cell):
         return dataclasses.replace(cell, attacked=shrunk(cell.attacked), **less)
     if isinstance(cell, DistillationCell):
         return shrunk_set(cell)
+    if isinstance(cell, NoisedStateCell):
+        return dataclasses.replace(cell, n_train=10, steps=10, noise_width=16, seed=0)
     dynamics = Linearised() if cell.linearised else GradientFlow(tol=1e-2)
+    if isinstance(cell.dynamics, PrivateDescent | NoisedLinearised):
+        dynamics = cell.dynamics  # small already, and its noise is what the figure is about
     known = {f.name for f in dataclasses.fields(attacks()[cell.attack].settings)}
     options = tuple((k, v) for k, v in {"steps": 30, "seconds": 5.0}.items() if k in known)
     n = 12 if cell.task == "mnist_odd_even" and cell.n_train > 20 else 10
