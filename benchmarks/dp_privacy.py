@@ -21,7 +21,7 @@ far above that at which the bound begins to promise anything. The series named "
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -212,7 +212,7 @@ def plot(summary: Summary) -> "Figure":
         share.plot(*_by_epsilon(exact, "recovered", last), "s:", color=colour, label="exact", **line)
     kappa = _kappa(summary)
     if kappa is not None:
-        grid = np.geomspace(1e-2, last, 200)
+        grid = np.geomspace(0.3, last, 200)
         bounds = [reconstruction_bound(kappa, 1 / noise_multiplier(float(e))) for e in grid]
         share.plot(grid, bounds, color="#222222", label="bound on any attack")
         share.axhline(kappa, color="#222222", linewidth=0.6, linestyle=":", label="bound on guesses alone")
@@ -251,6 +251,7 @@ def _epsilon_axis(axes: "Axes", last: float) -> None:
     decades = range(0, round(math.log10(last)) + 1, 2)
     axes.set_xscale("log")
     axes.set_xticks([*(10.0**d for d in decades), 30 * last], [*(f"$10^{d}$" for d in decades), "∞"])
+    axes.set_xlim(0.3, 200 * last)
     axes.minorticks_off()
     axes.set_xlabel(f"ε at δ = {DELTA:g}")
 
@@ -299,7 +300,7 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
 
 
 def _order(row: dict[str, Any]) -> float:
-    return float(row["epsilon"] or np.inf)
+    return float(row["epsilon"] or 1e300)  # beyond any
 
 
 def _draws(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -310,23 +311,31 @@ def _draws(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return draws
 
 
-def _rises(summary: Summary, width: int | str | None) -> tuple[Verdict, str]:
-    rows = _trained(summary) if width == "trained" else _released(summary, None)
-    if width == "finite":
-        rows = [r for r in summary["rows"] if r["released"] and r["width"] is not None]
-        rows = [r for r in rows if r["width"] == max(s["width"] for s in rows)]
+def _rises(summary: Summary, of: str) -> tuple[Verdict, str]:
+    rows = (
+        _trained(summary) if of == "trained" else _released(summary, _widths(summary)[-1 if of == "infinite" else -2])
+    )
     draws = _draws(rows)
-    rho = [
-        -statistics.spearman(np.array([min(_order(r), 1e300) for r in mine]), np.array([r["error"] for r in mine]))
-        for mine in draws.values()
-    ]
-    found = statistics.mean(np.array(rho), np.array(list(draws)))
-    return statistics.verdict(found, RHO), f"Minus rho of error and ε along a draw: {statistics.text(found)}."
+    rho = {key: [-_rho(mine, measure) for mine in draws.values()] for key, measure in MEASURES.items()}
+    ratio, plain = (statistics.mean(np.array(rho[key]), np.array(list(draws))) for key in ("ratio", "error"))
+    effect = (
+        f"Minus rho of ε and error over held-out images' along a draw: {statistics.text(ratio)}; "
+        f"of the error alone: {statistics.text(plain)}."
+    )
+    return statistics.verdict(ratio, RHO), effect
+
+
+def _rho(rows: list[dict[str, Any]], measure: Callable[[dict[str, Any]], float]) -> float:
+    """Rank correlation of ε and a measure."""
+    return statistics.spearman(np.array([_order(r) for r in rows]), np.array([measure(r) for r in rows]))
 
 
 def _against_held_out(row: dict[str, Any]) -> float:
     """log₂ of the error over that of held-out images."""
     return float(np.log2(row["error"] / row["held_out"]))
+
+
+MEASURES: dict[str, Callable[[dict[str, Any]], float]] = {"ratio": _against_held_out, "error": lambda r: r["error"]}
 
 
 def _nothing_comes_back(summary: Summary) -> tuple[Verdict, str]:
@@ -363,6 +372,17 @@ def _defence_costs(summary: Summary) -> tuple[Verdict, str]:
     return statistics.verdict(found, POINTS), effect
 
 
+def _usual_privacy_costs(summary: Summary) -> tuple[Verdict, str]:
+    lost = {}
+    for draw, mine in _draws(_trained(summary)).items():
+        usual = [r for r in mine if r["epsilon"] is not None and r["epsilon"] <= USUAL]
+        if usual and mine[-1]["epsilon"] is None:
+            lost[draw] = mine[-1]["accuracy"] - max(r["accuracy"] for r in usual)
+    found = statistics.mean(np.array(list(lost.values()), float), np.array(list(lost)))
+    effect = f"Accuracy lost at best at ε ≤ {USUAL:g}: {statistics.text(found, '.1f', lambda v: 100 * v)} points."
+    return statistics.verdict(found, POINTS), effect
+
+
 def _bound_holds(summary: Summary) -> tuple[Verdict, str]:
     kappa, draws = _kappa(summary), _draws([r for r in _trained(summary) if r["mu"] is not None])
     if kappa is None:
@@ -392,13 +412,13 @@ CLAIMS = (
     *(
         Claim(
             f"finding-error-rises-{name}",
-            f"{what}: the error rises as ε falls (rho below -0.5).",
-            partial(_rises, width=rows),
+            f"{what}: the error rises towards that of held-out images as ε falls (rho below -0.5).",
+            partial(_rises, of=rows),
         )
         for name, what, rows in (
             ("dp-sgd", "DP-SGD", "trained"),
             ("closed-form", "Closed form released with noise, widest network", "finite"),
-            ("infinite-width", "Closed form released with noise, infinite width", None),
+            ("infinite-width", "Closed form released with noise, infinite width", "infinite"),
         )
     ),
     Claim(
@@ -411,6 +431,11 @@ CLAIMS = (
         "At the largest ε up to which errors are within a tenth of held-out images', five points of test accuracy or "
         "more are lost.",
         _defence_costs,
+    ),
+    Claim(
+        "finding-usual-privacy-costs-accuracy",
+        "At ε of 10 or less, five points of test accuracy or more are lost.",
+        _usual_privacy_costs,
     ),
     Claim(
         "finding-bound-holds",
