@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from recon import benchmark as bench
+from recon.cells.distillation import DistillationCell
 from recon.distillation import infinite_accuracy
 from recon.records import Store, json_bytes, read_json
 from tests.conftest import ROOT
@@ -35,6 +36,7 @@ def test_contract(name, tmp_path, root):
         "out": tmp_path / "results",
         "where": {"source": "samples"},
         "force": False,
+        "jobs": 1,  # in this process, which has most of it compiled
         "report": lambda planned: lambda i, f, text: told.append((i, f)),
     }
     path = bench.reproduce(benchmark, cells, "tiny", **options)
