@@ -42,7 +42,7 @@ def shrunk_comparison(cell):
     known = {"simudy": {"steps": 2}, "exact": {"seconds": 1.0}}.get(cell.attack, {"steps": 10})
     return dataclasses.replace(
         cell,
-        network=MLP((16,), bias=False),
+        network=MLP((16,)),
         dynamics=dataclasses.replace(cell.dynamics, **less),
         options=tuple((dict(cell.options) | known).items()),
         seed=0,
