@@ -27,7 +27,7 @@ from recon.kernels import as_matrix, compiled_ntk
 from recon.networks import Network, Params
 from recon.progress import Report, silent
 
-CHUNK = 100  # steps between two looks at the curvature that sets the rate, which grows with the weights
+CHUNK = 25  # steps between two looks at the curvature that sets the rate, which grows with the weights
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Margin(Dynamics):
     objective: Literal["logistic", "mse"] = "logistic"
     weight_decay: float = 0.0
     scale: float = 1.0
-    rate: float = 0.5
+    rate: float = 0.3
     momentum: float = 0.9
     residual: float = 0.01
     loss: float = 1e-10

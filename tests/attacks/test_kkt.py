@@ -43,19 +43,19 @@ def test_surrogate_is_relu_with_a_sigmoid_for_its_derivative(rng):
 
 @pytest.fixture(scope="module")
 def decayed():
-    network, params0, x, _ = small_problem(n=3, dim=20, widths=(64,), outputs=3, bias=False)
-    rule = Margin(objective="mse", weight_decay=0.01, residual=0.03, steps=4000)
+    network, params0, x, _ = small_problem(n=3, dim=20, widths=(64,), outputs=3)
+    rule = Margin(objective="mse", weight_decay=0.03, steps=2000)
     return params0, train(network, params0, x, np.eye(3, dtype=np.float32), rule).final.params, x
 
 
 def test_images_come_back_without_the_initial_weights(decayed):
     params0, final, x = decayed
     call = {"attack": "kkt", "m": 6, "progress": False}
-    found = reconstruct(params0, final, steps=3000, **call)
+    found = reconstruct(params0, final, steps=2000, x_scale=0.2, **call)
     error = greedy(distances(x, found.images)).distance
     other = np.random.default_rng(1).normal(size=(3, 20)).astype(np.float32)
-    assert error.mean() < 0.5 * greedy(distances(other, found.images)).distance.mean()
-    assert error.mean() < 0.5 * greedy(distances(x, found.start)).distance.mean()
+    assert error.mean() < 0.6 * greedy(distances(other, found.images)).distance.mean()
+    assert error.mean() < 0.6 * greedy(distances(x, found.start)).distance.mean()
     for options in ({}, {"objective": "logistic"}, {"duals": "projected"}):
         unlike = jax.tree.map(lambda a: a + 1, params0)
         a, b = (reconstruct(first, final, steps=20, **options, **call) for first in (params0, unlike))
@@ -75,7 +75,6 @@ def test_least_multipliers_are_kept(decayed):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"objective": "hinge"}, "objective is"),
         ({"objective": "logistic", "duals": "projected"}, "have no sign"),
         ({"steps": 0}, "at least one step"),
     ],

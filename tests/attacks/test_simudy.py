@@ -104,7 +104,6 @@ def test_total_variation_by_hand():
     [
         ({"train_rate": None}, "train_rate"),
         ({"steps": 0}, "at least one step"),
-        ({"distance": "far"}, "'cosine' or 'squared'"),
         ({"linearised": True}, "not its linearisation"),
         ({"m": 5}, "equal shares"),
     ],

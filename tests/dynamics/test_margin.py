@@ -44,21 +44,25 @@ def test_stationarity_is_what_the_jacobian_says(decay, objective):
 
 
 def test_decay_ends_where_the_weights_are_a_combination_of_gradients():
-    network, params0, x, y = small_problem(n=4, bias=False)
-    rule = Margin(objective="mse", weight_decay=0.05, residual=0.05, steps=4000)
-    trained = train(network, params0, x, y, rule)
+    network, params0, x, y = small_problem(n=4)
+    trained = train(network, params0, x, y, Margin(objective="mse", weight_decay=0.05, steps=3000))
     final = trained.final.params
     total = flat(combination(network, final, x, trained.duals))
-    assert np.linalg.norm(flat(final) - total) < 0.06 * np.linalg.norm(flat(final))
-    assert trained.final.loss < 0.1 * trained.initial.loss
+    # Units that rest on their thresholds have half a gradient, which the slopes 0 and 1 do not give.
+    assert np.linalg.norm(flat(final) - total) < 0.4 * np.linalg.norm(flat(final))
     np.testing.assert_allclose(trained.duals, (y - np.asarray(network.apply(final, x))) / (4 * 0.05), atol=1e-4)
+    # Whatever their half is, the first layer's weights lie in the images' span.
+    q, _ = np.linalg.qr(np.float64(x).T)
+    kernel = np.float64(final["Dense_0"]["kernel"])
+    assert np.linalg.norm(kernel - q @ (q.T @ kernel)) < 1e-3 * np.linalg.norm(kernel)
+    assert trained.final.loss < 0.1 * trained.initial.loss
 
 
 def test_margin_grows_towards_a_combination_of_gradients():
     network, params0, x, y = small_problem(n=4, bias=False)
 
     def ended(loss):
-        trained = train(network, params0, x, y, Margin(scale=0.1, loss=loss, steps=5000))
+        trained = train(network, params0, x, y, Margin(scale=0.1, rate=0.05, loss=loss, steps=5000))
         final = trained.final.params
         assert trained.final.loss <= loss
         margin = float((y * np.asarray(network.apply(final, x))).min())
