@@ -97,7 +97,8 @@ def cells(preset: dict[str, Any]) -> list[AttackCell]:
 
 def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each cell, with its curves; pictures of the widest networks of the first seed."""
-    rows, shown = [], {}
+    rows: list[dict[str, Any]] = []
+    shown: dict[Any, Any] = {}
     for s in results:
         network, images = s.record["cell"]["network"], s.record["images"]
         r = attack_row(s.record) | {

@@ -36,11 +36,11 @@ class Assembled(NamedTuple):
     """Which patches make an image.
 
     Attributes:
-      index: (images, positions), −1 where no patch is left.
+      patches: (images, positions), −1 where no patch is left.
       clear: images all of whose patches have a dual weight nearer to the image's than half way to any other patch's.
     """
 
-    index: Int[np.ndarray, "n p"]
+    patches: Int[np.ndarray, "n p"]
     clear: Bool[np.ndarray, " n"]
 
 

@@ -72,7 +72,7 @@ class CNN(Network):
         self, params: Params, x: Float[Tensor, "n *shape"], activation: Activation = relu
     ) -> Float[Tensor, "n c"]:
         """Outputs for images (n, h, w, c)."""
-        h = jnp.asarray(x)
+        h: Tensor = jnp.asarray(x)
         for i in range(len(self.widths)):
             kernel, bias = params[f"Conv_{i}"]["kernel"], params[f"Conv_{i}"]["bias"]
             side, step, padded = self._geometry(i)
