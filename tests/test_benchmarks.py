@@ -29,12 +29,12 @@ def shrunk(cell):
     if isinstance(cell, DistillationCell):
         return shrunk_set(cell)
     if isinstance(cell, ResampledCell):
-        return dataclasses.replace(cell, attacked=shrunk(cell.attacked), side=max(7, cell.side))
+        attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
+        side = 16 if "cifar10" in attacked.task else min(max(7, cell.side), 14)
+        return dataclasses.replace(cell, attacked=attacked, side=side)
     if isinstance(cell, FinetuneCell):
-        rule = GradientFlow(loss=1e-1, tol=1e-1)
-        return dataclasses.replace(
-            cell, attacked=shrunk(cell.attacked), n_public=min(cell.n_public, 20), pretraining=rule
-        )
+        attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
+        return dataclasses.replace(cell, attacked=attacked, n_public=min(cell.n_public, 20), pretraining=Linearised())
     if isinstance(cell, StartCell):
         attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
         return dataclasses.replace(cell, attacked=attacked, scale=0.2 * bool(cell.scale), start_seed=0)
