@@ -76,7 +76,7 @@ def cells(preset: dict[str, Any]) -> list[FinetuneCell]:
 
 
 def summarise(results: Sequence[Stored]) -> Summary:
-    """A row for each cell; pictures of the first network of each task from either weights, of standard dynamics if any."""
+    """A row for each cell; pictures of each task's first network from either weights, standard dynamics if any."""
     rows, pictures = list[dict[str, Any]](), dict[tuple[str, bool], dict[str, Any]]()
     for s in results:
         record, row = s.record, attack_row(s.record)
