@@ -76,7 +76,7 @@ def cells(preset: dict[str, Any]) -> list[FinetuneCell]:
 
 
 def summarise(results: Sequence[Stored]) -> Summary:
-    """A row for each cell; pictures of the first network of each task, standard dynamics, from either weights."""
+    """A row for each cell; pictures of each task's first network from either weights, standard dynamics if any."""
     rows, pictures = list[dict[str, Any]](), dict[tuple[str, bool], dict[str, Any]]()
     for s in results:
         record, row = s.record, attack_row(s.record)
@@ -87,7 +87,8 @@ def summarise(results: Sequence[Stored]) -> Summary:
         row |= {"curve": rounded(np.sort(record["images"]["distance"]))}
         rows.append(row)
         place = row["task"], row["weights"] == "public"
-        if row["attack"] != "exact" and row["dynamics"] == "standard" and place not in pictures:
+        before = pictures.get(place, {"dynamics": None})["dynamics"]
+        if row["attack"] != "exact" and before != "standard" and before != row["dynamics"]:
             index = strips.choose(np.array(record["images"]["distance"]), EACH)
             names = ("title", "weights", "dynamics", "n", "width", "attack")
             gaps = len(index) == 3 * EACH < row["n"]
