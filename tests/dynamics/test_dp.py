@@ -12,7 +12,7 @@ from tests.conftest import flat, small_problem
 
 def gradient(theta, x, y):
     """Of one image's ½‖f − y‖² by hand in plain NumPy, as one vector in the order of `flat`."""
-    (b1, w1), (b2, w2), (b3, w3) = ((np.float64(theta[f"Dense_{i}"][k]) for k in ("bias", "kernel")) for i in range(3))
+    (b1, w1), (b2, w2), (b3, w3) = ([np.float64(theta[f"Dense_{i}"][k]) for k in ("bias", "kernel")] for i in range(3))
     z1 = x @ w1 + b1
     z2 = np.maximum(z1, 0) @ w2 + b2
     d3 = np.maximum(z2, 0) @ w3 + b3 - y
@@ -111,4 +111,4 @@ def test_impossible_settings(wrong):
 def test_divergence_is_said():
     network, params0, x, y = small_problem()
     with pytest.raises(ReconError, match="lower the learning rate"):
-        train(network, params0, x, y, PrivateDescent(clip=None, steps=60, learning_rate=1e6))
+        train(network, params0, x, y, PrivateDescent(clip=None, steps=60, learning_rate=1e30))
