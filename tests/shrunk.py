@@ -114,13 +114,15 @@ def _(cell: PruningCell):
 
 @shrunk.register
 def _(cell: ResampledCell):
-    return dataclasses.replace(cell, attacked=shrunk(cell.attacked), side=max(7, cell.side))
+    attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
+    side = 16 if "cifar10" in attacked.task else min(max(7, cell.side), 14)
+    return dataclasses.replace(cell, attacked=attacked, side=side)
 
 
 @shrunk.register
 def _(cell: FinetuneCell):
-    less = {"n_public": min(cell.n_public, 20), "pretraining": GradientFlow(loss=1e-1, tol=1e-1)}
-    return dataclasses.replace(cell, attacked=shrunk(cell.attacked), **less)
+    attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
+    return dataclasses.replace(cell, attacked=attacked, n_public=min(cell.n_public, 20), pretraining=Linearised())
 
 
 @shrunk.register

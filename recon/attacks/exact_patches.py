@@ -36,11 +36,11 @@ class Assembled(NamedTuple):
     """Which patches make an image.
 
     Attributes:
-      patches: (images, positions), −1 where no patch is left.
+      parts: of the patches, (images, positions), −1 where no patch is left.
       clear: images all of whose patches have a dual weight nearer to the image's than half way to any other patch's.
     """
 
-    patches: Int[np.ndarray, "n p"]
+    parts: Int[np.ndarray, "n p"]
     clear: Bool[np.ndarray, " n"]
 
 
@@ -137,11 +137,11 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
     images = np.zeros((0, *problem.image_shape), np.float32)
     sure = np.zeros(0, bool)
     if len(found.images):
-        index, clear = assembled(dual_weights(problem, found.images, positions))
-        picked = np.where((index >= 0)[..., None, None, None], found.images[index], np.float32(0))
+        parts, clear = assembled(dual_weights(problem, found.images, positions))
+        picked = np.where((parts >= 0)[..., None, None, None], found.images[parts], np.float32(0))
         images = joined(picked, problem.image_shape)
         assert found.certified is not None
-        sure = clear & np.all((index >= 0) & found.certified[index], axis=1)
+        sure = clear & np.all((parts >= 0) & found.certified[parts], axis=1)
     order = np.argsort(~sure, kind="stable")
     return Reconstruction(
         attack="exact-patches",

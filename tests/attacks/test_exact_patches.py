@@ -53,13 +53,13 @@ def test_patches_of_equal_dual_weights_make_an_image(rng):
     weights[np.arange(12), position, 0] = duals[image] + 1e-3 * rng.normal(size=12)
     made = assembled(weights)
     assert made.clear.all()
-    assert all(len(set(image[row])) == 1 for row in made.patches)
-    np.testing.assert_array_equal(position[made.patches], np.tile(np.arange(4), (3, 1)))
+    assert all(len(set(image[row])) == 1 for row in made.parts)
+    np.testing.assert_array_equal(position[made.parts], np.tile(np.arange(4), (3, 1)))
     # One patch fewer: its image is left with a gap, and is not clear.
     kept = np.flatnonzero((image != 1) | (position != 2))
     short = assembled(weights[kept])
-    assert (short.patches < 0).sum() == 1
-    assert not short.clear[np.flatnonzero((short.patches < 0).any(axis=1))].any()
+    assert (short.parts < 0).sum() == 1
+    assert not short.clear[np.flatnonzero((short.parts < 0).any(axis=1))].any()
 
 
 def test_joined_undoes_patches(rng):
