@@ -76,9 +76,9 @@ class CNN(Network):
         for i in range(len(self.widths)):
             kernel, bias = params[f"Conv_{i}"]["kernel"], params[f"Conv_{i}"]["bias"]
             side, step, padded = self._geometry(i)
-            h = activation.value(patches(h, side, step, padded) @ kernel.reshape(-1, kernel.shape[-1]) + bias)  # type: ignore[assignment]
+            h = activation.value(patches(h, side, step, padded) @ kernel.reshape(-1, kernel.shape[-1]) + bias)
             if self._pooled(i):
-                h = pooled(h, self.stride)  # type: ignore[assignment]
+                h = pooled(h, self.stride)
         return jnp.asarray(h.reshape(len(h), -1) @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"])
 
     def _geometry(self, layer: int) -> tuple[int, int, bool]:
