@@ -22,7 +22,7 @@ def test_index_of_results_is_that_of_the_records(tmp_path):
     text = (ROOT / "results" / "README.md").read_text()
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
         assert (ROOT / "results" / target).exists(), target
-    assert {p.parent.name for p in (ROOT / "results").glob("*/*.png")} <= set(re.findall(r"\]\((\w+)/", text))
+    assert {p.parent.name for p in (ROOT / "results").glob("*/*.png")} <= set(re.findall(r"\]\(([\w-]+)/", text))
     # A record that changes makes the page wrong, and writing it puts it right.
     shutil.copytree(ROOT / "results", tmp_path / "results")
     record = next((tmp_path / "results").glob("fig1/*.json"))
