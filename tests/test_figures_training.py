@@ -27,8 +27,8 @@ def stopping_rows(power, one_step, dlg=1.0):
                 more = {"dynamics": rule, "stop": stop, "share": share, "attack": "ntk-fast"}
                 error = 4 * share**power * np.exp(0.02 * rng.normal())
                 rows.append(row(seed, error, series="published", **more))
-                if stop == "one step":
-                    rows.append(row(seed, one_step, series="scaled box", **more))
+                scaled = one_step if stop == "one step" else 1.01 * error
+                rows.append(row(seed, scaled, series="scaled box", **more))
         rows.append(row(seed, dlg, series="dlg", dynamics="linearised", stop="one step", share=0.99, attack="dlg"))
     return rows
 
