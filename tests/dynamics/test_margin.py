@@ -67,7 +67,7 @@ def test_margin_grows_towards_a_combination_of_gradients():
         assert trained.final.loss <= loss
         margin = float((y * np.asarray(network.apply(final, x))).min())
         # Of three layers: f(cθ) = c³f(θ).
-        return margin / np.linalg.norm(flat(final)) ** 3, float(stationarity(network, final, x, y, "logistic", 0)[0])
+        return margin / np.linalg.norm(flat(final)) ** 3, float(stationarity(network, final, x, y, "logistic", 0.0)[0])
 
     (early, far), (late, near) = ended(1e-1), ended(1e-8)
     assert late > 1.2 * early
