@@ -14,6 +14,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import ReconError
@@ -145,6 +146,7 @@ def _inherited(cores: set[int]) -> Iterator[None]:
 
     Ctrl-C goes to every process of a terminal. The parent alone is to answer it, from the first moment of a worker's.
     """
+    resource_tracker.ensure_running()  # which every first start of a process does, and then lets Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     mine = os.sched_getaffinity(0) if cores else set()
     try:

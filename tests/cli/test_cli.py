@@ -55,7 +55,7 @@ def test_list_names_everything(checkout, env):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["reproduce", "fig0"], "choose one of fig1"),
+        (["reproduce", "fig0"], "choose one of attacks"),
         (["reproduce", "fig1", "--preset", "huge"], "choose one of quick"),
         (["reproduce", "fig1", "--data-dir", "nowhere"], "make data"),
         (["reproduce", "fig1", "--preset", "full"], "choose N up to 10"),
