@@ -143,7 +143,8 @@ def _panel(cells: Sequence[Stored]) -> dict[str, Any]:
 def _weights(settings: dict[str, Any], shape: tuple[int, ...]) -> int:
     """Number of weights of a network."""
     known = {"CNN": CNN, "MLP": MLP}[settings["architecture"]]
-    network = known(**{k: v for k, v in settings.items() if k != "architecture"})
+    given = {k: v for k, v in settings.items() if k != "architecture"}
+    network = known(**given | {"widths": tuple(settings["widths"])})  # a list, in a stored record
     return sum(a.size for a in jax.tree.leaves(jax.eval_shape(lambda key: network.init(key, shape), jax.random.key(0))))
 
 
