@@ -16,11 +16,11 @@ The bound is on any attacker, one who knows every other image too (Hayes et al. 
 `recon.metrics.privacy`), for the prior that an image is one of the 1,000 test images; an image counts as recovered if
 any of 2N guesses is recognisable.
 
-Expected: at the ε that are usually called private (10 or less) nothing comes back and little accuracy is left. From ε of
-about 1,000 on the network is as accurate as without noise while these attacks still find nothing: they need far less
-noise to fail than the bound needs to promise it, which is above nine tenths at ε = 10 already. That gap is a statement
-about these attacks and no protection against others. Errors are compared with those of held-out images: what an attack
-makes of noise lies far from every image. The series named "exact" goes beyond the paper; it fails at every finite ε here.
+Expected: at the ε that are usually called private (10 or less) nothing comes back and little accuracy is left. From ε
+of about 1,000 on the network is as accurate as without noise while these attacks still find nothing. They fail at far
+less noise than the bound needs to promise anything: at ε = 10 it is above nine tenths already. That gap is a statement
+about these attacks, no protection against others. Errors are compared with those of held-out images: what an attack
+makes of noise lies far from every image. The series named "exact" goes beyond the paper; it fails at every finite ε.
 """
 
 import math
