@@ -25,7 +25,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import Tensor
 from recon.attacks.base import Attack, Problem, Reconstruction
-from recon.attacks.gradient_matching import box_penalty
+from recon.attacks.gradient_matching import DescentSettings, box_penalty, known_of
 from recon.errors import ReconError
 from recon.networks import Activation, Network, Params, softplus
 from recon.progress import Report
@@ -98,9 +98,9 @@ def run(problem: Problem, settings: DeepLeakage, key: PRNGKeyArray, report: Repo
     noise = settings.x_scale * jax.random.normal(k_x, (m, *shape))
     start = noise if problem.start is None else jnp.asarray(problem.start)
     v = {"x": start, "y": jax.random.normal(k_y, (m, network.outputs))}
-    params = jax.tree.map(jnp.asarray, problem.params0)
-    seen = jax.tree.map(lambda d: jnp.asarray(-d / settings.learning_rate), problem.change)
-    box = None if problem.box is None else tuple(jnp.atleast_1d(jnp.asarray(b, jnp.float32)) for b in problem.box)
+    known = known_of(problem, DescentSettings(points=(0.0,)))  # the gradient is that at θ₀
+    params, box = known.points[0], known.box
+    seen = jax.tree.map(lambda d: -d / settings.learning_rate, known.change)
     solver = optax.lbfgs(memory_size=settings.memory)
 
     def advance(

@@ -10,6 +10,7 @@ class of image j and −λ_j for the largest other output. λ below `least_dual`
 being left out. The initial weights are not used: the same objective with Δθ in place of θ_f is the paper's eq. 7.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,7 +23,8 @@ from jaxtyping import Float, PRNGKeyArray
 from optax.tree_utils import tree_norm
 
 from recon.arrays import Tensor
-from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot
+from recon.attacks.base import Attack, Problem, Reconstruction
+from recon.attacks.descended import result
 from recon.attacks.gradient_matching import (
     DescentSettings,
     Known,
@@ -30,12 +32,13 @@ from recon.attacks.gradient_matching import (
     box_penalty,
     compiled_descent,
     descend,
+    known_of,
     matching_loss,
     projected_loss,
     rate,
 )
 from recon.errors import ReconError
-from recon.networks import Activation, Params
+from recon.networks import Activation
 from recon.progress import Report
 
 
@@ -113,10 +116,10 @@ def run(problem: Problem, settings: KKT, key: PRNGKeyArray, report: Report) -> R
     if settings.steps < 1:
         raise ReconError("The attack needs at least one step.")
     m, shape, network = problem.m, problem.image_shape, problem.mlp
-    final: Params = jax.tree.map(jnp.asarray, problem.params1)
-    box = None if problem.box is None else tuple(jnp.atleast_1d(jnp.asarray(b, jnp.float32)) for b in problem.box)
-    known = Known((final,), final, None, box)
-    norm = float(tree_norm(final, squared=True))
+    # The objective is eq. 7 with θ_f for the change: that from θ₀ = 0.
+    from_zero = dataclasses.replace(problem, params0=jax.tree.map(np.zeros_like, problem.params1), linearised=False)
+    known = known_of(from_zero, DescentSettings())
+    norm = float(tree_norm(known.change, squared=True))
     y = jnp.asarray(classes(m, network.outputs))
     activation = smoothed(settings.sharpness)
     k_x, k_duals = jax.random.split(key)
@@ -153,26 +156,12 @@ def run(problem: Problem, settings: KKT, key: PRNGKeyArray, report: Report) -> R
     optimiser = optax.adam(rate(schedule))
     advance, seconds, work = compiled_descent(objective, optimiser, variables, known)
     done = descend(advance, (variables, optimiser.init(variables), 0, float("inf")), schedule, settings.seconds, report)
-    last, _, steps, _ = done.state
+    last = done.state[0]
     if "duals" in last:
         duals = duals_of(last, known)
     else:
-        _, duals = projected_loss(Target(network, (final,), final), last["x"], activation, settings.ridge)
-    per_step = work["flops_per_step"]
-    return Reconstruction(
-        attack="kkt",
-        images=np.asarray(last["x"]).reshape(m, *shape),
-        start=np.asarray(x).reshape(m, *shape),
-        duals=np.asarray(duals),
-        trace=done.trace,
-        steps=steps,
-        why=done.why,
-        work=work | {"flops": steps * per_step},
-        seconds=seconds | {"run": done.seconds},
-        snapshots=tuple(
-            Snapshot(at, when, at * per_step, np.asarray(images).reshape(m, *shape)) for at, when, images in done.kept
-        ),
-    )
+        _, duals = projected_loss(Target(network, known.points, known.change), last["x"], activation, settings.ridge)
+    return result("kkt", problem, done, x, seconds, work, duals)
 
 
 ATTACK = Attack("kkt", "from the final weights alone (Haim et al. 2022, Buzaglo et al. 2023)", KKT(), run)

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import Tensor
-from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot
+from recon.attacks.base import Attack, Problem, Reconstruction
+from recon.attacks.descended import result
 from recon.attacks.gradient_matching import (
     DescentSettings,
     Known,
@@ -121,18 +121,7 @@ def run(problem: Problem, settings: DescentSettings, key: PRNGKeyArray, report: 
             return projected_loss(Target(network, known.points, known.change), x, activation, settings.ridge)[1]
 
         duals = best(final["x"], known)
-    return Reconstruction(
-        attack="ntk-autodiff",
-        images=np.asarray(final["x"]),
-        start=np.asarray(variables["x"]),
-        duals=np.asarray(duals),
-        trace=done.trace,
-        steps=steps,
-        why=done.why,
-        work=work | {"flops": steps * work["flops_per_step"]},
-        seconds=seconds | {"run": done.seconds},
-        snapshots=tuple(Snapshot(at, when, at * work["flops_per_step"], np.asarray(x)) for at, when, x in done.kept),
-    )
+    return result("ntk-autodiff", problem, done, variables["x"], seconds, work, duals)
 
 
 ATTACK = Attack("ntk-autodiff", "published objective for any network, fast schedule", SETTINGS, run, networks=Network)

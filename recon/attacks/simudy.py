@@ -23,11 +23,21 @@ from jaxtyping import Float, PRNGKeyArray
 from optax.tree_utils import tree_norm, tree_vdot
 
 from recon.arrays import Tensor
-from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot
-from recon.attacks.gradient_matching import DescentSettings, Known, box_penalty, compiled_descent, descend, rate
+from recon.attacks.base import Attack, Problem, Reconstruction
+from recon.attacks.descended import result
+from recon.attacks.gradient_matching import (
+    DescentSettings,
+    Known,
+    box_penalty,
+    compiled_descent,
+    descend,
+    known_of,
+    rate,
+)
 from recon.errors import ReconError
 from recon.networks import Network, Params
 from recon.progress import Report
+from recon.tasks import targets
 
 
 @dataclass(frozen=True)
@@ -68,10 +78,7 @@ def balanced(n: int, outputs: int) -> Float[np.ndarray, "n c"]:
     groups = max(2, outputs)
     if n % groups:
         raise ReconError(f"{n} images do not give {groups} classes equal shares: choose m, the number trained on.")
-    group = np.arange(n) % groups
-    if outputs == 1:
-        return (2.0 * group - 1.0).astype(np.float32)[:, None]
-    return np.asarray(np.eye(groups)[group] - 1 / groups, np.float32)
+    return targets(np.arange(n) % groups, groups)
 
 
 def simulated(
@@ -132,9 +139,14 @@ def run(problem: Problem, settings: SimuDy, key: PRNGKeyArray, report: Report) -
         raise ReconError("simudy simulates the network's own training, not its linearisation's.")
     m, shape, network = problem.m, problem.image_shape, problem.mlp
     y = jnp.asarray(balanced(m, network.outputs))
-    box = None if problem.box is None else tuple(jnp.atleast_1d(jnp.asarray(b, jnp.float32)) for b in problem.box)
-    before, change = (jax.tree.map(jnp.asarray, tree) for tree in (problem.params0, problem.change))
-    known = Known((before,), change, None, box)
+    schedule = DescentSettings(
+        points=(0.0,),  # the simulated run begins at θ₀
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        decay="cosine",
+        snapshots=settings.snapshots,
+    )
+    known = known_of(problem, schedule)
     noise = settings.x_scale * jax.random.normal(key, (m, math.prod(shape)))
     x = noise if problem.start is None else jnp.asarray(problem.start).reshape(m, -1)
 
@@ -147,29 +159,13 @@ def run(problem: Problem, settings: SimuDy, key: PRNGKeyArray, report: Report) -
             loss = loss + box_penalty(images, known.box, settings.box_weight / m)
         return loss
 
-    schedule = DescentSettings(
-        steps=settings.steps, learning_rate=settings.learning_rate, decay="cosine", snapshots=settings.snapshots
-    )
     optimiser = optax.adam(rate(schedule), b1=0.8, b2=0.9)
     advance, seconds, work = compiled_descent(objective, optimiser, {"x": x}, known)
     start = ({"x": x}, optimiser.init({"x": x}), 0, float("inf"))
     done = descend(advance, start, schedule, settings.seconds, report)
-    last, _, steps, _ = done.state
     # XLA counts a loop's body once: the simulated training's is run train_steps times.
     per_step = work["flops_per_step"] * settings.train_steps
-    return Reconstruction(
-        attack="simudy",
-        images=np.asarray(last["x"]).reshape(m, *shape),
-        start=np.asarray(x).reshape(m, *shape),
-        trace=done.trace,
-        steps=steps,
-        why=done.why,
-        work=work | {"flops_per_step": per_step, "flops": steps * per_step},
-        seconds=seconds | {"run": done.seconds},
-        snapshots=tuple(
-            Snapshot(at, when, at * per_step, np.asarray(images).reshape(m, *shape)) for at, when, images in done.kept
-        ),
-    )
+    return result("simudy", problem, done, x, seconds, work | {"flops_per_step": per_step})
 
 
 ATTACK = Attack("simudy", "simulates the training on dummy images (Tian et al. 2025)", SimuDy(), run)

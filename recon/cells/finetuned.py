@@ -5,24 +5,25 @@ The change that is attacked is that from the public weights, so it is made of th
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
-from recon.cells.attack import AttackCell, attacked, initialised
+from recon.cells.around import AroundAttack
+from recon.cells.attack import attacked, initialised
 from recon.dynamics import Dynamics, outputs, train
 from recon.dynamics.base import HostParams
 from recon.errors import ReconError
 from recon.metrics import distances, greedy, share_right
 from recon.networks import Network
 from recon.progress import Report, silent
-from recon.records import Stored, provenance
+from recon.records import Stored
 from recon.tasks import Split, TaskData
 
 
 @dataclass(frozen=True)
-class FinetuneCell:
+class FinetuneCell(AroundAttack):
     """A network, what it is trained on first, and the attack on what it is trained on afterwards.
 
     The public images are of the test split, so neither trained on later nor among the held-out ones. Their targets are
@@ -30,19 +31,14 @@ class FinetuneCell:
     as it has one output for either task.
 
     Attributes:
-      attacked: the private task, the network, its training rule and the attack.
       n_public: number of public images; 0: no training before, the initial weights are random.
       pretraining: training rule on the public images.
     """
 
-    attacked: AttackCell
+    kind: ClassVar[str] = "finetune"
+
     n_public: int
     pretraining: Dynamics
-
-    @property
-    def linearised(self) -> bool:
-        """Whether fine-tuning trains the Taylor model around the public weights."""
-        return self.attacked.linearised
 
     @property
     def title(self) -> str:
@@ -52,11 +48,7 @@ class FinetuneCell:
     def settings(self) -> dict[str, Any]:
         """The attacked cell's, and those of the training before."""
         rule = {"rule": type(self.pretraining).__name__, **dataclasses.asdict(self.pretraining)}
-        return {**self.attacked.settings(), "kind": "finetune", "n_public": self.n_public, "pretraining": rule}
-
-    def with_seed(self, seed: int) -> "FinetuneCell":
-        """The same setting on another draw."""
-        return dataclasses.replace(self, attacked=self.attacked.with_seed(seed))
+        return {**super().settings(), "pretraining": rule}
 
     def check(self) -> None:
         """As the attacked cell.
@@ -64,23 +56,14 @@ class FinetuneCell:
         Raises:
           ReconError: unknown attack, or a number of public images below zero.
         """
-        self.attacked.check()
+        super().check()
         if self.n_public < 0:
             raise ReconError(f"Cannot train on {self.n_public} public images: choose 0 for none, or more.")
 
     @property
     def modules(self) -> tuple[str, ...]:
         """What its numbers depend on."""
-        return __name__, *self.attacked.modules, type(self.pretraining).__module__
-
-    @property
-    def draw(self) -> tuple[Any, ...]:
-        """Cells of equal draws load the same images."""
-        return self.attacked.draw
-
-    def load(self, **where: Any) -> TaskData:
-        """The attacked cell's images; the public ones are in its test split."""
-        return self.attacked.load(**where)
+        return *super().modules, type(self.pretraining).__module__
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train on the public images, then on the private ones; attack the change between; score.
@@ -102,13 +85,8 @@ class FinetuneCell:
         left = dataclasses.replace(data, test=fresh)
         stored = attacked(self.attacked, left, network, trained, key, report)
         found = stored.arrays["found"]
-        record = {
-            **stored.record,
-            "cell": self.settings(),
-            "public": known | public_record(found, public, fresh, len(data.train)),
-            "provenance": provenance(self.modules),
-        }
-        return Stored(record, stored.arrays)
+        told = known | public_record(found, public, fresh, len(data.train))
+        return self.stored(stored, public=told)
 
 
 def split(test: Split, n: int, data: TaskData) -> tuple[Split, Split]:

@@ -2,16 +2,17 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
-from recon.cells.attack import AttackCell, compute
+from recon.cells.around import AroundAttack
+from recon.cells.attack import compute
 from recon.data import fingerprint
 from recon.errors import ReconError
 from recon.progress import Report, silent
-from recon.records import Stored, provenance
+from recon.records import Stored
 from recon.tasks import Split, TaskData
 
 SEEN = 11  # pixels that a picture is shown with at least: the window of structural similarity
@@ -28,48 +29,26 @@ class Resampled(TaskData):
 
 
 @dataclass(frozen=True)
-class ResampledCell:
+class ResampledCell(AroundAttack):
     """A network trained on images of another size, and its attack.
 
     Attributes:
-      attacked: the network and the attack.
       side: height and width of the images in pixels, a divisor or a multiple of the data's own.
     """
 
-    attacked: AttackCell
-    side: int
+    kind: ClassVar[str] = "resampled"
 
-    @property
-    def linearised(self) -> bool:
-        """Whether the Taylor model is trained."""
-        return self.attacked.linearised
+    side: int
 
     @property
     def title(self) -> str:
         """For progress bars."""
         return f"{self.attacked.title} at {self.side} × {self.side}"
 
-    def settings(self) -> dict[str, Any]:
-        """The attacked cell's, and the side."""
-        return {**self.attacked.settings(), "kind": "resampled", "side": self.side}
-
-    def with_seed(self, seed: int) -> "ResampledCell":
-        """The same setting on another draw."""
-        return dataclasses.replace(self, attacked=self.attacked.with_seed(seed))
-
-    def check(self) -> None:
-        """As the attacked cell."""
-        self.attacked.check()
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
-        return __name__, *self.attacked.modules
-
     @property
     def draw(self) -> tuple[Any, ...]:
         """Cells of equal draws load the same images."""
-        return "resampled", self.side, *self.attacked.draw
+        return self.kind, self.side, *self.attacked.draw
 
     def load(self, **where: Any) -> TaskData:
         """The attacked cell's images, resampled; their fingerprints are those of the resampled values.
@@ -86,9 +65,7 @@ class ResampledCell:
           ReconError: training or the attack failed.
           KeyboardInterrupt: Ctrl-C.
         """
-        stored = compute(self.attacked, data, report)
-        own = {"cell": self.settings(), "provenance": provenance(self.modules)}
-        return Stored({**stored.record, **own}, stored.arrays)
+        return self.stored(compute(self.attacked, data, report))
 
 
 def resampled(data: TaskData, side: int) -> Resampled:

@@ -1,28 +1,27 @@
 """Attack a network from start images of a chosen kind: how much does the result owe to where the descent begins?"""
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
-from recon.cells.attack import AttackCell, attacked, initialised
+from recon.cells.around import AroundAttack
+from recon.cells.attack import attacked, initialised
 from recon.dynamics import train
 from recon.errors import ReconError
 from recon.progress import Report, silent
-from recon.records import Stored, provenance
+from recon.records import Stored
 from recon.tasks import TaskData
 
 KINDS = ("noise", "class", "shuffled", "true")
 
 
 @dataclass(frozen=True)
-class StartCell:
-    """A network, its attack, and the images that the attack starts from.
+class StartCell(AroundAttack):
+    """A network, its attack, which must be one that descends, and the images that it starts from.
 
     Attributes:
-      attacked: the network and the attack; the attack must be one that descends.
       start: "noise"; "class": test images of one class, which are in neither the training set nor the held-out control;
         "shuffled": test images of all classes, the pixels of each in an order of its own, which keeps their brightness
         and contrast and leaves no class; "true": the training images, each as often as M allows.
@@ -31,16 +30,12 @@ class StartCell:
       start_seed: of the draw of the start, beside the cell's own seed.
     """
 
-    attacked: AttackCell
+    kind: ClassVar[str] = "start"
+
     start: str
     scale: float = 0.0
     group: int = 0
     start_seed: int = 0
-
-    @property
-    def linearised(self) -> bool:
-        """Whether the Taylor model is trained."""
-        return self.attacked.linearised
 
     @property
     def title(self) -> str:
@@ -48,38 +43,15 @@ class StartCell:
         what = f"{self.start} {self.group}" if self.start == "class" else self.start
         return f"{self.attacked.title} from {what} ± {self.scale:g}, draw {self.start_seed}"
 
-    def settings(self) -> dict[str, Any]:
-        """The attacked cell's, and those of the start."""
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "attacked"}
-        return {**self.attacked.settings(), "kind": "start", **own}
-
-    def with_seed(self, seed: int) -> "StartCell":
-        """The same setting on another draw."""
-        return dataclasses.replace(self, attacked=self.attacked.with_seed(seed))
-
     def check(self) -> None:
         """As the attacked cell, and the kind of start.
 
         Raises:
           ReconError: there is no such start, or a negative scale.
         """
-        self.attacked.check()
+        super().check()
         if self.start not in KINDS or self.scale < 0:
             raise ReconError(f"A start is one of {', '.join(KINDS)}, with a scale of at least 0.")
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
-        return __name__, *self.attacked.modules
-
-    @property
-    def draw(self) -> tuple[Any, ...]:
-        """Cells of equal draws load the same images."""
-        return self.attacked.draw
-
-    def load(self, **where: Any) -> TaskData:
-        """The attacked cell's images."""
-        return self.attacked.load(**where)
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train, draw the start, attack, score.
@@ -97,13 +69,7 @@ class StartCell:
         trained = train(network, params0, data.train.x, data.train.y, self.attacked.dynamics)
         stored = attacked(self.attacked, data, network, trained, key, report, start)
         own = groups(data, data.train.y) == self.group if self.start == "class" else None
-        record = {
-            **stored.record,
-            "cell": self.settings(),
-            "images": {**stored.record["images"], "own_class": own},
-            "provenance": provenance(self.modules),
-        }
-        return Stored(record, stored.arrays)
+        return self.stored(stored, images={**stored.record["images"], "own_class": own})
 
 
 def groups(data: TaskData, y: Float[np.ndarray, "n c"]) -> np.ndarray:

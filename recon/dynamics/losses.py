@@ -19,7 +19,6 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
 from recon.arrays import Tensor
@@ -62,16 +61,17 @@ class LinearisedLossDescent(LossDescent):
 
 def losses(objective: Objective, f: Float[Tensor, "n c"], y: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:
     """ℓ of each image, from outputs and the task's targets (±1, or one-hot − 1/C)."""
-    found: Tensor
     if objective == "mse":
-        found = 0.5 * jnp.sum((f - y) ** 2, axis=1)
-    elif objective == "softmax":
-        found = optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(f), jnp.argmax(jnp.asarray(y), axis=1))
-    elif objective == "logistic":
-        found = optax.sigmoid_binary_cross_entropy(jnp.asarray(f), (jnp.asarray(y) + 1) / 2)[:, 0]
-    else:
-        found = jnp.exp(-y * f)[:, 0]
-    return found
+        return 0.5 * jnp.sum((f - y) ** 2, axis=1)
+    if objective == "exponential":
+        return jnp.exp(-y * f)[:, 0]
+    if objective == "logistic":
+        return jnp.asarray(jax.nn.softplus(-jnp.sign(y[:, 0]) * f[:, 0]))
+    own = jnp.argmax(y, axis=1)
+    right = jnp.take_along_axis(f, own[:, None], 1)[:, 0]
+    rest = jnp.where(jax.nn.one_hot(own, f.shape[1]) > 0, -jnp.inf, f)
+    # As one softplus: log Σ exp − f_right would round to zero in float32.
+    return jnp.asarray(jax.nn.softplus(jax.nn.logsumexp(rest, axis=1) - right))
 
 
 def curvature(objective: Objective, f: Float[Tensor, "n c"], y: Float[Tensor, "n c"]) -> float:

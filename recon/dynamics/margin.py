@@ -22,6 +22,7 @@ from optax.tree_utils import tree_norm, tree_vdot
 
 from recon.arrays import Tensor
 from recon.dynamics.base import Dynamics, State, Trained, apply, to_host
+from recon.dynamics.losses import losses as losses_of
 from recon.errors import ReconError
 from recon.kernels import as_matrix, compiled_ntk
 from recon.networks import Network, Params
@@ -57,14 +58,7 @@ class Margin(Dynamics):
 
 def losses(f: Float[Tensor, "n c"], y: Float[Tensor, "n c"], objective: str) -> Float[Tensor, " n"]:
     """Each image's loss; for "logistic" the sign of a single target, or the largest of several, is the class."""
-    if objective == "mse":
-        return 0.5 * jnp.sum((f - y) ** 2, axis=1)
-    if f.shape[1] == 1:
-        return jnp.asarray(jax.nn.softplus(-jnp.sign(y[:, 0]) * f[:, 0]))
-    right = jnp.take_along_axis(f, jnp.argmax(y, axis=1)[:, None], 1)[:, 0]
-    rest = jnp.where(jax.nn.one_hot(jnp.argmax(y, axis=1), f.shape[1]) > 0, -jnp.inf, f)
-    # As one softplus: log Σ exp − f_right would round to zero in float32.
-    return jnp.asarray(jax.nn.softplus(jax.nn.logsumexp(rest, axis=1) - right))
+    return losses_of("mse" if objective == "mse" else "softmax" if f.shape[1] > 1 else "logistic", f, y)
 
 
 def stationarity(
