@@ -25,6 +25,7 @@ from recon.attacks.base import Problem, Reconstruction, Snapshot
 from recon.attacks.span import first_layer_span
 from recon.errors import ReconError
 from recon.networks import MLP, Activation, Layers, Params, dense_layers, softplus
+from recon.networks.products import outer, times
 from recon.progress import Report
 
 CHUNK_SECONDS = 0.5  # of compiled steps between two looks at the loss, the clock and the keyboard
@@ -126,7 +127,7 @@ def explained(target: Target, x: Float[Tensor, "m d"], duals: Float[Tensor, "p m
     total: Sum = []
     for (_, d_bias), h, a in zip(dense_layers(target.change), layers.inputs, layers.deltas, strict=True):
         scale, bias_scale = target.network.scales(h.shape[1])
-        total.append((scale * (h.T @ a), None if d_bias is None else bias_scale * a.sum(0)))
+        total.append((scale * outer(h, a), None if d_bias is None else bias_scale * a.sum(0)))
     return total
 
 
@@ -184,7 +185,7 @@ def projected_loss(
         scale, bias_scale = target.network.scales(h.shape[1])
         norm = norm + jnp.sum(d_kernel**2)
         gram = scale**2 * (h @ h.T)
-        b = b + scale * jnp.einsum("mo,mco->mc", h @ d_kernel, a)
+        b = b + scale * jnp.einsum("mo,mco->mc", times(h, d_kernel), a)
         if d_bias is not None:
             norm = norm + jnp.sum(d_bias**2)
             gram = gram + bias_scale**2

@@ -3,7 +3,7 @@
 import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +16,7 @@ from recon.arrays import Tensor
 from recon.errors import ReconError
 from recon.networks.activations import Activation, relu
 from recon.networks.base import Network, Params
+from recon.networks.products import times, times_transposed
 
 """Flax layout: {'Dense_0': {'kernel': (in, out), 'bias': (out,)}, ...}; a network without biases has no 'bias'."""
 
@@ -93,7 +94,7 @@ class MLP(Network):
         self, params: Params, x: Float[Tensor, "n *shape"], activation: Activation = relu
     ) -> Float[Tensor, "n c"]:
         """Outputs for inputs of any image shape."""
-        return jnp.asarray(self._forward(params, x, activation)[2])
+        return jnp.asarray(self._forward(params, x, activation, jnp.matmul)[2])
 
     def layers(
         self,
@@ -102,12 +103,12 @@ class MLP(Network):
         activation: Activation = relu,
         weights: Float[Tensor, "n c"] | None = None,
     ) -> Layers:
-        """Forward and backward pass by hand; see `Layers`.
+        """Forward and backward pass by hand; see `Layers`. Of its results only reverse derivatives can be taken.
 
         Args:
           weights: differentiate Σ_c weights[i, c] f_c(x_i) for each image; None: every output by itself.
         """
-        inputs, slopes, outputs = self._forward(params, x, activation)
+        inputs, slopes, outputs = self._forward(params, x, activation, times)
         delta: Tensor
         if weights is None:
             n, c = outputs.shape
@@ -118,18 +119,21 @@ class MLP(Network):
         dense = dense_layers(params)
         for (kernel, _), slope in zip(reversed(dense[1:]), reversed(slopes), strict=True):
             scale, _ = self.scales(kernel.shape[0])
-            delta = (delta @ (scale * kernel).T) * (slope[:, None] if delta.ndim == 3 else slope)
+            rows = times_transposed(delta.reshape(-1, delta.shape[-1]), scale * kernel)
+            delta = rows.reshape(*delta.shape[:-1], -1) * (slope[:, None] if delta.ndim == 3 else slope)
             deltas.append(delta)
         return Layers(inputs, deltas[::-1], outputs)
 
-    def _forward(self, params: Params, x: Tensor, activation: Activation) -> tuple[list[Any], list[Any], Any]:
+    def _forward(
+        self, params: Params, x: Tensor, activation: Activation, product: Callable[[Any, Any], Any]
+    ) -> tuple[list[Any], list[Any], Any]:
         h = x.reshape(len(x), -1)
         inputs, slopes = [], []
         dense = dense_layers(params)
         for i, (kernel, bias) in enumerate(dense):
             inputs.append(h)
             scale, bias_scale = self.scales(kernel.shape[0])
-            z = h @ (scale * kernel)
+            z = product(h, scale * kernel)
             if bias is not None:
                 z = z + bias_scale * bias
             if i == len(dense) - 1:

@@ -41,6 +41,7 @@ def provenance(modules: tuple[str, ...] = ()) -> dict[str, Any]:
         "code_version": code_version(modules),
         "modules": list(modules),
         "versions": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "machine": {"system": platform.system(), "architecture": platform.machine(), "cpus": cores()},
         "precision": "attack float32, closed forms and gradient flow float64",

@@ -330,7 +330,7 @@ def test_operations_are_counted_as_by_hand(rng):
 def test_snapshots_show_the_way(linearised, attack):
     found = linearised.attack(attack=attack, **({"steps": 20} if attack == "hybrid" else {}))
     taken = found.snapshots
-    assert len(taken) > 2
+    assert len(taken) >= 2  # as few where the first batch of starts finds every image
     for a, b in itertools.pairwise(taken):
         assert (a.step, a.seconds, a.flops) <= (b.step, b.seconds, b.flops)
         assert a.flops < b.flops
