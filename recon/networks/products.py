@@ -25,8 +25,8 @@ def times(h: Float[Tensor, "n a"], w: Float[Tensor, "a b"]) -> Float[Tensor, "n 
 @jax.custom_vjp
 def times_transposed(g: Float[Tensor, "n b"], w: Float[Tensor, "a b"]) -> Float[Tensor, "n a"]:
     """G Wᵀ."""
-    columns = lax.dot_general(w, g, (((1,), (1,)), ((), ())))
-    return lax.optimization_barrier(columns).T
+    columns: Tensor = lax.optimization_barrier(lax.dot_general(w, g, (((1,), (1,)), ((), ()))))  # type: ignore[no-untyped-call]
+    return columns.T
 
 
 @jax.custom_vjp
