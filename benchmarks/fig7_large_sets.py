@@ -45,7 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tasks": (MNIST,),
         "n": 1000,
         "width": 1024,
-        "seeds": (0,),
+        "seeds": (0, 1, 2),
         "dynamics": (Linearised(),),
         "m_ratio": 0.1,
         "options": (("batch", 50), ("resum", 2), ("duals", "projected"), ("decay", "cosine"), ("steps", 3000)),
