@@ -8,9 +8,10 @@ train networks of the same N, W and seeds.
     make reproduce-dim PRESET=full      up to 56 × 56 and 64 × 64 × 3, W = 512, five draws of images, prepared data
     make reproduce-dim PRESET=paper     N = 200, W = 2048, published schedule: a GPU's work
 
-Expected: the error grows with the dimension under both dynamics. The exact recovery needs a first layer's change of
-rank N, so more inputs than images: of N = 20 digits of 4 × 4 pixels (d = 16) nothing comes back, of all larger ones
-everything.
+Expected: no one effect of the dimension. Of digits the error per pixel falls as it grows, of CIFAR-10's pictures it
+rises or stays: a larger digit is mostly more of the same strokes, a larger photograph has detail that the smaller lacks.
+The exact recovery needs a first layer's change of rank N, so more inputs than images: of N = 20 digits of 4 × 4 pixels
+(d = 16) nothing comes back, of all larger ones everything.
 
 Errors are compared as L2/√d, the root mean square error of a pixel's value in [0, 1]: the same scale at every size, as
 PSNR is, but without its clipping and its cap. Fewer pixels also mean less contrast, so the same distance of held-out
