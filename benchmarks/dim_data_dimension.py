@@ -9,7 +9,7 @@ train networks of the same N, W and seeds.
     make reproduce-dim PRESET=paper     N = 200, W = 2048, published schedule: a GPU's work
 
 Expected: no one effect of the dimension. Of digits the error per pixel falls as it grows, of CIFAR-10's pictures it
-rises or stays: a larger digit is mostly more of the same strokes, a larger photograph has detail that the smaller lacks.
+rises or stays: a larger digit is mostly more of the same strokes, a larger photograph has detail that a smaller lacks.
 The exact recovery needs a first layer's change of rank N, so more inputs than images: of N = 20 digits of 4 × 4 pixels
 (d = 16) nothing comes back, of all larger ones everything.
 
