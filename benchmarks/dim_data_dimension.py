@@ -151,7 +151,7 @@ def _errors(axes: "Axes", rows: list[dict[str, Any]], what: str) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks([d for d, _ in sizes], [f"{d}\n{side}×{side}" for d, side in sizes])
     axes.minorticks_off()
-    label = "L2/√d (RMS of a pixel)" if what == "error" else "error over held-out images' distance"
+    label = "L2/√d (RMS of a pixel)" if what == "error" else "error over held-out images'"
     top = max(max(value(r) for r in rows if r["attack"] != "exact"), 1.0 if what == "relative" else 0.0)
     if what == "error":
         top = max(top, max(max(r["held_out"], r["start"]) for r in rows if r["attack"] != "exact"))
