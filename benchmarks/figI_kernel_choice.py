@@ -9,8 +9,8 @@ which helps where the kernel has moved. Here also halfway alone, and at three po
 
 Expected: both kernels are at least as good as the better single one, and better than θ_f alone. The gain does not grow
 with the distance that the kernel moved: narrow networks, whose kernels move most, are attacked badly from any point.
-More points bring a little more at most. A gain is a ratio of errors on one network; draws of images are the points of an
-interval.
+More points bring a little more at most. A gain is a ratio of errors on one network; draws of images are the points of
+an interval.
 """
 
 from collections.abc import Callable, Sequence
