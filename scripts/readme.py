@@ -11,6 +11,7 @@ import numpy as np
 from recon.records import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
+PAPERS = ("fig", "table", "theorem")  # beginnings of the names of what is in the paper
 VERDICTS = ("reproduced", "not reproduced", "inconclusive")
 START, END = "<!-- numbers: written by `make readme` from results/, checked by the tests -->", "<!-- /numbers -->"
 
@@ -160,22 +161,29 @@ def distillation_lines() -> list[str]:
 
 
 def claim_lines() -> list[str]:
-    """How many claims of the paper held, figure by figure."""
+    """How many claims held, figure by figure: the paper's first, then what its reviewers asked for."""
     lines = [
-        "The paper's figures, table and theorems, preset `quick`: claims reproduced, not reproduced and inconclusive, "
-        "with effects and intervals in [results/README.md](results/README.md):",
+        "Every figure, with how many of its claims were reproduced, not reproduced and inconclusive (effects and "
+        "intervals in [results/README.md](results/README.md)), the seconds that `make` took on two cores, and those "
+        "that its cells took on one:",
         "",
     ]
-    columns = ["figure", "pictures", *VERDICTS, "seconds from an empty cache", "again"]
-    rows = []
-    paths = [p for kind in ("fig", "table", "theorem") for p in (ROOT / "results").glob(f"{kind}*/quick-*.json")]
+    columns = ["figure", "preset", "pictures", *VERDICTS, "from an empty cache", "again", "cells"]
     measured = load("figure-times.json") or {}
-    for path in sorted(paths):
+    found = []
+    for path in (ROOT / "results").glob("*/*.json"):
         made = load(str(path.relative_to(ROOT / "results")))
+        if made.get("claims") and made["figure"] != "solvers":
+            found.append(made)
+    rows = []
+    for made in sorted(
+        found, key=lambda m: (not m["figure"].startswith(PAPERS), m["figure"], m["preset"], m["source"])
+    ):
         counts = [str(sum(c["verdict"] == v for c in made["claims"])) for v in VERDICTS]
-        took = measured.get(f"quick-{made['source']}", {}).get(made["figure"])
+        took = measured.get(f"{made['preset']}-{made['source']}", {}).get(made["figure"])
         times = [f"{took[k]:.0f}" if took else "–" for k in ("seconds_empty", "seconds_again")]
-        rows.append([made["figure"], made["source"], *counts, *times])
+        spent = f"{sum(cell['seconds'] for cell in made['cells']):,.0f}"
+        rows.append([made["figure"], made["preset"], made["source"], *counts, *times, spent])
     return [*lines, markdown_table(columns, rows), ""] if rows else []
 
 
