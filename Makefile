@@ -8,7 +8,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact \
-	bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
+	bars-distillation bars-tiny-imagenet figure-times readme results-index report lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -33,6 +33,9 @@ benchmark-kernels: $(READY) $(DEV) ## time the kernels into results/kernels.json
 
 check: $(READY) ## compare every figure's metrics with its stored baseline (results/baselines/)
 	$(BIN)/recon check --preset $(PRESET) $(ARGS)
+
+report: $(READY) ## write results/report/index.html from the stored records: one page, opens from disk
+	$(BIN)/recon report $(ARGS)
 
 test: $(READY) $(DEV) ## all tests
 	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
