@@ -117,7 +117,7 @@ def scatter(p: Mapping[str, Any]) -> "Figure":
             )
         )
     _selected(drawn)
-    return _laid_out(drawn, "|α|", "L2 distance")
+    return _laid_out(drawn, "|α|", "L2 distance").update_layout(showlegend=False)
 
 
 def _selected(drawn: "Figure") -> None:

@@ -96,12 +96,13 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
     return str(page)
 
 
-def _paper(known: Mapping[str, Any]) -> Callable[[Result], tuple[str, list[tuple[str, str, str, str]]] | None]:
-    """A record's published numbers: their source, and rows."""
+def _paper(known: Mapping[str, Any]) -> Callable[[Result], tuple[str, Mapping[str, Any]] | None]:
+    """A record's published numbers: where they are from, and rows by network."""
 
-    def rows(result: Result) -> tuple[str, list[tuple[str, str, str, str]]] | None:
+    def rows(result: Result) -> tuple[str, Mapping[str, Any]] | None:
         mine = known.get(result.made["figure"])
-        return None if mine is None else (mine["source"], beside(mine, result.made["cells"]))
+        means = {r.group: r.before for r in result.rows or () if r.metric == "mean L2" and r.before is not None}
+        return None if mine is None else (mine["source"], beside(mine, result.made["cells"], means))
 
     return rows
 

@@ -7,6 +7,10 @@ from typing import Any
 
 import msgspec
 
+from recon.regression.measures import group_name
+from recon.regression.tables import number
+
+NONE = "–"
 FILE = Path("reference") / "published-curves.json"
 
 
@@ -17,18 +21,21 @@ def published(results: Path) -> Mapping[str, Any]:
     return found
 
 
-def beside(known: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """Points of published reconstruction curves beside those of a record's cells.
+def beside(
+    known: Mapping[str, Any], cells: Sequence[Mapping[str, Any]], baseline: Mapping[str, float]
+) -> dict[str, list[tuple[str, str, str, str]]]:
+    """Published points of reconstruction curves beside a record's, and its mean errors beside the baseline's.
 
     Args:
       known: a figure's entry: "dynamics", and by task "points" ([share of the images, distance] along the curve) and
         "recognised", the share under the task's threshold.
       cells: the record's.
+      baseline: mean errors by name of a group of cells, see `recon.regression.groups`.
 
     Returns:
-      (network, number, published value, the record's) for every attack cell that descends on the paper's objective.
+      (number, published, baseline, the record's) by network, for the attacks that descend on the paper's objective.
     """
-    rows = []
+    found = {}
     for record in cells:
         cell = record["cell"]
         rule = "linearised" if cell.get("dynamics", {}).get("rule") == "Linearised" else "standard"
@@ -36,12 +43,18 @@ def beside(known: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list
             continue
         curve, paper = sorted(record["images"]["distance"]), known["tasks"][cell["task"]]
         n, limit = len(curve), record["data"]["recognisable"]
-        network = f"{record['data']['title']}, {rule}, N = {n}, W = {cell['network']['widths'][0]}, {cell['attack']}"
+        rows = []
         for share, value in paper["points"]:
             place = max(1, ceil(share * n))
-            rows.append((network, f"L2 of image {place} of {n}, best first", f"≈ {value:g}", f"{curve[place - 1]:.2g}"))
+            name = f"L2 of image {place} of {n}, best first"
+            rows.append((name, f"≈ {value:g}", NONE, number(curve[place - 1])))
         if limit is not None:
             under = sum(d < limit for d in curve) / n
             theirs = f"≈ {100 * paper['recognised']:.0f} %"
-            rows.append((network, f"recognisable (L2 < {limit:g})", theirs, f"{100 * under:.0f} %"))
-    return rows
+            rows.append((f"recognisable (L2 < {limit:g})", theirs, NONE, f"{100 * under:.0f} %"))
+        before = baseline.get(group_name(cell))
+        rows.append(("mean L2", NONE, number(before), number(sum(curve) / n)))
+        found[f"{record['data']['title']}, {rule}, N = {n}, W = {cell['network']['widths'][0]}, {cell['attack']}"] = (
+            rows
+        )
+    return found

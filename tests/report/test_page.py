@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from recon.errors import ReconError
+from recon.regression.measures import group_name
 from recon.report import MOST_BYTES, build, page, write
 from recon.report.published import beside
 from recon.report.results import compared, records
@@ -122,12 +123,15 @@ def test_published_points_lie_at_their_share_of_the_curve():
     cell = {"task": "mnist_odd_even", "attack": "ntk-fast", "dynamics": {"rule": "GradientFlow"}, "network": network}
     data = {"title": "MNIST odd/even", "recognisable": 2.5}
     record = {"cell": cell, "data": data, "images": {"distance": [4.0, 3.0, 1.0, 2.0]}}
-    rows = beside(known, [record, {**record, "cell": {**cell, "attack": "exact"}}])
-    assert [row[1:] for row in rows] == [
-        ("L2 of image 1 of 4, best first", "≈ 1", "1"),
-        ("L2 of image 2 of 4, best first", "≈ 2", "2"),
-        ("L2 of image 4 of 4, best first", "≈ 9", "4"),
-        ("recognisable (L2 < 2.5)", "≈ 70 %", "50 %"),
+    (rows,) = beside(
+        known, [record, {**record, "cell": {**cell, "attack": "exact"}}], {group_name(cell): 2.25}
+    ).values()
+    assert rows == [
+        ("L2 of image 1 of 4, best first", "≈ 1", "–", "1"),
+        ("L2 of image 2 of 4, best first", "≈ 2", "–", "2"),
+        ("L2 of image 4 of 4, best first", "≈ 9", "–", "4"),
+        ("recognisable (L2 < 2.5)", "≈ 70 %", "–", "50 %"),
+        ("mean L2", "–", "2.25", "2.5"),
     ]
 
 
