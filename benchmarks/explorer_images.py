@@ -131,14 +131,15 @@ def plot(summary: Summary) -> "Figure":
     """For each network the training images above what the paper's objective has of them at steps on the way."""
     panels = summary["panels"]
     heights = [0.6 + 0.42 * (1 + len(_drawn(p))) for p in panels]
-    figure = new_figure(6.2, sum(heights))
+    figure = new_figure(7.2, sum(heights))
     rows = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axes, p in zip(rows, panels, strict=True):
         frames = _drawn(p)
         train = strips.encode(_pixels(strips.decode(p["train"])[np.array(p["shown"])]))
-        names = ["training", *(f"step {f['step']:,}" for f in frames)]
+        names = ["training", *(f"{f['step']:,}" for f in frames)]
         strips.draw(axes, [train, *(f["pictures"] for f in frames)], names)
-        title = f"{p['title']}, {p['dynamics']} dynamics, N = {p['n']}, W = {p['width']}: {p['attacks'][0]['attack']}"
+        attack = p["attacks"][0]["attack"]
+        title = f"{p['title']}, {p['dynamics']} dynamics, N = {p['n']}, W = {p['width']}: steps of {attack}"
         axes.set_title(title, loc="left", pad=11)
     return figure
 
