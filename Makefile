@@ -9,6 +9,8 @@ DEV := $(VENV)/.ready-dev
 .DEFAULT_GOAL := help
 .PHONY: help setup benchmark-solvers benchmark-kernels check check-kernels test lint format data data-tiny-imagenet \
 	bars bars-exact bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
+.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact \
+	bars-distillation bars-tiny-imagenet figure-times readme results-index report lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -38,6 +40,8 @@ check-kernels: $(READY) $(DEV) ## time the kernels and compare them with their b
 	@mkdir -p .recon
 	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json .recon/kernels.json
 	$(BIN)/recon check --kernels .recon/kernels.json $(ARGS)
+report: $(READY) ## write results/report/index.html from the stored records: one page, opens from disk
+	$(BIN)/recon report $(ARGS)
 
 test: $(READY) $(DEV) ## all tests
 	$(BIN)/pytest -n auto --dist loadfile $(ARGS)

@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from recon.records import markdown_claims
+from recon.report.results import records, seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = """# Stored results
@@ -70,22 +69,6 @@ PAPER: dict[str, dict[str, tuple[str, ...]]] = {
         "theorem2": ("identity-holds", "surplus-not-negative"),
     },
 }
-
-
-def records(results: Path) -> dict[str, list[tuple[Path, Any]]]:
-    """The records of whole figures by figure, with their paths; a folder's other files are no figure's."""
-    found: dict[str, list[tuple[Path, Any]]] = {}
-    for path in sorted(results.glob("*/*.json")):
-        made = msgspec.json.decode(path.read_bytes())
-        if {"figure", "title", "preset", "source", "seconds", "provenance"} <= made.keys():
-            found.setdefault(path.parent.name, []).append((path, made))
-    return found
-
-
-def seconds(made: dict[str, Any]) -> float:
-    """Time that the cells took to compute, also where the run that wrote the record found them stored."""
-    times = [c.get("seconds") for c in made.get("cells", [])]
-    return sum(times) if times and None not in times else made["seconds"]
 
 
 def entry(path: Path, made: dict[str, Any], results: Path) -> str:

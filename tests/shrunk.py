@@ -14,6 +14,7 @@ from recon.cells.noised_state import NoisedStateCell
 from recon.cells.private import PrivateCell
 from recon.cells.resampled import ResampledCell
 from recon.cells.starts import StartCell
+from recon.cells.watched import WatchedCell
 from recon.dynamics import Descent, GradientFlow, Linearised
 from recon.dynamics.noised_linearised import NoisedLinearised
 from recon.networks import MLP
@@ -145,3 +146,10 @@ def _(cell: DistillationCell):
         networks=tuple((name, MLP((32, 32)), rules[name]) for name, *_ in cell.networks),
         seed=0,
     )
+
+
+@shrunk.register
+def _(cell: WatchedCell):
+    attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
+    looks = tuple((k, 3) for k, _ in cell.attacked.options if k == "snapshots")
+    return dataclasses.replace(cell, attacked=dataclasses.replace(attacked, options=(*attacked.options, *looks)))

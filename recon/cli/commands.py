@@ -10,6 +10,7 @@ from rich.table import Table
 from recon.cli.cache import cache_app
 from recon.cli.check import baseline_app, check
 from recon.cli.console import DataDir, Force, Images, Jobs, Out, Source, out, overall, show
+from recon.cli.report import report
 from recon.cli.sets import distill, dynamics_of, train
 from recon.errors import ReconError
 
@@ -24,6 +25,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(cache_app, name="cache")
 app.add_typer(baseline_app, name="baseline")
 app.command("check")(check)
+app.command("report")(report)
 app.command("distill")(distill)
 app.command("train")(train)
 DOWNLOADED = ("mnist", "cifar10")  # by `make data`

@@ -45,6 +45,18 @@ def test_help_is_quick_and_loads_nothing_heavy(checkout, env):
     assert "reproduce" in done.stdout
 
 
+def test_report_from_stored_records(checkout, env):
+    made = ["report", "--records", str(ROOT / "results"), "--out", "page"]
+    done = recon(*made, cwd=checkout, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "<title>recon" in (checkout / "page" / "index.html").read_text(encoding="utf-8")
+    assert "index.html (" in done.stdout
+    assert not (checkout / "results").exists()
+    done = recon("report", cwd=checkout, env=env)
+    assert done.returncode == 1
+    assert "--records" in done.stderr
+
+
 def test_list_names_everything(checkout, env):
     done = recon("list", cwd=checkout, env=env)
     assert done.returncode == 0

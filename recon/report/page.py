@@ -1,0 +1,132 @@
+"""The page: templates filled from stored records, everything that it needs inside."""
+
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from recon.errors import ReconError
+from recon.progress import Report, silent
+from recon.records import write_bytes
+from recon.regression import cells_of
+from recon.report import charts
+from recon.report.published import beside, published
+from recon.report.results import Figure, Result, figures, seconds
+from recon.report.text import blocks, duration, embedded, packed, scaled
+
+EXPLORER, SOLVERS = "explorer", "solvers"  # the figures that the interactive parts are made of
+MOST_BYTES = 15_000_000  # a page that a phone opens
+VERDICTS = ("reproduced", "not reproduced", "inconclusive")
+MARKS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?"}
+
+
+def write(out: Path, results: Path, modules: Mapping[str, Path], report: Report = silent) -> Path:
+    """Build the page into `out/index.html`; returns the file.
+
+    Raises:
+      ReconError: there is no record, one is damaged, or the page is too large to send to a phone.
+    """
+    content = build(results, modules, report).encode()
+    if len(content) > MOST_BYTES:
+        raise ReconError(
+            f"The page would have {len(content) / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f}: "
+            "leave records out of the folder, or lower QUALITY in recon/report/text.py."
+        )
+    file = out / "index.html"
+    write_bytes(file, content)
+    return file
+
+
+def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -> str:
+    """The page as HTML.
+
+    Args:
+      results: folder of records.
+      modules: the figures' modules, by figure.
+      report: called as each figure is done.
+
+    Raises:
+      ReconError: there is no record, or a baseline is damaged.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    found = list(figures(results, modules))
+    if not found:
+        raise ReconError(f"There is no record in {results}: make one with `recon reproduce fig1`.")
+    pictures: dict[Path, tuple[str, int, int]] = {}
+    for i, figure in enumerate(found):
+        pictures |= {page: embedded(page) for result in figure.results for page in result.drawn}
+        report((i + 1) / (len(found) + 1), figure.name)
+    networks, anytime = _networks(found), _anytime(found)
+    environment = Environment(
+        loader=PackageLoader("recon.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "blocks": blocks,
+        "cells": cells_of,
+        "duration": duration,
+        "marked": MARKS.__getitem__,
+        "scaled": scaled,
+    }
+    page = environment.get_template("page.html.j2").render(
+        figures=found,
+        verdicts=VERDICTS,
+        total={v: sum(r.verdicts[v] for f in found for r in f.results) for v in VERDICTS},
+        newest=max((r.made["provenance"] for f in found for r in f.results), key=lambda facts: facts["made_at"]),
+        seconds=seconds,
+        picture=pictures.__getitem__,
+        paper=_paper(published(results)),
+        networks=networks,
+        anytime=anytime,
+        data=_in_script({"networks": networks, "anytime": anytime}),
+        times=_stored(results / "figure-times.json", {}),
+        kernels=_stored(results / "kernels.json", {"benchmarks": []}),
+        style=_asset("style.css"),
+        script=_asset("script.js"),
+        plotly=packed(get_plotlyjs()),
+    )
+    report(1.0, "done")
+    return str(page)
+
+
+def _paper(known: Mapping[str, Any]) -> Callable[[Result], tuple[str, Mapping[str, Any]] | None]:
+    """A record's published numbers: where they are from, and rows by network."""
+
+    def rows(result: Result) -> tuple[str, Mapping[str, Any]] | None:
+        mine = known.get(result.made["figure"])
+        means = {r.group: r.before for r in result.rows or () if r.metric == "mean L2" and r.before is not None}
+        return None if mine is None else (mine["source"], beside(mine, result.made["cells"], means))
+
+    return rows
+
+
+def _networks(found: list[Figure]) -> list[dict[str, Any]]:
+    """What the explorer shows, of all its records."""
+    mine = [r for f in found if f.name == EXPLORER for r in f.results]
+    return [n for r in mine for n in charts.explorer(r.made["summary"]["panels"])]
+
+
+def _anytime(found: list[Figure]) -> list[dict[str, Any]]:
+    """The solvers' curves on the networks they were compared on."""
+    mine = [r for f in found if f.name == SOLVERS for r in f.results]
+    return [c for r in mine for c in charts.anytime(r.made["summary"]["rows"])]
+
+
+def _stored(file: Path, otherwise: Any) -> Any:
+    return msgspec.json.decode(file.read_bytes()) if file.exists() else otherwise
+
+
+def _asset(name: str) -> str:
+    return (files("recon.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _in_script(value: Any) -> str:
+    """JSON for a script element, which any "</script" inside it would end."""
+    return msgspec.json.encode(value).decode().replace("<", "\\u003c")

@@ -1,0 +1,53 @@
+"""Words and pictures of the page."""
+
+import base64
+import gzip
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from recon.regression.tables import number
+
+QUALITY = 65  # of figures re-encoded as WebP: under half of their PNGs' size
+
+
+def blocks(text: str) -> list[tuple[str, list[str]]]:
+    """A docstring as ("p" | "pre" | "li", lines): paragraphs, indented code, and items that begin with an asterisk."""
+    found = []
+    for part in text.split("\n\n"):
+        lines = part.strip("\n").splitlines()
+        if not lines:
+            continue
+        if lines[0].startswith("    "):
+            found.append(("pre", ["\n".join(line.removeprefix("    ") for line in lines)]))
+        elif lines[0].startswith("* "):
+            items = [item.replace("\n", " ") for item in "\n".join(lines)[2:].split("\n* ")]
+            found.append(("li", [" ".join(item.split()) for item in items]))
+        else:
+            found.append(("p", [" ".join(lines)]))
+    return found
+
+
+def embedded(path: Path) -> tuple[str, int, int]:
+    """A picture as an address that needs no file, and its width and height in pixels."""
+    with Image.open(path) as picture:
+        out = io.BytesIO()
+        picture.convert("RGB").save(out, format="webp", quality=QUALITY, method=4)
+        width, height = picture.size
+    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode('ascii')}", width, height
+
+
+def packed(text: str) -> str:
+    """A text as base64 of its gzip, which the page's script unpacks."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")
+
+
+def duration(seconds: float) -> str:
+    """Seconds below two minutes, then minutes."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
+
+
+def scaled(value: float | int | None, factor: float = 1.0) -> str:
+    """A number times a factor, to three digits; a dash where there is none."""
+    return "–" if value is None else number(float(f"{factor * value:.3g}"))

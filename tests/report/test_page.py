@@ -1,0 +1,156 @@
+import json
+import re
+import shutil
+from itertools import pairwise
+
+import msgspec
+import pytest
+
+from recon.errors import ReconError
+from recon.regression.measures import group_name
+from recon.report import MOST_BYTES, build, page, write
+from recon.report.published import beside
+from recon.report.results import compared, records
+from recon.report.text import blocks
+from tests.conftest import ROOT
+from tests.report.conftest import MODULES, Page
+
+RECORDS = [pair for mine in records(ROOT / "results").values() for pair in mine]
+LOADING = {"src", "srcset", "poster", "background", "data", "action", "formaction", "ping"}
+
+
+def squeezed(text):
+    return " ".join(text.split())
+
+
+def test_every_record_is_there_with_its_claims_and_verdicts(page):
+    for path, made in RECORDS:
+        assert f"{made['figure']}-{path.stem}" in page.ids
+        assert squeezed(made["title"]) in page.texts["h2"]
+        assert (made["provenance"]["commit"] or "unknown")[:12] in page.text
+        for claim in made.get("claims", []):
+            assert squeezed(claim["statement"]) in page.text
+            assert squeezed(claim["effect"]) in page.text
+    assert len(RECORDS) > 20
+    shown = [t for t in page.texts["span"] if re.fullmatch("[✓✗?] (not )?(reproduced|inconclusive)", t)]
+    every = [c["verdict"] for _, made in RECORDS for c in made.get("claims", [])]
+    assert sorted(t[2:] for t in shown) == sorted(every)
+
+
+def test_every_picture_and_baseline_is_there(page):
+    stored = list((ROOT / "results").glob("*/*.png"))
+    assert len(page.named("img")) == len(stored) > 20
+    assert all(image["alt"] and image["src"].startswith("data:image/webp;base64,") for image in page.named("img"))
+    for path, made in RECORDS:
+        baseline = ROOT / "results" / "baselines" / f"{made['figure']}-{path.stem}.json"
+        if baseline.exists():
+            assert squeezed(json.loads(baseline.read_text())["reasons"][0]["why"]) in page.text
+
+
+def test_nothing_is_loaded_from_anywhere(file, page):
+    for tag, attributes in page.elements:
+        for name in LOADING & attributes.keys():
+            assert attributes[name].startswith("data:"), (tag, name)
+        if tag in ("a", "link"):
+            assert attributes["href"].startswith(("#", "data:"))
+        assert not any(name.startswith("on") for name in attributes)
+    for style in page.texts["style"]:
+        assert "url(" not in style
+        assert "@import" not in style
+    assert file.stat().st_size < MOST_BYTES
+
+
+def test_it_can_be_found_one_s_way_in_without_a_mouse(page):
+    assert len(page.ids) == len(set(page.ids))
+    for link in page.named("a"):
+        assert link["href"][1:] in page.ids
+    assert page.named("html")[0]["lang"] == "en"
+    labels = {label.get("for") for label in page.named("label")}
+    for tag in ("input", "select"):
+        for control in page.named(tag):
+            assert (
+                control.get("id") in labels or "id" not in control
+            )  # sliders in the template get theirs with their id
+    for attributes in page.named("div"):
+        if "scrolled" in attributes.get("class", ""):
+            assert (attributes["tabindex"], attributes["role"]) == ("0", "region")
+            assert attributes["aria-label"]
+    headings = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert headings.count(1) == 1
+    assert all(b <= a + 1 for a, b in pairwise(headings) if a > 1)
+
+
+def test_what_records_say_is_text_not_markup(tmp_path):
+    path, made = RECORDS[0]
+    made = {**made, "title": "A <b>title</b> & </script>", "claims": made["claims"]}
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / path.name).write_bytes(msgspec.json.encode(made))
+    found = Page(build(tmp_path, {}))
+    assert "A <b>title</b> & </script>" in found.texts["h2"]
+    assert not found.named("b")
+
+
+def test_costs_and_status_against_the_baseline(tmp_path):
+    """A run of twice the FLOPs a step has twice the ratio, and is worse in every setting."""
+    shutil.copytree(ROOT / "results" / "baselines", tmp_path / "baselines")
+
+    def flops(result):
+        return next((row for row in result.costs if row[0] == "FLOPs a step"), None)
+
+    stored = [(compared(path, made, tmp_path), path, made) for path, made in RECORDS]
+    before, path, made = next(each for each in stored if flops(each[0]) and each[0].status == "none worse")
+    slower = msgspec.json.decode(msgspec.json.encode(made))
+    for cell in slower["cells"]:
+        work = cell.get("attack", {}).get("work", {})
+        if "flops_per_step" in work:
+            work["flops_per_step"] *= 2
+    after = compared(path, slower, tmp_path)
+    one, two = flops(before), flops(after)
+    assert float(two[4].split()[0]) == pytest.approx(2 * float(one[4].split()[0]), rel=0.02)
+    assert two[5] == after.status == f"{two[1]} worse"
+    assert compared(path, {**made, "preset": "full"}, tmp_path).status == "no baseline"
+    for cell in slower["cells"]:
+        cell["cell"]["unheard_of"] = True
+    assert compared(path, slower, tmp_path).status == "baseline of other settings"
+
+
+def test_published_points_lie_at_their_share_of_the_curve():
+    known = {
+        "dynamics": "standard",
+        "tasks": {"mnist_odd_even": {"points": [[0.005, 1], [0.5, 2], [1.0, 9]], "recognised": 0.7}},
+    }
+    network = {"widths": [64]}
+    cell = {"task": "mnist_odd_even", "attack": "ntk-fast", "dynamics": {"rule": "GradientFlow"}, "network": network}
+    data = {"title": "MNIST odd/even", "recognisable": 2.5}
+    record = {"cell": cell, "data": data, "images": {"distance": [4.0, 3.0, 1.0, 2.0]}}
+    (rows,) = beside(
+        known, [record, {**record, "cell": {**cell, "attack": "exact"}}], {group_name(cell): 2.25}
+    ).values()
+    assert rows == [
+        ("L2 of image 1 of 4, best first", "≈ 1", "–", "1"),
+        ("L2 of image 2 of 4, best first", "≈ 2", "–", "2"),
+        ("L2 of image 4 of 4, best first", "≈ 9", "–", "4"),
+        ("recognisable (L2 < 2.5)", "≈ 70 %", "–", "50 %"),
+        ("mean L2", "–", "2.25", "2.5"),
+    ]
+
+
+def test_docstrings_become_paragraphs_code_and_items():
+    text = "One\nline.\n\n    make a\n    make b\n\n* first\n  goes on\n* second\n\nEnd."
+    assert blocks(text) == [
+        ("p", ["One line."]),
+        ("pre", ["make a\nmake b"]),
+        ("li", ["first goes on", "second"]),
+        ("p", ["End."]),
+    ]
+
+
+def test_what_cannot_be_built_is_said(tmp_path, monkeypatch):
+    with pytest.raises(ReconError, match="no record"):
+        write(tmp_path / "out", tmp_path, MODULES)
+    monkeypatch.setattr(page, "MOST_BYTES", 1000)
+    (tmp_path / "fig1").mkdir()
+    shutil.copy(ROOT / "results" / "fig1" / "quick-tfds.json", tmp_path / "fig1")
+    with pytest.raises(ReconError, match="MB"):
+        write(tmp_path / "out", tmp_path, MODULES)
+    assert not (tmp_path / "out").exists()

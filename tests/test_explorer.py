@@ -1,0 +1,82 @@
+"""The explorer's summary and claim, on networks made by hand."""
+
+import numpy as np
+import pytest
+
+from recon import benchmark as bench
+from recon.plots import strips
+from recon.records import Stored
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def explorer():
+    return bench.find(ROOT, "explorer").module()
+
+
+def network(rng, attack="ntk-fast", n=100, frames=25):
+    """A cell of n flat grey images, the later the worse recovered, at every moment better than before."""
+    train = np.linspace(0, 0.5, n, dtype=np.float32)[:, None, None, None] * np.ones((1, 4, 4, 1), np.float32)
+    error = np.linspace(0.01, 0.4, n, dtype=np.float32)[:, None, None, None]
+    way = np.stack([train + error * (frames - i) for i in range(frames)])
+    distance = 4 * error.ravel()
+    columns = {
+        "distance": distance,
+        "held_out": distance + 1,
+        "start": distance + 2,
+        "nearest_held_out": distance + 0.5,
+    }
+    columns |= {"label": [0] * n, "dual_norm": rng.random(n), "certified": None}
+    rule, widths = {"rule": "Linearised"}, {"widths": [8]}
+    record = {
+        "cell": {"task": "made", "n_train": n, "attack": attack, "dynamics": rule, "network": widths},
+        "data": {"title": "Made", "source": "hand", "recognisable": 0.8, "mean": [0.0]},
+        "attack": {"steps": frames - 1, "why": "done", "seconds": {"run": 1.0}},
+        "scores": {"train": {"mean": float(distance.mean())}},
+        "frames": [
+            {"step": i, "seconds": i / frames, "mean": float(np.mean(d)), "distance": d}
+            for i, d in enumerate(np.linalg.norm((way - train).reshape(frames, n, -1), axis=2))
+        ],
+        "images": columns,
+    }
+    return Stored(record, {"train": train, "found": way[-1], "nearest": train[::-1], "frames": way})
+
+
+def test_kept_pictures_are_those_of_the_images_they_are_said_to_be(explorer, rng):
+    stored = network(rng)
+    (panel,) = explorer.summarise([stored])["panels"]
+    (attack,) = panel["attacks"]
+    kept, shown = panel["kept"], panel["kept"][panel["shown"]]
+    assert len(kept) == explorer.KEPT
+    assert {0, 99} <= set(kept) & set(shown)
+    assert shown.tolist() == sorted(shown)  # best first: the later the worse
+    grey = stored.arrays["train"][:, 0, 0, 0] * 255
+    np.testing.assert_allclose(strips.decode(panel["train"])[:, 0, 0], grey[kept], atol=0.51)
+    np.testing.assert_allclose(strips.decode(attack["nearest"]).mean((1, 2, 3)), grey[::-1][kept], atol=4)
+    assert len(attack["frames"]) == explorer.FRAMES
+    assert [attack["frames"][i]["step"] for i in (0, -1)] == [0, 24]
+    for frame in attack["frames"]:
+        np.testing.assert_allclose(
+            frame["distance"], stored.record["frames"][frame["step"]]["distance"][shown], rtol=1e-3
+        )
+        looks = np.clip(stored.arrays["frames"][frame["step"]][shown], 0, 1).mean((1, 2, 3)) * 255
+        np.testing.assert_allclose(strips.decode(frame["pictures"]).mean((1, 2, 3)), looks, atol=4)
+
+
+def test_one_stranger_nearer_than_the_training_image_refutes_the_claim(explorer, rng):
+    (claim,) = explorer.CLAIMS
+    summary = explorer.summarise([network(rng), network(rng, "exact")])
+    recognised = int((np.array(summary["panels"][0]["attacks"][0]["distance"]) < 0.8).sum())
+    verdict, effect = claim.check(summary)
+    assert verdict == "reproduced"
+    assert f"ntk-fast {recognised} of {recognised}, exact {recognised} of {recognised}" in effect
+    columns = summary["panels"][0]["attacks"][1]
+    columns["nearest_held_out"][-1] = 0.0  # of an image that is not recognisable: nothing is claimed of it
+    assert claim.check(summary)[0] == "reproduced"
+    columns["nearest_held_out"][0] = 0.0
+    verdict, effect = claim.check(summary)
+    assert verdict == "not reproduced"
+    assert f"exact {recognised - 1} of {recognised}" in effect
+    for attack in summary["panels"][0]["attacks"]:
+        attack["distance"] = [9.0] * 100
+    assert claim.check(summary)[0] == "inconclusive"
