@@ -11,6 +11,7 @@ from recon.cli.cache import cache_app
 from recon.cli.check import baseline_app, check
 from recon.cli.console import DataDir, Force, Images, Jobs, Out, Source, out, overall, show
 from recon.cli.sets import distill, dynamics_of, train
+from recon.cli.share import cite, export
 from recon.errors import ReconError
 
 app = typer.Typer(
@@ -24,6 +25,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(cache_app, name="cache")
 app.add_typer(baseline_app, name="baseline")
 app.command("check")(check)
+app.command("cite")(cite)
+app.command("export")(export)
 app.command("distill")(distill)
 app.command("train")(train)
 DOWNLOADED = ("mnist", "cifar10")  # by `make data`
