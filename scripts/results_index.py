@@ -1,7 +1,7 @@
 """Write what the stored results say of themselves: `make results-index`. `--check` only compares.
 
-That is the table beside each record (Markdown, CSV, LaTeX); README.md, an index; tables/all.tex, a LaTeX document of all
-tables; and ro-crate-metadata.json, a description for machines. Pictures are drawn by `recon plot`.
+That is the table beside each record (Markdown, CSV, LaTeX); README.md, an index; tables/all.tex, a LaTeX document of
+all tables; and ro-crate-metadata.json, a description for machines. Pictures are drawn by `recon plot`.
 """
 
 import argparse

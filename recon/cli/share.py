@@ -16,7 +16,9 @@ Preset = Annotated[
 Pictures = Annotated[
     str | None,
     typer.Option(
-        "--source", help="Its source of pictures: tfds, samples, folder, mixed (default: in this order).", show_default=False
+        "--source",
+        help="Its source of pictures: tfds, samples, folder, mixed (default: in this order).",
+        show_default=False,
     ),
 ]
 Records = Annotated[

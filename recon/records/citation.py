@@ -1,4 +1,4 @@
-"""How to cite: the paper, the suite at its commit, and an exact record, from CITATION.cff and the record's own facts."""
+"""How to cite: the paper, the suite at its commit, and an exact record, from CITATION.cff and the record itself."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -131,18 +131,20 @@ def digest(path: Path) -> str:
 def authors(people: Iterable[Mapping[str, str]]) -> str:
     """People, and in braces bodies, as BibTeX has them."""
     return " and ".join(
-        latex_text(f"{p['family-names']}, {p['given-names']}") if "family-names" in p else f"{{{latex_text(p['name'])}}}"
+        latex_text(f"{p['family-names']}, {p['given-names']}")
+        if "family-names" in p
+        else f"{{{latex_text(p['name'])}}}"
         for p in people
     )
 
 
 def bibtex(entries: Mapping[str, tuple[str, Fields]]) -> str:
     """BibTeX of entries by key, each with its type and its fields in LaTeX."""
-    from bibtexparser import write_string
+    from bibtexparser.entrypoint import write_string
     from bibtexparser.library import Library
-    from bibtexparser.model import Entry, Field
+    from bibtexparser.model import Block, Entry, Field
 
-    blocks = [
+    blocks: list[Block] = [
         Entry(kind, key, [Field(name, value) for name, value in fields.items()])
         for key, (kind, fields) in entries.items()
     ]

@@ -121,11 +121,12 @@ def _software(records: Records, cff: Mapping[str, Any]) -> list[Entity]:
     return [
         {
             "@id": identity,
-            "@type": "SoftwareSourceCode",
+            "@type": "SoftwareApplication",
             "name": cff["title"],
-            "runtimePlatform": f"Python {facts['versions']['python']}",
             "softwareVersion": facts["versions"]["recon"],
             "version": f"commit {facts['commit'] or 'unknown'}{' with changes' if facts['dirty'] else ''}",
+            # The identifier of a commit that ISO/IEC 18670 gives it, wherever the repository is kept.
+            **({"url": f"swh:1:rev:{facts['commit']}"} if facts["commit"] else {}),
             "license": {"@id": LICENCES + cff["license"]},
             "author": {"@id": DEVELOPERS},
         }

@@ -93,7 +93,7 @@ MEANINGS = {
     "cells:training.loss": "mean of ½‖f − y‖² over the training images at the final weights",
     "cells:training.time": "time of gradient flow",
     "cells:training.seconds": "wall seconds of training",
-    "cells:training.kernel_distance": "distance between the kernels at initial and final weights on the training images",
+    "cells:training.kernel_distance": "distance between the training images' kernels at initial and final weights",
     "cells:training.test_accuracy": "share of test images classified right by the trained network",
     "cells:training.work.*": "how often training did what is costly",
     "cells:training.*": "outcome of training",
@@ -171,14 +171,8 @@ def write_parquet(source: Path, table: Table, path: Path) -> None:
     Raises:
       ReconError: DuckDB is not installed.
     """
-    try:
-        import duckdb
-    except ImportError as error:
-        raise ReconError(
-            "Parquet needs DuckDB, the extra `parquet`: `pip install duckdb`, or take --format csv."
-        ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect() as connection:
+    with _duckdb().connect() as connection:
         types = {c.name: DUCKDB[c.kind] for c in table.columns}
         read = connection.read_csv(
             str(source), columns=types, header=True, auto_detect=False, delimiter=",", quotechar='"', escapechar='"'
@@ -194,6 +188,8 @@ def export(made: Mapping[str, Any], folder: Path, formats: Iterable[str]) -> lis
     """
     stem = folder / made["figure"] / f"{made['preset'].replace(' ', '-')}-{made['source']}"
     tables, written, formats = tidy(made), [], list(formats)
+    if "parquet" in formats:
+        _duckdb()  # nothing is written where it is missing
     for name, table in {**tables, "columns": columns_of(tables)}.items():
         place = stem.with_name(f"{stem.name}-{name}.csv")
         write_bytes(place, csv_bytes(table))
@@ -217,6 +213,16 @@ def meaning(table: str, column: str) -> str:
     """What a column holds."""
     said = (text for pattern, text in MEANINGS.items() if fnmatch(f"{table}:{column}", pattern))
     return next(said, "as at this path in the record")
+
+
+def _duckdb() -> Any:
+    try:
+        import duckdb
+    except ImportError as error:
+        raise ReconError(
+            "Parquet needs DuckDB, the extra `parquet`: `pip install duckdb`, or take --format csv."
+        ) from error
+    return duckdb
 
 
 def _images(cell: Mapping[str, Any]) -> Iterator[Row]:
@@ -291,4 +297,12 @@ def _as(value: Any, kind: Kind) -> Any:
 
 
 def _written(value: Any, kind: Kind) -> str:
-    return "" if value is None else str(value).lower() if kind == "truth" else repr(value) if kind == "number" else str(value)
+    return (
+        ""
+        if value is None
+        else str(value).lower()
+        if kind == "truth"
+        else repr(value)
+        if kind == "number"
+        else str(value)
+    )
