@@ -11,6 +11,7 @@ DEV := $(VENV)/.ready-dev
 	bars bars-exact bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
 .PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact \
 	bars-distillation bars-tiny-imagenet figure-times readme results-index report lock clean
+	bars-distillation bars-tiny-imagenet figure-times readme results-index tables lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -84,8 +85,12 @@ figure-times: $(READY) ## time figures 2 to 7 from an empty cache and again from
 readme: $(READY) ## write the numbers in README.md from results/
 	$(BIN)/python scripts/readme.py $(ARGS)
 
-results-index: $(READY) ## write results/README.md from the records beside it
+results-index: $(READY) ## write tables, README.md and ro-crate-metadata.json in results/ from the records there
 	$(BIN)/python scripts/results_index.py $(ARGS)
+
+tables: ## compile the LaTeX of all stored tables to .recon/tables/all.pdf (needs pdflatex)
+	@mkdir -p .recon/tables
+	pdflatex -halt-on-error -interaction=batchmode -output-directory .recon/tables results/tables/all.tex
 
 lock: ## rewrite requirements/ with uv (pip install uv) from pyproject.toml
 	sh scripts/lock.sh

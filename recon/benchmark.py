@@ -16,7 +16,8 @@ import importlib.util
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -254,18 +255,37 @@ def draw(benchmark: Benchmark, path: Path) -> list[Path]:
     from recon.plots import save as save_figure
 
     made = read_json(path)
-    try:
+    with _shape_of(benchmark, made, path):
         drawn = benchmark.module().plot(made["summary"])
+    written = tables(benchmark, path)
+    for place, content in written.items():
+        write_bytes(place, content)
+    return [*save_figure(drawn, path.with_suffix("")), *written]
+
+
+def tables(benchmark: Benchmark, path: Path) -> dict[Path, bytes]:
+    """The files that hold a figure's table, from its stored record alone: Markdown with the claims, CSV, LaTeX.
+
+    Raises:
+      ReconError: as `draw`.
+    """
+    made = read_json(path)
+    with _shape_of(benchmark, made, path):
         title, columns, rows = benchmark.module().table(made["summary"])
+    table = markdown_table(columns, rows)
+    page = f"# {made['title']}\n\n{title}:\n\n{table}\n\n{markdown_claims(made['claims'])}"
+    written = {".md": page, ".csv": csv_table(columns, rows), ".tex": latex_table(columns, rows)}
+    return {path.with_suffix(suffix): text.encode() for suffix, text in written.items()}
+
+
+@contextmanager
+def _shape_of(benchmark: Benchmark, made: dict[str, Any], path: Path) -> Iterator[None]:
+    """Say how to mend a record that lacks what the figure's module looks up."""
+    try:
+        yield
     except KeyError as error:
         again = f"`recon reproduce {benchmark.name} --preset {made['preset']}`"
         raise ReconError(f"{path} has no {error}: older code wrote it, make it again with {again}.") from error
-    table = markdown_table(columns, rows)
-    page = f"# {made['title']}\n\n{title}:\n\n{table}\n\n{markdown_claims(made['claims'])}"
-    tables = {".md": page, ".csv": csv_table(columns, rows), ".tex": latex_table(columns, rows)}
-    for suffix, text in tables.items():
-        write_bytes(path.with_suffix(suffix), text.encode())
-    return [*save_figure(drawn, path.with_suffix("")), *(path.with_suffix(suffix) for suffix in tables)]
 
 
 def measure(

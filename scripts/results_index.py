@@ -1,11 +1,20 @@
-"""Write results/README.md, the index of the stored results: `make results-index`. `--check` only compares."""
+"""Write what the stored results say of themselves: `make results-index`. `--check` only compares.
+
+That is the table beside each record (Markdown, CSV, LaTeX); README.md, an index; tables/all.tex, a LaTeX document of
+all tables; and ro-crate-metadata.json, a description for machines. Pictures are drawn by `recon plot`.
+"""
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recon.records import markdown_claims
+from recon.benchmark import benchmarks
+from recon.benchmark import tables as tables_of
+from recon.records import json_bytes, latex_document, markdown_claims, write_bytes
+from recon.records.citation import read_cff
+from recon.records.crate import NAME, crate
 from recon.report.results import records, seconds
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,16 +131,45 @@ def index(results: Path) -> str:
     return "".join(parts)
 
 
+def document(results: Path) -> bytes:
+    """A LaTeX document of the tables beside the records."""
+    captions = {}
+    for path, made in (found for mine in records(results).values() for found in mine):
+        if path.with_suffix(".tex").exists():
+            commit = (made["provenance"]["commit"] or "unknown")[:12]
+            what = f"{made['title']} Preset {made['preset']}, pictures {made['source']}, commit {commit}."
+            captions[path.relative_to(results).with_suffix("").as_posix()] = what
+    return latex_document(captions).encode()
+
+
+def description(results: Path) -> bytes:
+    """The description for machines."""
+    return json_bytes(crate(results, dict(found for mine in records(results).values() for found in mine), read_cff()))
+
+
+def pages(results: Path) -> Iterator[tuple[Path, bytes]]:
+    """Every file that follows from the records; a later one may list an earlier one."""
+    known = benchmarks(ROOT)
+    for mine in records(results).values():
+        for path, made in mine:
+            if made["figure"] in known:
+                yield from tables_of(known[made["figure"]], path).items()
+    yield results / "README.md", index(results).encode()
+    yield results / "tables" / "all.tex", document(results)
+    yield results / NAME, description(results)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="folder of records (default: results/)")
     args = parser.parse_args()
-    page, wanted = args.results / "README.md", index(args.results)
-    if args.check:
-        same = page.exists() and page.read_text(encoding="utf-8") == wanted
-        sys.exit(None if same else "results/README.md differs from the records: run `make results-index`.")
-    page.write_text(wanted, encoding="utf-8")
+    for path, content in pages(args.results):
+        if path.exists() and path.read_bytes() == content:
+            continue
+        if args.check:
+            sys.exit(f"{path} differs from the records: run `make results-index`.")
+        write_bytes(path, content)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from recon.cli.check import baseline_app, check
 from recon.cli.console import DataDir, Force, Images, Jobs, Out, Source, out, overall, show
 from recon.cli.report import report
 from recon.cli.sets import distill, dynamics_of, train
+from recon.cli.share import cite, export
 from recon.errors import ReconError
 
 app = typer.Typer(
@@ -26,6 +27,8 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(baseline_app, name="baseline")
 app.command("check")(check)
 app.command("report")(report)
+app.command("cite")(cite)
+app.command("export")(export)
 app.command("distill")(distill)
 app.command("train")(train)
 DOWNLOADED = ("mnist", "cifar10")  # by `make data`

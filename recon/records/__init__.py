@@ -7,7 +7,7 @@ from recon.records.provenance import cores, provenance
 from recon.records.rows import attack_row, mean_and_spread, rounded
 from recon.records.same import cells_differ, differences, lasting
 from recon.records.store import Store, Stored, cell_key
-from recon.records.tables import csv_table, latex_table, markdown_claims, markdown_table
+from recon.records.tables import csv_table, latex_document, latex_table, markdown_claims, markdown_table
 
 __all__ = [
     "Entry",
@@ -25,6 +25,7 @@ __all__ = [
     "figure_bytes",
     "json_bytes",
     "lasting",
+    "latex_document",
     "latex_table",
     "markdown_claims",
     "markdown_table",

@@ -80,6 +80,9 @@ def test_list_names_everything(checkout, env):
         ([*RUN, "--images", "nowhere"], "no folder"),
         (["plot", "fig1", "--out", "empty"], "recon reproduce fig1"),
         (["data", "prepare", "imagenet"], "choose from mnist"),
+        (["cite", "fig0"], "choose one of attacks"),
+        (["cite", "fig1", "--records", "empty"], "recon reproduce fig1"),
+        (["export", "fig1", "--records", "empty"], "recon reproduce fig1"),
     ],
 )
 def test_mistakes_end_in_one_sentence(checkout, env, args, message):

@@ -1,0 +1,308 @@
+"""A figure's record as tidy tables: one observation a row, one variable a column, every cell by its number.
+
+| table | a row for each |
+|---|---|
+| cells | cell: settings, data, training, scores, cost, times, provenance |
+| images | cell and training image |
+| traces | cell and step at which a loss was looked at |
+| anytime, pruning | cell and snapshot of its attack; cell and pruned set; and so for any list of results in a cell |
+| summary | number or word that the figure is drawn from; pictures are left out |
+| claims | claim |
+
+A column of "cells" is named by its path in the record, `scores.train.mean`, say. Missing values are empty.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from recon.errors import ReconError
+from recon.records.files import write_bytes
+
+Kind = Literal["truth", "integer", "number", "text"]
+Row = dict[str, Any]
+DUCKDB = {"truth": "BOOLEAN", "integer": "BIGINT", "number": "DOUBLE", "text": "VARCHAR"}
+KEY = ("figure", "preset", "source")
+
+# Columns by image, in a cell's record: of an attacked network, and of a set matched to its training images.
+MATCHED = {"train": "distance", "held_out": "held_out", "start": "start"}
+
+# What a column holds: the first pattern that its table and name match. Distances are L2 in the network's input space.
+MEANINGS = {
+    "*:figure": "name of the figure",
+    "*:preset": "preset of the record",
+    "*:source": "where the pictures came from: tfds, samples, folder or mixed",
+    "*:cell": "number of the cell in the record, from 0",
+    "images:image": "number of the training image in the cell, from 0",
+    "images:certified": "whether the attack vouches for the reconstruction matched to the image",
+    "images:label": "class of the image in its data set",
+    "images:distance": "distance to the reconstruction that greedy one-to-one matching gives the image",
+    "images:distance_nearest": "distance to the nearest reconstruction",
+    "images:psnr_db": "PSNR of the matched reconstruction, dB, of pixels clipped to [0, 1]",
+    "images:ssim": "SSIM of the matched reconstruction, of pixels clipped to [0, 1]",
+    "images:held_out": "control: matched distance of the held-out image of this number",
+    "images:start": "control: matched distance of the image to the attack's start",
+    "images:dual_norm": "norm |α| of the image's dual variable, α = K⁻¹(y − f₀)",
+    "images:loss_initial": "the image's loss ½‖f − y‖² at the initial weights",
+    "images:loss_path": "the image's loss ½‖f − y‖² integrated over training time",
+    "images:to_class_mean": "distance to the mean of the training images with its target",
+    "images:to_nearest": "distance to the nearest other training image",
+    "images:own_class": "whether the start that the image was matched to is of its class",
+    "traces:trace": "which loss: path of the list in the cell's record",
+    "traces:step": "step at which it was looked at",
+    "traces:loss": "the loss",
+    "anytime:step": "step of the snapshot",
+    "anytime:seconds": "wall seconds since the attack began",
+    "anytime:flops": "floating-point operations since the attack began",
+    "anytime:mean": "mean matched distance of the training images",
+    "anytime:near": "training images with a reconstruction nearer than 0.1",
+    "pruning:order": "criterion by which images were dropped, largest first; all: none was, random: at random",
+    "pruning:reverse": "whether smallest were dropped first",
+    "pruning:draw": "number of the random order",
+    "pruning:kept": "share of the images kept",
+    "pruning:n": "images kept",
+    "pruning:accuracy": "test accuracy after training again on them",
+    "summary:quantity": "path of the value in the record's summary; [] stands for a position in a list",
+    "summary:position": "those positions, from 0, outermost first, between dots",
+    "summary:number": "the value, if it is a number or a truth value (0 or 1)",
+    "summary:text": "the value, if it is a word",
+    "claims:name": "short name of the claim",
+    "claims:statement": "what the paper says",
+    "claims:verdict": "reproduced, not reproduced or inconclusive",
+    "claims:effect": "the measured effect, with its interval and margin",
+    "cells:seconds": "wall seconds that the whole cell took",
+    "cells:reference_seconds": "wall seconds of a reference computation beside it",
+    "cells:cell.n_train": "setting: number of training images N",
+    "cells:cell.n_per_class": "setting: images of each class in the distilled set",
+    "cells:cell.m_ratio": "setting: reconstructions for each training image",
+    "cells:cell.seed": "setting: chooses images, initial weights and the attack's start",
+    "cells:cell.networks.*": "setting of a network that the set is tested on, by its name",
+    "cells:cell.*": "setting of the cell",
+    "cells:data.fingerprints.*": "hash of the pixels and labels of a split",
+    "cells:data.pool": "training images that the draw was taken from",
+    "cells:data.mean": "mean subtracted from pixels, by channel",
+    "cells:data.recognisable": "distance below which an image counts as recognisable",
+    "cells:data.*": "what the images are",
+    "cells:training.initial_loss": "mean of ½‖f − y‖² over the training images at the initial weights",
+    "cells:training.loss": "mean of ½‖f − y‖² over the training images at the final weights",
+    "cells:training.time": "time of gradient flow",
+    "cells:training.seconds": "wall seconds of training",
+    "cells:training.kernel_distance": "distance between the training images' kernels at initial and final weights",
+    "cells:training.test_accuracy": "share of test images classified right by the trained network",
+    "cells:training.work.*": "how often training did what is costly",
+    "cells:training.*": "outcome of training",
+    "cells:attack.found": "reconstructions returned",
+    "cells:attack.certified": "reconstructions that the attack vouches for",
+    "cells:attack.n_estimated": "number of training images as the attack estimates it",
+    "cells:attack.peak_bytes": "bytes by which the process's memory rose at most during the attack",
+    "cells:attack.steps_to_half": "steps until the mean distance is half the start's",
+    "cells:attack.seconds.*": "wall seconds of a part of the attack",
+    "cells:attack.work.*": "cost of the attack: operations, bytes and memory as XLA counts them, starts, rounds",
+    "cells:attack.*": "outcome of the attack",
+    "cells:scores.*.mean": "mean matched distance; train: training images, held_out and start: the two controls",
+    "cells:scores.*.median": "median matched distance",
+    "cells:scores.*.best": "smallest matched distance",
+    "cells:scores.*.worst": "largest matched distance",
+    "cells:scores.*.mean_optimal": "mean distance under optimal one-to-one matching",
+    "cells:scores.*.mean_nearest": "mean distance to the nearest reconstruction",
+    "cells:scores.*.psnr_db_mean": "mean PSNR of matched reconstructions, dB",
+    "cells:scores.*.ssim_mean": "mean SSIM of matched reconstructions",
+    "cells:scores.*.below.*": "images with a matched distance below the number in the name",
+    "cells:set.seconds.*": "wall seconds of a part of distillation",
+    "cells:set.*": "the distilled set and what it cost",
+    "cells:losses.*": "a loss of the set on the training images, whichever loss it was distilled by",
+    "cells:accuracy.*": "share of test images classified right by a network trained on the set",
+    "cells:tested.*": "what the set was tested on",
+    "cells:nearest.*": "mean distance from an image of the set to the nearest image of a split",
+    "cells:provenance.*": "what made the cell: commit, code, versions, device, time",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its name, the kind of its values, and what they mean."""
+
+    name: str
+    kind: Kind
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A tidy table; a row has an entry for each column, None where it has no value."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+def tidy(made: Mapping[str, Any]) -> dict[str, Table]:
+    """Every table of a figure's record that has rows, by name."""
+    found: dict[str, list[Row]] = {"cells": [], "images": []}
+    key = {name: made[name] for name in KEY}
+    for number, cell in enumerate(made.get("cells", [])):
+        mine: dict[str, list[Row]] = {"cells": [{}], "images": list(_images(cell))}
+        _split({k: v for k, v in cell.items() if k not in ("images", "matched")}, "", mine["cells"][0], mine)
+        for name, rows in mine.items():
+            found.setdefault(name, []).extend({**key, "cell": number, **row} for row in rows)
+    found["summary"] = [{**key, **row} for row in _leaves(made.get("summary", {}), "", ())]
+    found["claims"] = [{**key, **claim} for claim in made.get("claims", [])]
+    return {name: _table(name, rows) for name, rows in found.items() if rows}
+
+
+def csv_bytes(table: Table) -> bytes:
+    """A table as comma-separated values (RFC 4180, but for its line ends); numbers read back exactly."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([c.name for c in table.columns])
+    kinds = [c.kind for c in table.columns]
+    writer.writerows([_written(value, kind) for value, kind in zip(row, kinds)] for row in table.rows)
+    return out.getvalue().encode()
+
+
+def write_parquet(source: Path, table: Table, path: Path) -> None:
+    """Turn a table's CSV file into Parquet, with its columns' types.
+
+    Raises:
+      ReconError: DuckDB is not installed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _duckdb().connect() as connection:
+        types = {c.name: DUCKDB[c.kind] for c in table.columns}
+        read = connection.read_csv(
+            str(source), columns=types, header=True, auto_detect=False, delimiter=",", quotechar='"', escapechar='"'
+        )
+        read.write_parquet(str(path))
+
+
+def export(made: Mapping[str, Any], folder: Path, formats: Iterable[str]) -> list[Path]:
+    """Write a record's tables to `folder/FIGURE/PRESET-SOURCE-TABLE.FORMAT`, with a CSV table of what columns mean.
+
+    Raises:
+      ReconError: Parquet without DuckDB, or a folder that cannot be written to.
+    """
+    stem = folder / made["figure"] / f"{made['preset'].replace(' ', '-')}-{made['source']}"
+    tables, written, formats = tidy(made), [], list(formats)
+    if "parquet" in formats:
+        _duckdb()  # nothing is written where it is missing
+    for name, table in {**tables, "columns": columns_of(tables)}.items():
+        place = stem.with_name(f"{stem.name}-{name}.csv")
+        write_bytes(place, csv_bytes(table))
+        if "parquet" in formats and name != "columns":
+            write_parquet(place, table, place.with_suffix(".parquet"))
+            written.append(place.with_suffix(".parquet"))
+        if "csv" in formats or name == "columns":
+            written.append(place)
+        else:
+            place.unlink()
+    return written
+
+
+def columns_of(tables: Mapping[str, Table]) -> Table:
+    """A table of all columns of some tables: what they hold."""
+    rows = [(name, c.name, c.kind, c.meaning) for name, table in tables.items() for c in table.columns]
+    return Table(tuple(Column(name, "text", "") for name in ("table", "column", "kind", "meaning")), tuple(rows))
+
+
+def meaning(table: str, column: str) -> str:
+    """What a column holds."""
+    said = (text for pattern, text in MEANINGS.items() if fnmatch(f"{table}:{column}", pattern))
+    return next(said, "as at this path in the record")
+
+
+def _duckdb() -> Any:
+    try:
+        import duckdb
+    except ImportError as error:
+        raise ReconError(
+            "Parquet needs DuckDB, the extra `parquet`: `pip install duckdb`, or take --format csv."
+        ) from error
+    return duckdb
+
+
+def _images(cell: Mapping[str, Any]) -> Iterator[Row]:
+    """A row for each training image of a cell."""
+    matched = cell.get("matched") or {}
+    columns = dict(cell.get("images") or {name: matched[ours] for ours, name in MATCHED.items() if ours in matched})
+    lists = {name: values for name, values in columns.items() if values is not None}
+    for image in range(max(map(len, lists.values()), default=0)):
+        yield {"image": image, **{name: values[image] for name, values in lists.items()}}
+
+
+def _split(value: Any, path: str, row: Row, tables: dict[str, list[Row]]) -> None:
+    """Put a value of a cell's record into the cell's row, or its parts; lists of results into tables of their own."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            _split(part, f"{path}.{name}" if path else name, row, tables)
+    elif isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
+        if all("name" in v for v in value):
+            for v in value:
+                _split({k: part for k, part in v.items() if k != "name"}, f"{path}.{v['name']}", row, tables)
+            return
+        for v in value:
+            flat: Row = {}
+            _split(v, "", flat, tables)
+            tables.setdefault(path.removesuffix(".rows").rpartition(".")[2], []).append(flat)
+    elif isinstance(value, list) and value and all(isinstance(v, list) and len(v) == 2 for v in value):
+        tables.setdefault("traces", []).extend({"trace": path, "step": step, "loss": loss} for step, loss in value)
+    elif isinstance(value, list):
+        row[path] = msgspec.json.encode(value).decode() if value else None
+    else:
+        row[path] = None if value == "" else value
+
+
+def _leaves(value: Any, path: str, position: tuple[int, ...]) -> Iterator[Row]:
+    """A row for each number and word of a summary."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            if name != "png":
+                yield from _leaves(part, f"{path}.{name}" if path else name, position)
+    elif isinstance(value, list):
+        for i, part in enumerate(value):
+            yield from _leaves(part, f"{path}[]", (*position, i))
+    elif value is not None:
+        text = isinstance(value, str)
+        yield {
+            "quantity": path,
+            "position": ".".join(map(str, position)) or None,
+            "number": None if text else float(value),
+            "text": (value or None) if text else None,
+        }
+
+
+def _table(name: str, rows: list[Row]) -> Table:
+    names = list(dict.fromkeys(column for row in rows for column in row))
+    kinds = {column: _kind(row.get(column) for row in rows) for column in names}
+    columns = tuple(Column(column, kinds[column], meaning(name, column)) for column in names)
+    return Table(columns, tuple(tuple(_as(row.get(c.name), c.kind) for c in columns) for row in rows))
+
+
+def _kind(values: Iterable[Any]) -> Kind:
+    types = {type(v) for v in values if v is not None}
+    for kind, allowed in (("truth", {bool}), ("integer", {int}), ("number", {int, float})):
+        if types and types <= allowed:
+            return kind  # type: ignore[return-value]
+    return "text"
+
+
+def _as(value: Any, kind: Kind) -> Any:
+    if value is None or (kind == "text" and isinstance(value, str)):
+        return value
+    return float(value) if kind == "number" else str(value) if kind == "text" else value
+
+
+def _written(value: Any, kind: Kind) -> str:
+    return (
+        ""
+        if value is None
+        else str(value).lower()
+        if kind == "truth"
+        else repr(value)
+        if kind == "number"
+        else str(value)
+    )

@@ -1,0 +1,69 @@
+"""`recon cite` and `recon export` on stored records, as a user meets them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from pybtex.database import parse_string
+
+from tests.conftest import ROOT
+
+STORED = ROOT / "results"
+
+
+def recon(*args, **options):
+    command = [sys.executable, "-m", "recon", *args]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
+
+
+def test_cite_prints_three_entries_and_says_which_record_it_took():
+    done = recon("cite", "fig1")
+    assert done.returncode == 0, done.stderr
+    assert {"loo2024", "recon", "recon-fig1-quick-tfds"} == set(parse_string(done.stdout, "bibtex").entries)
+    assert "--preset quick --source samples" in done.stderr
+    other = recon("cite", "fig1", "--source", "samples")
+    assert "recon-fig1-quick-samples" in other.stdout
+    assert other.stderr == ""
+    wrong = recon("cite", "fig1", "--preset", "huge")
+    assert wrong.returncode == 1
+    assert "fig1 has no record of huge: choose one of" in wrong.stderr
+
+
+def test_export_writes_both_formats_and_says_where(tmp_path):
+    done = recon("export", "fig6", "--source", "tfds", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    files = {p.name for p in (tmp_path / "fig6").iterdir()}
+    assert {f"quick-tfds-{t}.{f}" for t in ("cells", "images", "pruning") for f in ("csv", "parquet")} < files
+    assert set(done.stdout.split()) == {str(tmp_path / "fig6" / name) for name in files}
+    images = (tmp_path / "fig6" / "quick-tfds-images.csv").read_text().splitlines()
+    cells = json.loads((STORED / "fig6" / "quick-tfds.json").read_bytes())["cells"]
+    assert len(images) == 1 + sum(c["cell"]["n_train"] for c in cells)
+    csv_only = recon("export", "fig6", "--source", "tfds", "--format", "csv", "--out", str(tmp_path / "csv"))
+    assert csv_only.returncode == 0
+    assert {p.suffix for p in (tmp_path / "csv" / "fig6").iterdir()} == {".csv"}
+
+
+@pytest.fixture
+def without_duckdb(tmp_path):
+    """An environment in which nothing called duckdb is found."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "from importlib.machinery import PathFinder\n"
+        "found = PathFinder.find_spec\n"
+        "PathFinder.find_spec = lambda name, *rest: None if name == 'duckdb' else found(name, *rest)\n"
+    )
+    paths = [str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+
+
+def test_export_without_duckdb_names_the_extra(tmp_path, without_duckdb):
+    asked = recon("export", "fig7", "--format", "parquet", "--out", str(tmp_path / "a"), env=without_duckdb)
+    assert asked.returncode == 1
+    assert "extra `parquet`" in asked.stderr
+    assert "Traceback" not in asked.stderr
+    assert not (tmp_path / "a").exists()
+    unasked = recon("export", "fig7", "--out", str(tmp_path / "b"), env=without_duckdb)
+    assert unasked.returncode == 0
+    assert "No Parquet" in unasked.stderr
+    assert {p.suffix for p in (tmp_path / "b" / "fig7").iterdir()} == {".csv"}
