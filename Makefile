@@ -7,7 +7,7 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact \
+.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact bars-audit \
 	bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
 .DELETE_ON_ERROR:
 
@@ -65,6 +65,9 @@ bars-exact: $(READY) $(DEV) ## measure the bars of the exact solver (about an ho
 
 bars-distillation: $(READY) ## measure the bars of distillation (about ten minutes); goes on where it stopped
 	$(BIN)/python scripts/distillation_bars.py $(ARGS)
+
+bars-audit: $(READY) $(DEV) ## measure the bars of the audit (a few minutes); goes on where it stopped
+	$(BIN)/python scripts/audit_bars.py $(ARGS)
 
 bars-tiny-imagenet: $(READY) ## measure the bars of Tiny-ImageNet: ZIP=PATH/tiny-imagenet-200.zip (about ten minutes)
 	$(BIN)/python scripts/tiny_imagenet_bars.py "$(ZIP)" $(ARGS)
