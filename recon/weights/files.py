@@ -25,8 +25,10 @@ def read_arrays(path: str | Path) -> Arrays:
     path = Path(path)
     known = formats()
     try:
-        head = b"" if path.is_dir() else path.open("rb").read(16)
-        size = 0 if path.is_dir() else path.stat().st_size
+        head, size = b"", 0
+        if not path.is_dir():
+            with path.open("rb") as file:
+                head, size = file.read(16), path.stat().st_size
     except OSError as error:
         raise ReconError(f"{path} cannot be read ({error.strerror}): give a file of weights.") from error
     if path.suffix in PICKLES or re.match(rb"\x80[\x02-\x05]", head):
