@@ -110,7 +110,8 @@ def markdown(audit: "Audit", facts: dict[str, Any]) -> str:
     """The report."""
     layers = ", ".join(name for name in audit.layout.names)
     gap = facts["work"].get("gap")
-    rank = "not told by the rank" if audit.n is None else f"{audit.n}, by the rank of the first layer's change"
+    least = "" if audit.certified == audit.n else "at least "
+    rank = "not told by the rank" if audit.n is None else f"{least}{audit.n}, by the rank of the first layer's change"
     about = [
         ("network", f"{audit.network.widths} hidden units, {audit.network.outputs} outputs, ReLU assumed"),
         ("arrays, from the input on", f"{layers}, kernels {facts['kernels']}"),

@@ -56,7 +56,11 @@ class Audit:
 
     @property
     def n(self) -> int | None:
-        """Number of training images as the rank tells it, None where it does not."""
+        """Number of training images as the rank tells it, None where it does not.
+
+        It is exact where all of them are certified. Otherwise there may be more: the rank is at most the number of
+        directions in which images of their kind differ at all.
+        """
         return self.found.n_estimated
 
     @property
@@ -186,18 +190,23 @@ def attacked(
     if attack != "auto":
         if attack not in attacks():
             raise ReconError(f"Unknown attack {attack!r}: choose auto or one of {', '.join(sorted(attacks()))}.")
-        return (attack,), reconstruct(params0, params1, attack=attack, m=m, **timed, **common)
+        return (attack,), told(reconstruct(params0, params1, attack=attack, m=m, **timed, **common))
     exact = reconstruct(params0, params1, attack="exact", m=m or GUESS, **timed, **common)
     n = exact.n_estimated
     if exact.interrupted or (n is None and m is None):
         return ("exact",), exact
     if n is None:
-        return ("exact", "ntk-fast"), reconstruct(params0, params1, attack="ntk-fast", m=m, **timed, **common)
+        return ("exact", "ntk-fast"), told(reconstruct(params0, params1, attack="ntk-fast", m=m, **timed, **common))
     if sure(exact) == n:
         return ("exact",), exact
     both: dict[str, Any] = {**timed, "gradient_seconds": seconds}
     hybrid = reconstruct(params0, params1, attack="hybrid", m=m or 2 * n, **both, **common)
     return (("exact", "hybrid"), hybrid) if sure(hybrid) >= sure(exact) else (("hybrid", "exact"), exact)
+
+
+def told(found: Reconstruction) -> Reconstruction:
+    """Without the number of images where the attack does not see whether the rank tells it: only the exact ones do."""
+    return found if found.certified is not None else replace(found, n_estimated=None)
 
 
 def sure(found: Reconstruction) -> int:

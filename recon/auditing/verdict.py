@@ -32,13 +32,13 @@ def attacked(audit: "Audit") -> str:
     things = "training images' features" if audit.features else "training images"
     known = "the initial and the final weights" + (" and the optimiser's state" if audit.from_state else "")
     if k and n:
-        share = f"all {n}" if k == n else f"{k} of the {n}"
+        share = f"all {n}" if k == n else f"{k} of at least {n}"
         return (
             f"An attacker who has {known} gets {share} {things}, and knows it: the attack certifies each without a "
             "look at the training data."
         )
     if n:
-        return f"The weights show that there are {n} training images; the attack certifies none of them."
+        return f"The weights show that there are at least {n} training images; the attack certifies none of them."
     if found.certified is None:
         return f"The attack {found.attack} made {len(found.images)} images and has no certificate."
     return f"The attack found nothing: {NO_RANK}."
@@ -61,7 +61,7 @@ def measured(audit: "Audit") -> str:
         words += f"; from what the attack started from, {near(audit.start, unit)}"
     words += "."
     if audit.n is not None and audit.n != len(train.distance):
-        words += f" The weights show {audit.n} different training images, {len(train.distance)} were given."
+        words += f" The rank shows {audit.n} different training images, {len(train.distance)} were given."
     return words
 
 
