@@ -12,6 +12,8 @@ DEV := $(VENV)/.ready-dev
 .PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact \
 	bars-distillation bars-tiny-imagenet figure-times readme results-index report lock clean
 	bars-distillation bars-tiny-imagenet figure-times readme results-index tables lock clean
+.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact bars-audit \
+	bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -75,6 +77,9 @@ bars-exact: $(READY) $(DEV) ## measure the bars of the exact solver (about an ho
 
 bars-distillation: $(READY) ## measure the bars of distillation (about ten minutes); goes on where it stopped
 	$(BIN)/python scripts/distillation_bars.py $(ARGS)
+
+bars-audit: $(READY) $(DEV) ## measure the bars of the audit (a few minutes); goes on where it stopped
+	$(BIN)/python scripts/audit_bars.py $(ARGS)
 
 bars-tiny-imagenet: $(READY) ## measure the bars of Tiny-ImageNet: ZIP=PATH/tiny-imagenet-200.zip (about ten minutes)
 	$(BIN)/python scripts/tiny_imagenet_bars.py "$(ZIP)" $(ARGS)

@@ -13,20 +13,23 @@ from recon.errors import ReconError
 
 if TYPE_CHECKING:
     from recon.attacks import Reconstruction, reconstruct
+    from recon.auditing import Audit, audit
     from recon.distillation import DistilledSet, distill
     from recon.dynamics import Descent, GradientFlow, Linearised, train
     from recon.networks import MLP
-    from recon.records.weights import load_weights, save_weights
     from recon.tasks import load_task
+    from recon.weights import load_weights, save_weights
 
 __all__ = [
     "MLP",
+    "Audit",
     "Descent",
     "DistilledSet",
     "GradientFlow",
     "Linearised",
     "ReconError",
     "Reconstruction",
+    "audit",
     "distill",
     "load_task",
     "load_weights",
@@ -37,11 +40,12 @@ __all__ = [
 
 _HOMES = {
     "attacks": ("Reconstruction", "reconstruct"),
+    "auditing": ("Audit", "audit"),
     "distillation": ("DistilledSet", "distill"),
     "dynamics": ("Descent", "GradientFlow", "Linearised", "train"),
     "networks": ("MLP",),
-    "records.weights": ("load_weights", "save_weights"),
     "tasks": ("load_task",),
+    "weights": ("load_weights", "save_weights"),
 }
 
 

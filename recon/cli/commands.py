@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from recon.cli.audit import audit
 from recon.cli.cache import cache_app
 from recon.cli.check import baseline_app, check
 from recon.cli.console import DataDir, Force, Images, Jobs, Out, Source, out, overall, show
@@ -25,6 +26,7 @@ data_app = typer.Typer(help="Data sets: what is there, and downloading.", no_arg
 app.add_typer(data_app, name="data")
 app.add_typer(cache_app, name="cache")
 app.add_typer(baseline_app, name="baseline")
+app.command("audit")(audit)
 app.command("check")(check)
 app.command("report")(report)
 app.command("cite")(cite)

@@ -106,7 +106,7 @@ def train(
     from recon.dynamics import train as trained_on
     from recon.metrics import share_right
     from recon.records import json_bytes, provenance, write_bytes
-    from recon.records.weights import save_weights
+    from recon.weights import save_weights
 
     network, rule = network_of(widths), dynamics_of(dynamics, loss)
     chosen = None if data is None else DistilledSet.load(data)

@@ -1,8 +1,10 @@
 """Source 3: a folder of class folders of the user's own pictures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from recon.data.images import ImageSet
@@ -23,7 +25,7 @@ def load(folder: str | Path, split: str = "train") -> ImageSet:
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(classes) < 2:
         raise ReconError(f"{folder} holds {len(classes)} class folders: put each class's pictures in one of its own.")
-    images: list[np.ndarray] = []
+    found: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
         files = sorted(f for f in (folder / name).iterdir() if f.suffix.lower() in SUFFIXES)
@@ -31,20 +33,31 @@ def load(folder: str | Path, split: str = "train") -> ImageSet:
             raise ReconError(
                 f"{folder / name} holds no picture: add some ({', '.join(sorted(SUFFIXES))}) or remove it."
             )
-        for file in files:
-            try:
-                with Image.open(file) as picture:
-                    grey = picture.mode in ("1", "L", "I;16")
-                    pixels = np.asarray(picture.convert("L" if grey else "RGB"))
-            except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                raise ReconError(f"{file} cannot be read as a picture ({error}): replace or remove it.") from error
-            pixels = pixels.reshape(*pixels.shape[:2], -1)
-            if images and pixels.shape != images[0].shape:
-                raise ReconError(
-                    f"{file} is {pixels.shape} (height, width, channels), the pictures before it {images[0].shape}: "
-                    "bring all to one size and mode."
-                )
-            images.append(pixels)
-            labels.append(label)
-    pool = ImageSet(np.stack(images), np.array(labels, dtype=np.int64), tuple(classes), f"folder {folder.name}")
+        found += files
+        labels += [label] * len(files)
+    pool = ImageSet(pictures(found), np.array(labels, dtype=np.int64), tuple(classes), f"folder {folder.name}")
     return pool.take(np.arange(0)) if split == "test" else pool
+
+
+def pictures(files: Sequence[Path]) -> UInt8[np.ndarray, "n h w c"]:
+    """Pictures from files, grey or RGB.
+
+    Raises:
+      ReconError: a file that is no picture, or mixed sizes.
+    """
+    images: list[np.ndarray] = []
+    for file in files:
+        try:
+            with Image.open(file) as picture:
+                grey = picture.mode in ("1", "L", "I;16")
+                pixels = np.asarray(picture.convert("L" if grey else "RGB"))
+        except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ReconError(f"{file} cannot be read as a picture ({error}): replace or remove it.") from error
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+        if images and pixels.shape != images[0].shape:
+            raise ReconError(
+                f"{file} is {pixels.shape} (height, width, channels), the pictures before it {images[0].shape}: "
+                "bring all to one size and mode."
+            )
+        images.append(pixels)
+    return np.stack(images)

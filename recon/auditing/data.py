@@ -1,0 +1,112 @@
+"""Images to compare reconstructions with: folders of pictures, or files of arrays."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from recon.auditing.view import View
+from recon.data.folder import SUFFIXES, pictures
+from recon.errors import ReconError
+from recon.metrics import distances, greedy
+from recon.weights import read_arrays
+
+NAMES = ("x", "images", "data", "features")  # of the array to take, where a file holds several
+
+
+@dataclass(frozen=True)
+class Images:
+    """Inputs of a network with their names.
+
+    Attributes:
+      x: shaped as the view's.
+      names: files, or numbers in the order of the array.
+    """
+
+    x: Float[np.ndarray, "n *shape"]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Images and the reconstructions that stand for them, matched one to one.
+
+    Attributes:
+      images: what was compared.
+      index: for each image its reconstruction, −1 for none.
+      distance: L2, infinite where there is none; of features relative to the feature vector's length.
+      limit: distance under which an image counts as recovered.
+    """
+
+    images: Images
+    index: Int[np.ndarray, " n"]
+    distance: Float[np.ndarray, " n"]
+    limit: float
+
+    @property
+    def within(self) -> int:
+        """Number of images recovered."""
+        return int((self.distance < self.limit).sum())
+
+
+def load_images(source: str | Path | np.ndarray, view: View) -> Images:
+    """Images from a folder of pictures (or of class folders), a file of arrays, or an array.
+
+    Pictures and 8-bit arrays are brought into the network's input space by the view's mean and std; other arrays are
+    taken as the network's inputs, flat in its own order, or shaped.
+
+    Raises:
+      ReconError: none are there, or they do not fit the network.
+    """
+    if isinstance(source, np.ndarray):
+        return Images(shaped(source, view, "The array"), numbered(len(source)))
+    path = Path(source)
+    if path.is_dir():
+        if not view.pictures:
+            raise ReconError(f"{path} holds pictures, the network takes {view.shape[0]} numbers: give an .npz of them.")
+        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
+        if not files:
+            raise ReconError(f"{path} holds no picture: add some ({', '.join(sorted(SUFFIXES))}).")
+        return Images(shaped(pictures(files), view, str(path)), tuple(f.relative_to(path).as_posix() for f in files))
+    arrays = {name: a for name, a in read_arrays(path).items() if a.ndim > 1}
+    named = [name for name in (*NAMES, *(arrays if len(arrays) == 1 else ())) if name in arrays]
+    if not named:
+        raise ReconError(f"{path} holds {len(arrays)} arrays of images: name the one to take x.")
+    return Images(shaped(arrays[named[0]], view, str(path)), numbered(len(arrays[named[0]])))
+
+
+def numbered(n: int) -> tuple[str, ...]:
+    """Names of the images of an array."""
+    return tuple(map(str, range(n)))
+
+
+def shaped(x: np.ndarray, view: View, where: str) -> Float[np.ndarray, "n *shape"]:
+    """Images in the view's shape and the network's input space.
+
+    Raises:
+      ReconError: they are of another shape, or no finite numbers.
+    """
+    if x.dtype.kind not in "uif" or not len(x) or not np.isfinite(x).all():
+        raise ReconError(f"{where} holds no images of finite numbers: give some.")
+    mine, n = x.shape[1:], len(x)
+    if mine == (view.order.size,) and view.pictures:
+        made = x[:, view.order].reshape(n, *view.shape)
+    elif mine == view.shape or (*mine, 1) == view.shape:
+        made = x.reshape(n, *view.shape)
+    elif view.pictures and (mine[1:], mine[:1]) == (view.shape[:2], view.shape[2:]):
+        made = x.transpose(0, 2, 3, 1)
+    else:
+        raise ReconError(f"{where} holds images of shape {mine}, the network takes {view.shape}: give images like it.")
+    made = view.inputs(made / 255) if x.dtype == np.uint8 else made
+    return np.asarray(made, np.float32)
+
+
+def compared(images: Images, found: Float[np.ndarray, "m *shape"], limit: float, relative: bool) -> Compared:
+    """Match reconstructions to images."""
+    apart = distances(images.x, found) if len(found) else np.zeros((len(images.x), 0))
+    if relative:
+        size = np.linalg.norm(images.x.reshape(len(images.x), -1), axis=1, keepdims=True)
+        apart = apart / np.maximum(size, np.finfo(float).tiny)
+    matched = greedy(apart)
+    return Compared(images, matched.index, matched.distance, limit)

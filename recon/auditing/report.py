@@ -1,0 +1,186 @@
+"""An audit as files: a report to read, a record, the reconstructions as arrays and as pictures."""
+
+import io
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from recon.auditing.verdict import leaks
+from recon.records import json_bytes, markdown_table, provenance, write_bytes
+from recon.records.files import npz_bytes
+
+if TYPE_CHECKING:
+    from recon.auditing.data import Compared
+    from recon.auditing.run import Audit
+
+NAME = "reconstruction-{}.png"
+COLUMNS, MOST = 10, 100  # pictures in a row of the overview, and in all of it
+ZOOM = 64  # least height of a picture in it, in pixels
+READ = """- *Certified*: the reconstructions explain the weights' change to rounding; the attack finds so without having
+  seen a training image. Not certified does not mean wrong.
+- Distances are L2 in the network's input space{relative}, each training image matched to one reconstruction. Those of
+  held-out images are what chance gives.
+- The audit is of plain MLPs with ReLU units. That nothing came back is no proof of privacy.
+"""
+
+
+def save(audit: "Audit", folder: Path) -> None:
+    """Write the files of an audit.
+
+    Raises:
+      ReconError: the place cannot be written.
+    """
+    images, found = folder / "images", audit.found
+    arrays = {"images": found.images}
+    if found.certified is not None and found.confidence is not None:
+        arrays |= {"certified": found.certified, "confidence": found.confidence}
+    write_bytes(folder / "reconstructions.npz", npz_bytes(arrays))
+    for old in images.glob(NAME.format("*")):
+        old.unlink()  # of an audit that found more
+    if audit.view.pictures and len(found.images):
+        sure = found.images if not audit.certified else found.images[found.certified]
+        pixels = audit.view.shown(found.images, sure)
+        for i, picture in enumerate(pixels):
+            write_bytes(images / NAME.format(f"{i:03d}"), png(picture))
+        write_bytes(folder / "overview.png", png(overview(audit, pixels, sure)))
+    facts = record(audit)
+    write_bytes(folder / "report.json", json_bytes(facts))
+    write_bytes(folder / "report.md", markdown(audit, facts).encode())
+
+
+def record(audit: "Audit") -> dict[str, Any]:
+    """Everything but the pictures, for machines."""
+    found = audit.found
+    return {
+        "verdict": audit.verdict,
+        "leaks": leaks(audit),
+        "network": asdict(audit.network),
+        "arrays": [list(pair) for pair in audit.layout.layers],
+        "kernels": "out-in" if audit.layout.transposed else "in-out",
+        "view": asdict(audit.view),
+        "n": audit.n,
+        "certified": audit.certified,
+        "features": audit.features,
+        "from_state": audit.from_state,
+        "attacks": list(audit.attacks),
+        "attack": found.attack,
+        "why": found.why,
+        "work": found.work,
+        "attack_seconds": found.seconds,
+        "seconds": audit.seconds,
+        "train": counted(audit.train),
+        "held_out": counted(audit.held_out),
+        "start": counted(audit.start),
+        "reconstructions": rows(audit),
+        "provenance": provenance(),
+    }
+
+
+def counted(these: "Compared | None") -> dict[str, Any] | None:
+    """Distances of a set of images; null where there is none."""
+    if these is None:
+        return None
+    reached = [float(d) if math.isfinite(d) else None for d in these.distance]
+    return {"limit": these.limit, "within": these.within, "distance": reached, "names": list(these.images.names)}
+
+
+def rows(audit: "Audit") -> list[dict[str, Any]]:
+    """A line for each reconstruction: certificate, and the training image that it was matched to."""
+    found, train = audit.found, audit.train
+    image = {} if train is None else {int(j): i for i, j in enumerate(train.index) if j >= 0}
+    made = []
+    for j in range(len(found.images)):
+        row: dict[str, Any] = {"index": j}
+        if found.certified is not None:
+            row["certified"] = bool(found.certified[j])
+        if found.confidence is not None:
+            row["confidence"] = float(found.confidence[j])
+        if train is not None and j in image:
+            row |= {"image": train.images.names[image[j]], "distance": float(train.distance[image[j]])}
+        made.append(row)
+    return made
+
+
+def markdown(audit: "Audit", facts: dict[str, Any]) -> str:
+    """The report."""
+    layers = ", ".join(name for name in audit.layout.names)
+    gap = facts["work"].get("gap")
+    least = "" if audit.certified == audit.n else "at least "
+    rank = "not told by the rank" if audit.n is None else f"{least}{audit.n}, by the rank of the first layer's change"
+    about = [
+        ("network", f"{audit.network.widths} hidden units, {audit.network.outputs} outputs, ReLU assumed"),
+        ("arrays, from the input on", f"{layers}, kernels {facts['kernels']}"),
+        ("input", f"{audit.view.shape}{', stored channels first' if audit.view.channels_first else ''}"),
+        ("training images", rank + (f" (gap {gap:.3g})" if gap else "")),
+        ("attack", f"{' then '.join(audit.attacks)}: {facts['why']}"),
+        ("attacked", "the optimiser's state" if audit.from_state else "the weights' change"),
+        ("seconds", f"{audit.seconds:.1f}"),
+    ]
+    parts = ["# Audit\n", audit.verdict + "\n", "## What was audited\n", markdown_table(("", ""), about) + "\n"]
+    compared = (("training", audit.train), ("held-out", audit.held_out), ("training, from the start", audit.start))
+    if any(these is not None for _, these in compared):
+        columns = ("images", "number", "within the limit", "least", "median", "largest")
+        table = [(name, *summary(these)) for name, these in compared if these is not None]
+        parts += ["## Distances\n", markdown_table(columns, table) + "\n"]
+    parts.append("## Reconstructions\n")
+    if audit.view.pictures and facts["reconstructions"]:
+        above = "training images above their reconstructions" if audit.train else "in the order of the table"
+        parts.append(f"![Reconstructions]({'overview.png'})\n\nThe first {MOST} at most, {above}.\n")
+    if facts["reconstructions"]:
+        columns = tuple(dict.fromkeys(key for row in facts["reconstructions"] for key in row))
+        table = [tuple(word(row.get(key)) for key in columns) for row in facts["reconstructions"]]
+        parts.append(markdown_table(columns, table) + "\n")
+    else:
+        parts.append("None.\n")
+    relative = ", relative to the length of the feature vector" if audit.features else ""
+    parts += ["## How to read it\n", READ.format(relative=relative)]
+    made = facts["provenance"]
+    parts.append(f"recon {made['versions']['recon']}, commit {made['commit'] or 'unknown'}, {made['made_at']}.\n")
+    return "\n".join(parts)
+
+
+def summary(these: "Compared") -> tuple[str, ...]:
+    """A line of the table of distances."""
+    d = these.distance
+    numbers = [f"{v:.2g}" if np.isfinite(v) else "–" for v in (d.min(), np.median(d), d.max())]
+    return str(len(d)), f"{these.within} (< {these.limit:g})", *numbers
+
+
+def word(value: object) -> str:
+    """An entry of the table of reconstructions."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def png(pixels: Float[np.ndarray, "h w c"]) -> bytes:
+    """A picture in [0, 1] as a PNG of 8 bits."""
+    shown, out = np.rint(255 * pixels).astype(np.uint8), io.BytesIO()
+    Image.fromarray(shown[..., 0] if shown.shape[-1] == 1 else shown).save(out, format="png", optimize=True)
+    return out.getvalue()
+
+
+def overview(
+    audit: "Audit", pixels: Float[np.ndarray, "m h w c"], like: Float[np.ndarray, "k h w c"]
+) -> Float[np.ndarray, "H W c"]:
+    """Rows of reconstructions, under the training images that they were matched to if there are any."""
+    h, w, c = pixels.shape[1:]
+    strips = [pixels[:MOST]]
+    if audit.train is not None:
+        train, shown = audit.train, np.argsort(audit.train.distance, kind="stable")
+        order = np.array([i for i in shown if train.index[i] >= 0][:MOST], int)
+        strips = [audit.view.shown(train.images.x[order], like), pixels[train.index[order]]]
+    n = len(strips[0])
+    lines = -(-n // COLUMNS)
+    canvas = np.ones((lines, len(strips), COLUMNS, h + 1, w + 1, c))
+    for s, strip in enumerate(strips):
+        for i, picture in enumerate(strip):
+            canvas[i // COLUMNS, s, i % COLUMNS, :h, :w] = picture
+    whole = canvas.transpose(0, 1, 3, 2, 4, 5).reshape(lines * len(strips) * (h + 1), COLUMNS * (w + 1), c)
+    zoom = max(1, ZOOM // h)
+    return whole.repeat(zoom, axis=0).repeat(zoom, axis=1)

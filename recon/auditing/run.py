@@ -1,0 +1,252 @@
+"""From two sets of weights to what an attacker gets of the training images, and how surely."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recon.attacks import Reconstruction, attacks, reconstruct
+from recon.auditing.data import Compared, Images, compared, load_images
+from recon.auditing.view import View, viewed
+from recon.errors import ReconError
+from recon.networks import MLP, from_params
+from recon.progress import Report
+from recon.weights import Layout, arranged, flat, momentum, read_arrays, widths_of
+from recon.weights.layout import Tree
+
+Source = str | Path | Mapping[str, Any]
+"""Weights: a file, or arrays by name, nested or not."""
+
+LIMIT, RELATIVE = 0.1, 1e-3  # L2 of images, and relative L2 of features, under which one counts as recovered
+GUESS = 64  # images to stand for the attack's start where nothing tells how many there are
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an attacker gets.
+
+    Attributes:
+      network: the architecture.
+      layout: which arrays its layers are.
+      view: how its inputs are pictures.
+      found: the reconstruction, in the network's input space.
+      attacks: what was run, the one that `found` is from last.
+      from_state: the optimiser's state was used.
+      features: reconstructions are features that a frozen extractor gave the trained head, not images.
+      train, held_out: distances to training images, and to others as a control; None where none were given.
+      start: distances of the training images to what the attack started from.
+      seconds: wall time of reading, attacking and comparing.
+    """
+
+    network: MLP
+    layout: Layout
+    view: View
+    found: Reconstruction
+    attacks: tuple[str, ...]
+    from_state: bool = False
+    features: bool = False
+    train: Compared | None = None
+    held_out: Compared | None = None
+    start: Compared | None = None
+    seconds: float = 0.0
+
+    @property
+    def n(self) -> int | None:
+        """Number of training images as the rank tells it, None where it does not.
+
+        It is exact where all of them are certified. Otherwise there may be more: the rank is at most the number of
+        directions in which images of their kind differ at all.
+        """
+        return self.found.n_estimated
+
+    @property
+    def certified(self) -> int | None:
+        """Number of reconstructions that the attack vouches for, None where it has no certificate."""
+        return None if self.found.certified is None else int(self.found.certified.sum())
+
+    @cached_property
+    def verdict(self) -> str:
+        """The result in plain words."""
+        from recon.auditing.verdict import verdict
+
+        return verdict(self)
+
+    def save(self, folder: str | Path) -> None:
+        """Write report.md, report.json, reconstructions.npz and, of pictures, a PNG of each into a folder.
+
+        Raises:
+          ReconError: the place cannot be written.
+        """
+        from recon.auditing.report import save
+
+        save(self, Path(folder))
+
+
+def audit(
+    initial: Source,
+    final: Source,
+    *,
+    network: str | Sequence[int] | MLP | None = None,
+    layers: Sequence[str] = (),
+    kernels: str | None = None,
+    optimizer_state: Source | None = None,
+    features: bool = False,
+    data: str | Path | np.ndarray | None = None,
+    held_out: str | Path | np.ndarray | None = None,
+    image_shape: Sequence[int] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    linearised: bool = False,
+    attack: str = "auto",
+    m: int | None = None,
+    limit: float | None = None,
+    seconds: float | None = None,
+    key: int = 0,
+    progress: bool | Report = True,
+) -> Audit:
+    """Attack a network by its initial and final weights, and say what comes back.
+
+    Args:
+      initial, final: files that `recon.weights.read_arrays` reads, or arrays by name, nested or not.
+      network: 'mlp:1024x1024', widths or an `MLP`, to be checked against the weights (default: as they tell).
+      layers, kernels: as `recon.weights.arranged` takes them, where shapes and names do not tell.
+      optimizer_state: of a checkpoint, the file or arrays with Adam's first moment or SGD's momentum buffer; it is
+        attacked in place of the weights' change.
+      features: leave out what training did not change, a frozen feature extractor, and attack the head behind it:
+        what comes back are the features of the training images.
+      data: training images to measure distances to: a folder of pictures, a file with an array, or an array.
+      held_out: as many images that were not trained on, the control.
+      image_shape: (h, w, c) or (c, h, w), the order in which the network takes them (default: a square, if it is one).
+      mean, std: the network takes (pixel − mean)/std of pixels in [0, 1]; tells the attack the box they lie in.
+      linearised: the weights are those of a Taylor model around the initial ones.
+      attack: name of an attack, or 'auto': 'exact', then 'hybrid' where that leaves images out, or 'ntk-fast' where
+        the rank does not tell the number of images.
+      m: number of images for attacks that need one (default: twice the estimated or given number).
+      limit: distance under which an image counts as recovered (default: L2 0.1, of features 0.001 of their length).
+      seconds: stop each stage of an attack after so much time.
+      key: seed of the attack.
+      progress: show a progress bar, or a `Report` to call.
+
+    Raises:
+      ReconError: files that cannot be read, networks that cannot be audited, options that do not fit.
+    """
+    began = time.perf_counter()
+    before, after = given(initial), given(final)
+    if features:
+        before, after = trained(before, after)
+    options: dict[str, Any] = {"widths": widths_of(network), "layers": layers, "kernels": kernels}
+    layout = arranged(before, **options, where=named(initial, "The initial weights"))
+    last = layout
+    if not set(layout.names) <= set(after):
+        last = arranged(after, **options, where=named(final, "The final weights"))
+    params0, params1 = layout.tree(before), last.tree(after)
+    mlp = from_params(params0)
+    if mlp != from_params(params1):
+        raise ReconError(f"The initial weights are of {described(params0)}, the final ones of {described(params1)}.")
+    frozen = np.array_equal(params0["Dense_0"]["kernel"], params1["Dense_0"]["kernel"])
+    if frozen and any(not np.array_equal(before[a], after[b]) for a, b in zip(layout.names, last.names, strict=True)):
+        raise ReconError(
+            f"Training did not change the first layer, {layout.names[0]}: say --features to audit the head behind it."
+        )
+    state = None if optimizer_state is None else momentum(given(optimizer_state), last, after)
+    view = viewed(len(params0["Dense_0"]["kernel"]), image_shape, mean, std, layout.transposed, features)
+    limit = limit if limit is not None else RELATIVE if features else LIMIT
+    train, control = (None if source is None else load_images(source, view) for source in (data, held_out))
+    if m is None and train is not None:
+        m = 2 * len(train.x)
+    common: dict[str, Any] = {
+        "image_shape": view.shape,
+        "box": view.box,
+        "linearised": linearised,
+        "state": None if state is None else reordered(state, view),
+        "key": key,
+        "progress": progress,
+    }
+    ran, found = attacked(reordered(params0, view), reordered(params1, view), attack, m, seconds, common)
+    made = Audit(mlp, layout, view, found, ran, state is not None, features)
+    if train is not None:
+        made = replace(
+            made,
+            train=compared(train, found.images, limit, features),
+            start=compared(train, found.start, limit, features),
+        )
+    if control is not None:
+        # Of more images some come nearer by chance: at most as many as there are training images.
+        most = len(control.x) if train is None else len(train.x)
+        control = Images(control.x[:most], control.names[:most])
+        made = replace(made, held_out=compared(control, found.images, limit, features))
+    return replace(made, seconds=time.perf_counter() - began)
+
+
+def attacked(
+    params0: Tree, params1: Tree, attack: str, m: int | None, seconds: float | None, common: Mapping[str, Any]
+) -> tuple[tuple[str, ...], Reconstruction]:
+    """Run an attack, or the strongest that applies; returns what was run, the one that counts last, and its result."""
+    timed: dict[str, Any] = {} if seconds is None else {"seconds": seconds}
+    if attack != "auto":
+        if attack not in attacks():
+            raise ReconError(f"Unknown attack {attack!r}: choose auto or one of {', '.join(sorted(attacks()))}.")
+        return (attack,), told(reconstruct(params0, params1, attack=attack, m=m, **timed, **common))
+    exact = reconstruct(params0, params1, attack="exact", m=m or GUESS, **timed, **common)
+    n = exact.n_estimated
+    if exact.interrupted or (n is None and m is None):
+        return ("exact",), exact
+    if n is None:
+        return ("exact", "ntk-fast"), told(reconstruct(params0, params1, attack="ntk-fast", m=m, **timed, **common))
+    if sure(exact) == n:
+        return ("exact",), exact
+    both: dict[str, Any] = {**timed, "gradient_seconds": seconds}
+    hybrid = reconstruct(params0, params1, attack="hybrid", m=m or 2 * n, **both, **common)
+    return (("exact", "hybrid"), hybrid) if sure(hybrid) >= sure(exact) else (("hybrid", "exact"), exact)
+
+
+def told(found: Reconstruction) -> Reconstruction:
+    """Without the number of images where the attack does not see whether the rank tells it: only the exact ones do."""
+    return found if found.certified is not None else replace(found, n_estimated=None)
+
+
+def sure(found: Reconstruction) -> int:
+    """Number of certified images."""
+    return 0 if found.certified is None else int(found.certified.sum())
+
+
+def given(source: Source) -> dict[str, np.ndarray]:
+    """Arrays of a file, or as they are."""
+    return read_arrays(source) if isinstance(source, str | Path) else flat(source)
+
+
+def named(source: Source, otherwise: str) -> str:
+    """How messages call a source."""
+    return str(source) if isinstance(source, str | Path) else otherwise
+
+
+def trained(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arrays that training changed.
+
+    Raises:
+      ReconError: the two do not hold the same arrays, or none changed.
+    """
+    if {n: a.shape for n, a in before.items()} != {n: a.shape for n, a in after.items()}:
+        raise ReconError(
+            "Initial and final weights do not hold the same arrays: give both with the extractor's or not."
+        )
+    moved = [name for name in before if not np.array_equal(before[name], after[name])]
+    if not moved:
+        raise ReconError("Initial and final weights are equal: there is no change to reconstruct from.")
+    return {n: before[n] for n in moved}, {n: after[n] for n in moved}
+
+
+def described(params: Tree) -> str:
+    """A network's sizes in words, such as 'mlp:1024x1024 from 784 to 1'."""
+    sizes = [layer["kernel"].shape for layer in params.values()]
+    return f"mlp:{'x'.join(str(out) for _, out in sizes[:-1])} from {sizes[0][0]} to {sizes[-1][1]}"
+
+
+def reordered(params: Tree, view: View) -> Tree:
+    """The weights of a network that takes pictures as (h, w, c): its first kernel's rows in that order."""
+    first = params["Dense_0"]
+    return {**params, "Dense_0": {**first, "kernel": first["kernel"][view.order]}}

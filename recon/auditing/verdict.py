@@ -1,0 +1,82 @@
+"""An audit's result in plain words."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from recon.auditing.data import Compared
+    from recon.auditing.run import Audit
+
+NO_RANK = (
+    "the rank of the first layer's change does not tell how many training images there are, so the exact attack does "
+    "not apply; that is so with as many images as inputs or 0.4 times the first layer's units, after Adam without "
+    "--optimizer-state, and after noise; -m runs ntk-fast"
+)
+
+
+def leaks(audit: "Audit") -> bool:
+    """Whether anything came back: a certified reconstruction, or one within the limit of a training image."""
+    return bool(audit.certified) or (audit.train is not None and audit.train.within > 0)
+
+
+def verdict(audit: "Audit") -> str:
+    """How many training images an attacker gets, of how many, how surely, and against the control."""
+    parts = [attacked(audit), measured(audit), doubts(audit)]
+    return " ".join(part for part in parts if part)
+
+
+def attacked(audit: "Audit") -> str:
+    """What the attack says by itself."""
+    n, k, found = audit.n, audit.certified, audit.found
+    things = "training images' features" if audit.features else "training images"
+    known = "the initial and the final weights" + (" and the optimiser's state" if audit.from_state else "")
+    if k and n:
+        share = f"all {n}" if k == n else f"{k} of at least {n}"
+        return (
+            f"An attacker who has {known} gets {share} {things}, and knows it: the attack certifies each without a "
+            "look at the training data."
+        )
+    if n:
+        return f"The weights show that there are at least {n} training images; the attack certifies none of them."
+    if found.certified is None:
+        return f"The attack {found.attack} made {len(found.images)} images and has no certificate."
+    return f"The attack found nothing: {NO_RANK}."
+
+
+def measured(audit: "Audit") -> str:
+    """What the distances to the given images say."""
+    train, control = audit.train, audit.held_out
+    unit = "relative L2" if audit.features else "L2"
+    if train is None:
+        return "" if control is None else f"Of {len(control.distance)} held-out images, {near(control, unit)}."
+    words = f"Of {len(train.distance)} training images given, {near(train, unit)}"
+    if control is not None:
+        closer = int((train.distance < control.distance.min()).sum())
+        words += (
+            f"; of {len(control.distance)} held-out images, {near(control, unit)}. {closer} training images have a "
+            "reconstruction nearer than any held-out image has"
+        )
+    elif audit.start is not None:
+        words += f"; from what the attack started from, {near(audit.start, unit)}"
+    words += "."
+    if audit.n is not None and audit.n != len(train.distance):
+        words += f" The rank shows {audit.n} different training images, {len(train.distance)} were given."
+    return words
+
+
+def near(these: "Compared", unit: str) -> str:
+    """How many of some images are within the limit, and the range of the distances."""
+    reached = these.distance[np.isfinite(these.distance)]
+    span = f" ({reached.min():.2g} to {reached.max():.2g})" if len(reached) else ""
+    return f"{these.within} are within {unit} {these.limit:g} of a reconstruction{span}"
+
+
+def doubts(audit: "Audit") -> str:
+    """What keeps the result from being final."""
+    words = "Interrupted: it is what was found until then. " if audit.found.interrupted else ""
+    if audit.certified is None and audit.train is None:
+        words += "Without --data nothing tells which of them are training images. "
+    if not leaks(audit):
+        words += "This is no proof of privacy: it is what these attacks found."
+    return words.strip()

@@ -1,0 +1,142 @@
+"""`recon audit`: what a network's weights give away of the images it was trained on."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from recon.cli.console import out
+from recon.errors import ReconError
+
+WEIGHTS = ".safetensors, .npz, Flax .msgpack or an Orbax folder."
+
+
+def audit(
+    init: Annotated[Path, typer.Option(help=f"Weights before training: {WEIGHTS}", show_default=False)],
+    final: Annotated[Path, typer.Option(help="Weights after training, or a checkpoint.", show_default=False)],
+    network: Annotated[
+        str | None,
+        typer.Option(help="Architecture, mlp:1024x1024, to check (default: as the weights tell).", show_default=False),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Training images, to measure distances to: a folder of pictures or an .npz.", show_default=False
+        ),
+    ] = None,
+    heldout: Annotated[
+        Path | None,
+        typer.Option(help="Images that were not trained on, the control, as --data.", show_default=False),
+    ] = None,
+    optimizer_state: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with Adam's first moment or SGD's momentum buffer (may be the one of --final): attacked in "
+            "place of the weights' change.",
+            show_default=False,
+        ),
+    ] = None,
+    features: Annotated[
+        bool,
+        typer.Option("--features", help="Audit the trained head behind a frozen extractor: its features come back."),
+    ] = False,
+    image_shape: Annotated[
+        str | None,
+        typer.Option(
+            help="28x28, 32x32x3 or, channels first, 3x32x32 (default: a square, if it is one).", show_default=False
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            help="The network takes (pixel - mean)/std of pixels in [0, 1]; by channel with commas. Known, they bound "
+            "what an image can be.",
+            show_default=False,
+        ),
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="See --mean.", show_default=False)] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="Names of the layers from the input on, with commas, if unclear.", show_default=False),
+    ] = None,
+    kernels: Annotated[
+        str | None,
+        typer.Option(help="How kernels are stored, in-out or out-in, if unclear.", show_default=False),
+    ] = None,
+    linearised: Annotated[
+        bool, typer.Option("--linearised", help="The weights are of a Taylor model around the initial ones.")
+    ] = False,
+    attack: Annotated[
+        str,
+        typer.Option(help="auto (exact, then hybrid, or ntk-fast) or a name, see `recon list`."),
+    ] = "auto",
+    m: Annotated[
+        int | None,
+        typer.Option("-m", min=1, help="Images to reconstruct, where the weights do not tell.", show_default=False),
+    ] = None,
+    limit: Annotated[
+        float | None,
+        typer.Option(help="Distance that counts as recovered (default: L2 0.1).", show_default=False),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Stop each stage of the attack after so long.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the attack.")] = 0,
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the report and the pictures.")] = Path("audit"),
+) -> None:
+    """Attack your own model: how many training images do its initial and final weights give away?
+
+    Takes plain ReLU MLPs of PyTorch, Flax, Keras, scikit-learn or anything else that saves arrays. Ctrl-C reports what
+    was found so far. Writes report.md, report.json, reconstructions.npz and a PNG of each reconstruction.
+    """
+    from recon.auditing import audit as audited
+    from recon.auditing.verdict import leaks
+
+    made = audited(
+        init,
+        final,
+        network=network,
+        layers=tuple(part.strip() for part in (layers or "").split(",") if part.strip()),
+        kernels=kernels,
+        optimizer_state=optimizer_state,
+        features=features,
+        data=data,
+        held_out=heldout,
+        image_shape=None if image_shape is None else sizes(image_shape),
+        mean=None if mean is None else numbers(mean),
+        std=None if std is None else numbers(std),
+        linearised=linearised,
+        attack=attack,
+        m=m,
+        limit=limit,
+        seconds=seconds,
+        key=seed,
+    )
+    made.save(folder)
+    out.print(f"[{'red' if leaks(made) else 'yellow'}]{escape(made.verdict)}[/]", highlight=False, soft_wrap=True)
+    out.print(f"{made.seconds:.1f} s. Report: {escape(str(folder / 'report.md'))}", soft_wrap=True, highlight=False)
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """The numbers of 28x28.
+
+    Raises:
+      ReconError: it is no such thing.
+    """
+    if not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5}){1,2}", text, re.ASCII):
+        raise ReconError(f"{text!r} is no shape of an image: write 28x28 or 32x32x3.")
+    return tuple(map(int, text.split("x")))
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """The numbers of 0.49,0.48,0.45.
+
+    Raises:
+      ReconError: it is no such thing.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ReconError(f"{text!r} is no number: write 0.13, or one for each channel with commas.") from error

@@ -1,0 +1,101 @@
+"""Files of weights: whatever their format, without running anything in them."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from recon.errors import ReconError
+from recon.networks import Params
+from recon.records.files import npz_bytes, write_bytes
+from recon.weights.formats import formats
+from recon.weights.formats.base import LIMIT, PICKLE, Arrays, plain
+from recon.weights.layout import arranged
+
+PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
+OWN = re.compile(r"\w+/(kernel|bias)")  # names as `save_weights` writes them
+
+
+def read_arrays(path: str | Path) -> Arrays:
+    """The arrays of a file, or of an Orbax checkpoint's folder, by name.
+
+    Raises:
+      ReconError: the file is absent, damaged, too large, a pickle, or of no known format.
+    """
+    path = Path(path)
+    known = formats()
+    try:
+        head, size = b"", 0
+        if not path.is_dir():
+            with path.open("rb") as file:
+                head, size = file.read(16), path.stat().st_size
+    except OSError as error:
+        raise ReconError(f"{path} cannot be read ({error.strerror}): give a file of weights.") from error
+    if path.suffix in PICKLES or re.match(rb"\x80[\x02-\x05]", head):
+        raise ReconError(PICKLE.format(path))
+    if size > LIMIT:
+        raise ReconError(f"{path} holds more than {LIMIT >> 30} GiB: save the weights by themselves.")
+    chosen = next((f for f in known.values() if f.holds(path, head)), None)
+    if chosen is None:
+        names = ", ".join(suffix for f in known.values() for suffix in f.suffixes)
+        raise ReconError(f"{path} is of no format that holds weights here ({names}, an Orbax folder): save it as one.")
+    try:
+        arrays = chosen.read(path)
+        strange = [name for name, array in arrays.items() if not plain(array.dtype)]
+        if strange:
+            raise ValueError(f"{strange[0]} is not made of plain numbers")
+        if not arrays:
+            raise ValueError("it is empty")
+    except ReconError:
+        raise
+    # Whatever a reader stumbles over in a damaged or hostile file is the file's fault.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:80] or type(error).__name__
+        raise ReconError(f"{path} holds no weights ({reason}): save them again.") from error
+    return arrays
+
+
+def load_weights(
+    path: str | Path, *, layers: tuple[str, ...] = (), kernels: str | None = None
+) -> dict[str, dict[str, np.ndarray]]:
+    """Read a parameter tree: what `save_weights` wrote as it is, other arrays as `recon.weights.arranged` sees them.
+
+    Args:
+      layers, kernels: as `recon.weights.arranged` takes them.
+
+    Raises:
+      ReconError: the file is absent, damaged or holds no weights, or they are of no plain MLP.
+    """
+    arrays = read_arrays(path)
+    if layers or kernels or not all(OWN.fullmatch(name) for name in arrays):
+        return arranged(arrays, layers=layers, kernels=kernels, where=str(path)).tree(arrays)
+    params: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ReconError(f"{path} holds no weights ({name} is not made of finite numbers): save them again.")
+        layer, part = name.split("/")
+        params.setdefault(layer, {})[part] = array
+    return params
+
+
+def save_weights(path: str | Path, params: Params) -> None:
+    """Write a parameter tree, an array for each entry, named by its path, 'Dense_0/kernel'.
+
+    Args:
+      path: a file; .safetensors is written as such, everything else as .npz.
+
+    Raises:
+      ReconError: the place cannot be written.
+    """
+    # The library writes memory as it lies: of an array that is not contiguous, other numbers.
+    flat = {
+        f"{layer}/{name}": np.ascontiguousarray(value)
+        for layer, parts in params.items()
+        for name, value in parts.items()
+    }
+    if Path(path).suffix == ".safetensors":
+        from safetensors.numpy import save
+
+        write_bytes(Path(path), save(flat))
+    else:
+        write_bytes(Path(path), npz_bytes(flat))

@@ -1,0 +1,52 @@
+"""What a format is, and what all of them share."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+"""Arrays by name; a nested tree's names are joined by slashes."""
+
+PICKLE = (
+    "{} is a pickle, which can run code when it is read: save the arrays instead, as by "
+    'safetensors.torch.save_file(model.state_dict(), "weights.safetensors").'
+)
+LIMIT = 4 << 30  # bytes that a file may hold, packed or unpacked
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way of storing arrays.
+
+    Attributes:
+      name: as in messages.
+      suffixes: of its files.
+      holds: whether a file is of it, told by the path and the first bytes (none, of a folder).
+      read: its arrays; raises ValueError and the like where the file is damaged, ReconError where it says the fix.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    holds: Callable[[Path, bytes], bool]
+    read: Callable[[Path], Arrays]
+
+
+def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested mappings and sequences, by name."""
+    if isinstance(tree, Mapping):
+        items: Any = tree.items()
+    elif isinstance(tree, list | tuple):
+        items = enumerate(tree)
+    else:
+        yield name, tree
+        return
+    for key, value in items:
+        yield from leaves(value, f"{name}/{key}" if name else str(key))
+
+
+def plain(dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype is of real numbers: no objects, which would be pickles, no records, no words."""
+    return dtype.kind in "biuf"
