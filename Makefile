@@ -14,6 +14,8 @@ DEV := $(VENV)/.ready-dev
 	bars-distillation bars-tiny-imagenet figure-times readme results-index tables lock clean
 .PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact bars-audit \
 	bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
+.PHONY: help setup benchmark-solvers benchmark-kernels check check-kernels test lint format docs data \
+	data-tiny-imagenet bars bars-exact bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -59,6 +61,9 @@ format: $(READY) $(DEV) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(READY) $(DEV) ## build the documentation into site/, to be read from disk
+	$(BIN)/mkdocs build --strict $(ARGS)
+
 data: $(READY) ## download and prepare MNIST and CIFAR-10
 	@$(BIN)/recon data reachable $(ARGS)
 	@$(MAKE) --no-print-directory $(VENV)/.ready-data
@@ -100,5 +105,5 @@ tables: ## compile the LaTeX of all stored tables to .recon/tables/all.pdf (need
 lock: ## rewrite requirements/ with uv (pip install uv) from pyproject.toml
 	sh scripts/lock.sh
 
-clean: ## remove the environment and the cells computed here (stored results stay)
-	rm -rf $(VENV) .recon
+clean: ## remove the environment, the site and the cells computed here (stored results stay)
+	rm -rf $(VENV) .recon site

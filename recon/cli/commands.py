@@ -37,13 +37,14 @@ DOWNLOADED = ("mnist", "cifar10")  # by `make data`
 DataSets = Annotated[list[str] | None, typer.Argument(help="Data sets (default: mnist cifar10).", show_default=False)]
 
 
-def version(show: bool) -> None:
+def version(show: bool) -> bool:
     """Print the version and leave."""
     if show:
         from importlib.metadata import version as installed
 
         out.print(f"recon {installed('recon')}")
         raise typer.Exit
+    return show
 
 
 @app.callback()
