@@ -8,7 +8,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup benchmark-solvers benchmark-kernels check check-kernels test lint format data data-tiny-imagenet \
-	bars bars-exact bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
+	bars bars-exact bars-distillation bars-tiny-imagenet figure-times readme results-index scaling lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -82,6 +82,9 @@ readme: $(READY) ## write the numbers in README.md from results/
 
 results-index: $(READY) ## write results/README.md from the records beside it
 	$(BIN)/python scripts/results_index.py $(ARGS)
+
+scaling: $(READY) ## write the tables in docs/scaling.md from results/
+	$(BIN)/python scripts/scaling.py $(ARGS)
 
 lock: ## rewrite requirements/ with uv (pip install uv) from pyproject.toml
 	sh scripts/lock.sh

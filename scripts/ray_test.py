@@ -30,6 +30,7 @@ from recon.ray_workers import Resources
 from recon.records import Store, cells_differ, json_bytes, provenance, write_bytes
 
 NODES = 3
+NOTICED = 60.0  # seconds in which a cluster knows that a node is gone
 STORE_BYTES = 100 << 20  # of each node's object store
 
 
@@ -43,15 +44,15 @@ def small() -> list[AttackCell]:
 
 
 @contextmanager
-def cluster() -> Iterator[Any]:
-    """Three nodes of one core on this machine; RAY_ADDRESS is set to them, and this process belongs to the first."""
+def cluster(nodes: int = NODES, cores: int = 1) -> Iterator[Any]:
+    """Nodes on this machine; RAY_ADDRESS is set to them, and this process belongs to the first."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0"}
     from ray.cluster_utils import Cluster
 
     made = Cluster()
     try:
-        for _ in range(NODES):
-            made.add_node(num_cpus=1, object_store_memory=STORE_BYTES, include_dashboard=False)
+        for _ in range(nodes):
+            made.add_node(num_cpus=cores, object_store_memory=STORE_BYTES, include_dashboard=False)
         made.wait_for_nodes()
         os.environ["RAY_ADDRESS"] = made.address
         yield made
@@ -90,12 +91,15 @@ def killed_run(planned: list[Planned], store: Store) -> dict[str, Any]:
                 print(f"killed a node, {len(done)} of {len(planned)} cells stored", flush=True)
 
         run_cells(planned, store, False, report, ray=Resources(cpus=1))
+        took = time.monotonic() - began
         import ray
 
         ray.init(os.environ["RAY_ADDRESS"], logging_level="error")
-        left = sum(node["Alive"] for node in ray.nodes())
+        deadline = time.monotonic() + NOTICED
+        while (left := sum(node["Alive"] for node in ray.nodes())) == NODES and time.monotonic() < deadline:
+            time.sleep(1)
         ray.shutdown()
-    return {"seconds": time.monotonic() - began, "kill": kill, "computed_again": again, "nodes_left": left}
+    return {"seconds": took, "kill": kill, "computed_again": again, "nodes_left": left}
 
 
 def main() -> None:

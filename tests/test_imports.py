@@ -20,6 +20,7 @@ PACKAGES = (
     "benchmark",
     "regression",
     "workers",
+    "ray_workers",
 )
 
 
@@ -31,7 +32,9 @@ def test_alone(name):
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["data", "tasks", "metrics", "errors", "benchmark", "regression", "workers", "cli"])
+@pytest.mark.parametrize(
+    "name", ["data", "tasks", "metrics", "errors", "benchmark", "regression", "workers", "ray_workers", "cli"]
+)
 def test_without_jax(name):
     script = f"import sys, recon.{name}; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
