@@ -16,6 +16,7 @@ DEV := $(VENV)/.ready-dev
 	bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
 .PHONY: help setup benchmark-solvers benchmark-kernels check check-kernels test lint format docs data \
 	data-tiny-imagenet bars bars-exact bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
+	bars bars-exact bars-distillation bars-tiny-imagenet figure-times readme results-index scaling lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -101,6 +102,8 @@ results-index: $(READY) ## write tables, README.md and ro-crate-metadata.json in
 tables: ## compile the LaTeX of all stored tables to .recon/tables/all.pdf (needs pdflatex)
 	@mkdir -p .recon/tables
 	pdflatex -halt-on-error -interaction=batchmode -output-directory .recon/tables results/tables/all.tex
+scaling: $(READY) ## write the tables in docs/scaling.md from results/
+	$(BIN)/python scripts/scaling.py $(ARGS)
 
 lock: ## rewrite requirements/ with uv (pip install uv) from pyproject.toml
 	sh scripts/lock.sh

@@ -43,6 +43,7 @@ from recon.workers import Job, compute, compute_all
 
 if TYPE_CHECKING:
     from recon.cells import Cell
+    from recon.ray_workers import Resources
 
 Summary = dict[str, Any]
 
@@ -166,6 +167,7 @@ def run_cells(
     force: bool,
     report: Callable[[int, float, str], None],
     jobs: int | None = None,
+    ray: "Resources | None" = None,
 ) -> list[Stored]:
     """Compute what the store does not hold, each cell once however often it is listed; it is stored when it is done.
 
@@ -173,6 +175,7 @@ def run_cells(
       force: compute even what is stored; the new result takes the old one's place.
       report: called with the cell's number, the fraction of it that is done, and a text.
       jobs: worker processes (None: one for each core); with one, cells are computed in order in this process.
+      ray: compute on a Ray cluster instead, with so much for each cell.
     """
     jobs = cores() if jobs is None else jobs
     places: dict[str, list[int]] = {}
@@ -188,13 +191,18 @@ def run_cells(
         return key, first.cell, first.data
 
     results: dict[str, Stored | None] = {}
-    if jobs > 1:
+    if jobs > 1 or ray is not None:
         results = {key: None if force else store.load(key) for key in places}
         missing = [key for key, stored in results.items() if stored is None]
         for key in results.keys() - missing:
             told(key, 1.0, "done")
-        if missing:
-            compute_all([job(key) for key in missing], store, force, jobs, told)
+        todo = [job(key) for key in missing]
+        if todo and ray is not None:
+            from recon import ray_workers
+
+            ray_workers.compute_all(todo, store, force, ray, told)
+        elif todo:
+            compute_all(todo, store, force, jobs, told)
         results |= {key: store.load(key) for key in missing}
     else:
         for key in places:
@@ -298,20 +306,21 @@ def measure(
     force: bool,
     report: Callable[[Sequence[Planned]], Callable[[int, float, str], None]],
     jobs: int | None = None,
+    ray: "Resources | None" = None,
 ) -> dict[str, Any]:
     """Compute cells, or find them stored; returns the figure's record.
 
     Args:
       label: the preset's name, or any other for cells of one's own.
       report: called with the plan, gives the function that progress is reported to.
-      jobs: worker processes (None: one for each core).
+      jobs, ray: see `run_cells`.
 
     Raises:
       ReconError: missing data, or a failing cell.
     """
     began = time.perf_counter()
     planned = plan(cells, where)
-    results = run_cells(planned, cell_store(root), force, report(planned), jobs)
+    results = run_cells(planned, cell_store(root), force, report(planned), jobs, ray)
     return record(benchmark, label, results, time.perf_counter() - began)
 
 

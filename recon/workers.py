@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 import traceback
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.errors import ReconError
 from recon.progress import Report
-from recon.records import Store, Stored
+from recon.records import Store, Stored, as_read, cells_differ
 from recon.reference import reference_seconds
 
 if TYPE_CHECKING:
@@ -32,15 +33,32 @@ TRIES = 2  # for a cell whose worker dies
 
 
 def compute(job: Job, store: Store, force: bool, report: Report) -> Stored:
-    """Compute a cell and store it, with the time that it took and that of the reference computation around it."""
+    """Compute a cell and store it; returns what the store then holds."""
     key, cell, data = job
+    return keep(key, cell, computed(cell, data, report), store, force)
+
+
+def computed(cell: "Cell", data: Any, report: Report) -> Stored:
+    """A cell's result, with the time that it took and that of the reference computation around it."""
     before, began = reference_seconds(), time.perf_counter()
     made = cell.compute(data, report)
     took = time.perf_counter() - began
     times = {"seconds": took, "reference_seconds": (before + reference_seconds()) / 2}
-    stored = Stored({**times, **made.record}, made.arrays)
-    store.save(key, stored, replace=force)
-    return stored
+    return Stored({**times, **made.record}, made.arrays)
+
+
+def keep(key: str, cell: "Cell", made: Stored, store: Store, force: bool) -> Stored:
+    """Store a result. One that somebody stored meanwhile stays, unless by `force`, and it is said if the two differ."""
+    first = None if force else store.load(key)
+    if first is None:
+        store.save(key, made, replace=force)
+        return made
+    if found := cells_differ(first, as_read(made)):
+        warnings.warn(
+            f"{cell.title} was stored meanwhile, and differently ({found[0]}): that one stays; --force replaces it.",
+            stacklevel=2,
+        )
+    return first
 
 
 def compute_all(
@@ -88,8 +106,13 @@ def compute_all(
         for worker in crew:
             worker.stop()
     if failures:
-        others = "all others are stored, the same command goes on from there"
-        raise ReconError(f"{len(failures)} of {len(todo)} cells failed, {others}. " + " ".join(failures))
+        raise failed(failures, len(todo))
+
+
+def failed(failures: Sequence[str], cells: int) -> ReconError:
+    """The error that ends a run of so many cells, some of which failed."""
+    others = "all others are stored, the same command goes on from there"
+    return ReconError(f"{len(failures)} of {cells} cells failed, {others}. " + " ".join(failures))
 
 
 class Worker:

@@ -21,6 +21,7 @@ PACKAGES = (
     "regression",
     "report",
     "workers",
+    "ray_workers",
 )
 
 
@@ -34,6 +35,7 @@ def test_alone(name):
 
 @pytest.mark.parametrize(
     "name", ["data", "tasks", "metrics", "errors", "benchmark", "regression", "report", "workers", "cli"]
+    "name", ["data", "tasks", "metrics", "errors", "benchmark", "regression", "workers", "ray_workers", "cli"]
 )
 def test_without_jax(name):
     script = f"import sys, recon.{name}; print('jax' in sys.modules)"

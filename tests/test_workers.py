@@ -17,8 +17,8 @@ from recon.benchmark import Planned, plan, run_cells
 from recon.cells import AttackCell
 from recon.dynamics import Linearised
 from recon.networks import MLP
-from recon.records import Store
-from recon.workers import shares_of_cores
+from recon.records import Store, Stored
+from recon.workers import keep, shares_of_cores
 
 # Cells that a worker can import. `acts` says what becomes of its worker.
 PROBES = """
@@ -161,6 +161,18 @@ if __name__ == "__main__":
     workers = [int(pid) for pids in probe.begun().values() for pid in pids]
     wait_for(lambda: not any(map(alive, workers)), 20)
     assert [p.name for p in store.root.iterdir()] == ["a"]
+
+
+def test_a_cell_that_was_stored_meanwhile_stays_and_a_difference_is_said(probe, store):
+    cell = probe.make("a").cell
+    first, other = (Stored({"name": "a", "list": (1, value)}, {"x": np.zeros(2)}) for value in (2, 3))
+    assert keep("key", cell, first, store, force=False) is first
+    assert keep("key", cell, first, store, force=False).record == {"name": "a", "list": [1, 2]}
+    with pytest.warns(UserWarning, match="probe a was stored meanwhile, and differently .*/list/1"):
+        kept = keep("key", cell, other, store, force=False)
+    assert kept.record == store.read("key").record == {"name": "a", "list": [1, 2]}
+    keep("key", cell, other, store, force=True)
+    assert store.read("key").record["list"] == [1, 3]
 
 
 def wait_for(true, seconds):

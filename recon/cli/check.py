@@ -9,10 +9,11 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from recon.cli.console import DataDir, Force, Jobs, Source, err, out, overall
+from recon.cli.console import Cpus, DataDir, Executor, Force, Gpus, Jobs, Memory, Source, err, on_ray, out, overall
 from recon.errors import ReconError
 
 if TYPE_CHECKING:
+    from recon.ray_workers import Resources
     from recon.regression import Baseline, Row
 
 Preset = Annotated[str, typer.Option(help="quick, full or paper.")]
@@ -33,7 +34,11 @@ def check(
     data_dir: DataDir = None,
     source: Source = "auto",
     force: Force = False,
+    executor: Executor = "local",
     jobs: Jobs = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Folder for the records (default: .recon/check).", show_default=False)
     ] = None,
@@ -50,6 +55,7 @@ def check(
     from recon import regression
     from recon.records import json_bytes, write_bytes
 
+    ray = on_ray(executor, jobs, cpus, gpus, memory)
     project = bench.project_root()
     names = figures or (list(bench.benchmarks(project)) if kernels is None else [])
     found = [bench.find(project, name) for name in names]
@@ -73,7 +79,7 @@ def check(
         made = stored_records(records, benchmark.name, preset) if records is not None else []
         if baselines and records is None:
             # A figure without any baseline is not computed only to say so.
-            made = [measured(benchmark, preset, data_dir, source, force, jobs)]
+            made = [measured(benchmark, preset, data_dir, source, force, jobs, ray)]
             bench.save(made[0], out_dir or project / ".recon" / "check")
         for record in made:
             against(record)
@@ -151,7 +157,13 @@ def store(project: Path, baseline: "Baseline") -> None:
 
 
 def measured(
-    benchmark: Any, preset: str, data_dir: Path | None, source: str, force: bool, jobs: int | None
+    benchmark: Any,
+    preset: str,
+    data_dir: Path | None,
+    source: str,
+    force: bool,
+    jobs: int | None,
+    ray: "Resources | None" = None,
 ) -> dict[str, Any]:
     """A figure's record, from the cells that are stored or computed now."""
     from recon import benchmark as bench
@@ -166,6 +178,7 @@ def measured(
             force=force,
             report=report,
             jobs=jobs,
+            ray=ray,
         )
 
 

@@ -12,6 +12,22 @@ from recon.cli.cache import cache_app
 from recon.cli.check import baseline_app, check
 from recon.cli.console import DataDir, Force, Images, Jobs, Out, Source, out, overall, show
 from recon.cli.report import report
+from recon.cli.console import (
+    Cpus,
+    DataDir,
+    Executor,
+    Force,
+    Gpus,
+    Images,
+    Jobs,
+    Memory,
+    Out,
+    Source,
+    on_ray,
+    out,
+    overall,
+    show,
+)
 from recon.cli.sets import distill, dynamics_of, train
 from recon.cli.share import cite, export
 from recon.errors import ReconError
@@ -85,12 +101,17 @@ def reproduce(
     data_dir: DataDir = None,
     source: Source = "auto",
     force: Force = False,
+    executor: Executor = "local",
     jobs: Jobs = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
     out_dir: Out = None,
 ) -> None:
     """Run a benchmark, check its claims, draw its figure. Goes on where an interrupted run stopped."""
     from recon import benchmark as bench
 
+    ray = on_ray(executor, jobs, cpus, gpus, memory)
     project = bench.project_root()
     found = bench.find(project, figure)
     cells = found.cells(preset)
@@ -106,6 +127,7 @@ def reproduce(
             force=force,
             report=report,
             jobs=jobs,
+            ray=ray,
         )
     show(found, path)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -11,6 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import TaskID
 from rich.table import Table
+
+from recon.errors import ReconError
+
+if TYPE_CHECKING:
+    from recon.ray_workers import Resources
 
 out = Console()
 if not out.is_terminal:
@@ -34,7 +39,48 @@ Jobs = Annotated[
         "--jobs", "-j", min=1, help="Cells computed at a time (default: one for each core).", show_default=False
     ),
 ]
+Executor = Annotated[
+    Literal["local", "ray"],
+    typer.Option(help="local: processes on this machine; ray: the Ray cluster whose address is in RAY_ADDRESS."),
+]
+Cpus = Annotated[
+    int | None,
+    typer.Option("--cpus-per-cell", min=1, help="On Ray: cores of a cell (default: 1).", show_default=False),
+]
+Gpus = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-cell", min=0, help="On Ray: GPUs of a cell, or a part of one (default: 0).", show_default=False
+    ),
+]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        "--memory-per-cell", min=0, help="On Ray: memory of a cell (default: any).", metavar="GB", show_default=False
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Compute cells again even if they are stored.")]
+
+
+def on_ray(
+    executor: str, jobs: int | None, cpus: int | None, gpus: float | None, memory: float | None
+) -> "Resources | None":
+    """What each cell is given on the Ray cluster; None: cells are computed on this machine.
+
+    Raises:
+      ReconError: an option of the other executor.
+    """
+    if executor == "local":
+        if (cpus, gpus, memory) != (None, None, None):
+            raise ReconError("--cpus-per-cell, --gpus-per-cell and --memory-per-cell are for --executor ray: add it.")
+        return None
+    if jobs is not None:
+        raise ReconError("--jobs is for --executor local: on Ray, as many cells run as there is room for.")
+    if gpus is not None and gpus > 1 and gpus % 1:
+        raise ReconError(f"--gpus-per-cell {gpus:g}: a cell gets a part of one GPU, or whole ones.")
+    from recon.ray_workers import Resources
+
+    return Resources(cpus or 1, gpus or 0.0, memory or 0.0)
 
 
 @contextmanager

@@ -3,16 +3,18 @@
 from recon.records.cache import Entry, described, entries, prunable, remove
 from recon.records.code_version import code_version
 from recon.records.files import figure_bytes, json_bytes, read_json, write_bytes
-from recon.records.provenance import cores, provenance
+from recon.records.provenance import LIBRARIES, cores, provenance
 from recon.records.rows import attack_row, mean_and_spread, rounded
 from recon.records.same import cells_differ, differences, lasting
-from recon.records.store import Store, Stored, cell_key
+from recon.records.store import Store, Stored, as_read, cell_key
 from recon.records.tables import csv_table, latex_document, latex_table, markdown_claims, markdown_table
 
 __all__ = [
+    "LIBRARIES",
     "Entry",
     "Store",
     "Stored",
+    "as_read",
     "attack_row",
     "cell_key",
     "cells_differ",

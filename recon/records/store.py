@@ -33,6 +33,11 @@ class Stored:
     arrays: dict[str, np.ndarray]
 
 
+def as_read(stored: Stored) -> Stored:
+    """A computed cell as it will be read back: plain values for NumPy's, lists for tuples."""
+    return Stored(msgspec.json.decode(json_bytes(stored.record)), stored.arrays)
+
+
 def cell_key(settings: Mapping[str, Any], fingerprints: Mapping[str, str], version: str) -> str:
     """Name of a cell: twenty hex digits over its settings, data and code."""
     canonical = msgspec.json.encode([settings, fingerprints, version], order="sorted")
@@ -86,7 +91,7 @@ class Store:
           ReconError: the disk is full, or the folder cannot be written.
         """
         content = npz_bytes(stored.arrays)
-        record = msgspec.json.decode(json_bytes(stored.record))  # as it will be read back
+        record = as_read(stored).record
         sums = {"record": _sum(json_bytes(record)), "arrays": _sum(content)}
         envelope = {"key": key, "sha256": sums, "record": record}
         temporary = None

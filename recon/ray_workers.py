@@ -1,0 +1,294 @@
+"""Cells computed on a Ray cluster (`recon[ray]`), whose address is in RAY_ADDRESS.
+
+A task computes one cell and sends the result back; this process alone writes to the store, so that the nodes need no
+disk in common and a cell that was begun twice is stored once. What a lost worker or node was at is computed again
+elsewhere. Nodes have to run what this process runs: the same code and the same versions of the libraries.
+"""
+
+import os
+import pickle
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon.errors import ReconError
+from recon.records import LIBRARIES, Store, code_version
+from recon.workers import Job, computed, failed, keep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from recon.cells import Cell
+    from recon.progress import Report
+
+TRIES = 4  # for a cell whose worker is lost: a node that goes takes cells along that have no part in it
+POLL = 0.5  # seconds between looks at the cluster
+TELL = 1.0  # seconds between a cell's words on its progress
+GB = 2**30
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the cluster sets aside for a cell.
+
+    Attributes:
+      cpus: cores, to which the cell's threads are bound.
+      gpus: a fraction lets cells share one.
+      memory: in GB (2³⁰ bytes); 0 asks for none in particular.
+    """
+
+    cpus: int = 1
+    gpus: float = 0.0
+    memory: float = 0.0
+
+    def asked(self) -> dict[str, float]:
+        """The amounts, by Ray's names."""
+        every = {"CPU": float(self.cpus), "GPU": self.gpus, "memory": self.memory * GB}
+        return {name: amount for name, amount in every.items() if amount}
+
+
+def compute_all(
+    todo: "Sequence[Job]", store: Store, force: bool, resources: Resources, report: Callable[[str, float, str], None]
+) -> None:
+    """Compute cells on the cluster and store each as it comes in.
+
+    Args:
+      report: called with a cell's key, the fraction of it that is done, and a text.
+
+    Raises:
+      ReconError: there is no Ray, no cluster or no node that is large enough; or cells failed, after all others were
+        stored.
+      KeyboardInterrupt: Ctrl-C; the running cells are cancelled, and only they are lost.
+    """
+    tries, failures = Counter[str](), list[str]()
+    running: dict[Any, Job] = {}
+    with cluster() as ray:
+        require_room(ray, resources)
+        words, task = words_on_this_node(ray), task_of(ray, resources)
+        draws = {id(data): data for _, _, data in todo}
+        sent = {name: ray.put(pickle.dumps(data)) for name, data in draws.items()}  # cells share their images
+
+        def begin(job: Job) -> None:
+            key, cell, data = job
+            running[task.remote(key, cell, sent[id(data)], software(cell.modules), resources.cpus, words)] = job
+
+        for job in todo:
+            begin(job)
+        try:
+            while running:
+                ready, _ = ray.wait(list(running), num_returns=len(running), timeout=POLL)
+                for ref in ready:
+                    key, cell, _ = job = running.pop(ref)
+                    kind, made = outcome(ray, ref)
+                    if kind == "done":
+                        keep(key, cell, made, store, force)
+                        report(key, 1.0, "done")
+                        continue
+                    tries[key] += 1
+                    if kind == "lost" and tries[key] < TRIES:
+                        report(key, 0.0, "its worker was lost: computing it again")
+                        begin(job)
+                    else:
+                        failures.append(f"{cell.title}: {made}")
+                at_work = {job[0] for job in running.values()}
+                for key, (fraction, text) in heard(ray, words).items():
+                    if key in at_work:
+                        report(key, fraction, text)
+                if running:
+                    require_room(ray, resources)
+        finally:
+            for ref in running:
+                ray.cancel(ref, force=True)
+    if failures:
+        raise failed(failures, len(todo))
+
+
+@contextmanager
+def cluster() -> Iterator[Any]:
+    """The package `ray`, connected to the cluster, and disconnected at the end if it was not connected before.
+
+    Raises:
+      ReconError: there is no Ray, no address, or no cluster at the address.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ReconError(f"Ray cannot be imported ({error}): install it with `pip install 'recon[ray]'`.") from error
+    if ray.is_initialized():
+        yield ray
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        raise ReconError(
+            "There is no cluster to compute on: start one with `ray start --head`, and set RAY_ADDRESS to its address, "
+            "HOST:PORT, or to `auto` on one of its nodes."
+        )
+    try:
+        ray.init(address, logging_level="error", log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ReconError(
+            f"There is no Ray cluster at RAY_ADDRESS={address} ({first_line(error)}): start it."
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def require_room(ray: Any, resources: Resources) -> None:
+    """Look for a node that a cell fits on when it is empty; without one Ray would wait for ever.
+
+    Raises:
+      ReconError: there is none.
+    """
+    asked, nodes = resources.asked(), [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(all(node.get(name, 0.0) >= amount for name, amount in asked.items()) for node in nodes):
+        largest = {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in asked}
+        words = (f"{name} {amount:g} (at most {largest[name]:g})" for name, amount in asked.items())
+        raise ReconError(
+            f"None of the cluster's {len(nodes)} nodes has what a cell asks for, {', '.join(words)}: add a larger node "
+            "or lower --cpus-per-cell, --gpus-per-cell or --memory-per-cell; cells that are done are stored."
+        )
+
+
+def task_of(ray: Any, resources: Resources) -> Any:
+    """`work` as a task of the cluster. This process, not Ray, begins anew what is lost, and so can count and say it."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(resources.cpus))
+    variables = threads | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
+    return ray.remote(work).options(
+        num_cpus=resources.cpus,
+        num_gpus=resources.gpus,
+        memory=int(resources.memory * GB) or None,
+        max_retries=0,
+        runtime_env={"env_vars": variables},
+    )
+
+
+def outcome(ray: Any, ref: Any) -> tuple[str, Any]:
+    """What became of a task: ("done", its result), ("failed", why) or ("lost", why)."""
+    gone = ray.exceptions
+    try:
+        kind, made = ray.get(ref)
+    except (gone.WorkerCrashedError, gone.NodeDiedError, gone.OutOfMemoryError, gone.ObjectLostError) as error:
+        return "lost", f"its worker was lost, {TRIES} times over: {first_line(error)}"
+    except gone.RayError as error:
+        return "failed", f"no worker could begin it: {first_line(error)}"
+    return kind, made
+
+
+class Words:
+    """What the cells at work last said of their progress, between two askings."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.said: dict[str, tuple[float, str]] = {}
+
+    def say(self, key: str, fraction: float, text: str) -> None:
+        """Called by a cell's worker."""
+        self.said[key] = fraction, text
+
+    def taken(self) -> dict[str, tuple[float, str]]:
+        """All that is new, by the cells' keys."""
+        said, self.said = self.said, {}
+        return said
+
+
+def words_on_this_node(ray: Any) -> Any:
+    """An actor beside this process, so that no other node's end is its own."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(Words).options(num_cpus=0, scheduling_strategy=here).remote()
+
+
+def heard(ray: Any, words: Any) -> dict[str, tuple[float, str]]:
+    """New words on progress; none where they cannot be had, for no result depends on them."""
+    with suppress(ray.exceptions.RayError):
+        new: dict[str, tuple[float, str]] = ray.get(words.taken.remote(), timeout=POLL)
+        return new
+    return {}
+
+
+def work(key: str, cell: "Cell", data: bytes, wanted: dict[str, str], cpus: int, words: Any) -> tuple[str, Any]:
+    """A worker's part: ("done", the cell's result) or ("failed", why).
+
+    Args:
+      data: the cell's pickled images.
+      wanted: the `software` of the process that asks.
+      words: an actor of class `Words`.
+    """
+    bind(cpus)
+    try:
+        here = software(cell.modules)
+        if other := [f"{name} {here[name]} instead of {wanted[name]}" for name in wanted if here[name] != wanted[name]]:
+            return "failed", f"a node of the cluster has {', '.join(other)}: install on all nodes what is here."
+        return "done", computed(cell, pickle.loads(data), now_and_then(lambda f, text: words.say.remote(key, f, text)))
+    except ReconError as error:
+        return "failed", str(error)
+    except Exception:
+        return "failed", traceback.format_exc()
+
+
+@cache
+def software(modules: tuple[str, ...]) -> dict[str, str]:
+    """What decides a cell's numbers beside its settings and images: versions of its code and of the libraries."""
+    return {"code version": code_version(modules)} | {name: version(name) for name in LIBRARIES if name != "recon"}
+
+
+def now_and_then(report: "Report") -> "Report":
+    """The same report, at most every `TELL` seconds."""
+    last = 0.0
+
+    def seldom(fraction: float, text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= TELL:
+            last = time.monotonic()
+            report(fraction, text)
+
+    return seldom
+
+
+@cache  # a worker that computes several cells is bound once
+def bind(cpus: int) -> list[Any]:
+    """Bind this process to cores that no other worker of this machine is bound to; XLA sizes its thread pool on them.
+
+    A core is claimed by a lock on a file of the temporary folder, which the system releases when the process ends.
+    Where all are claimed, which is a cluster that was promised more cores than there are, workers share them.
+
+    Returns:
+      The locked files, to be kept open.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    import fcntl
+
+    folder = Path(tempfile.gettempdir()) / f"recon-cores-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    mine = sorted(os.sched_getaffinity(0))
+    claims: dict[int, Any] = {}
+    for core in mine:
+        if len(claims) == cpus:
+            break
+        file = open(folder / str(core), "w")  # noqa: SIM115 (closing it gives the core back)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            claims[core] = file
+        except OSError:
+            file.close()
+    start = os.getpid() % len(mine)
+    others = [core for core in mine[start:] + mine[:start] if core not in claims]
+    os.sched_setaffinity(0, {*claims, *others[: cpus - len(claims)]})
+    return list(claims.values())
+
+
+def first_line(error: Exception) -> str:
+    """The beginning of an error's text."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

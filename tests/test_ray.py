@@ -1,0 +1,241 @@
+"""Cells on a real Ray cluster of node processes on this machine: equal to local ones, whatever happens to a node."""
+
+import importlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from recon import ReconError, ray_workers
+from recon.benchmark import Planned, run_cells
+from recon.ray_workers import Resources
+from recon.records import Store
+from tests.conftest import ROOT
+
+HAS_RAY = importlib.util.find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install 'recon[ray]'")
+
+# Cells that a worker can import. `acts` says what becomes of its worker.
+PROBES = """
+import os, signal, time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recon import ReconError
+from recon.records import Stored
+
+
+@dataclass(frozen=True)
+class Probe:
+    name: str
+    acts: str
+    folder: str
+    modules = ("recon.metrics",)
+
+    @property
+    def title(self):
+        return f"probe {self.name}"
+
+    def compute(self, data, report):
+        with open(Path(self.folder) / self.name, "a") as log:
+            log.write(f"{os.getpid()}\\n")
+        begun = len((Path(self.folder) / self.name).read_text().splitlines())
+        if self.acts == "dies" or (self.acts == "dies once" and begun == 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.acts == "fails":
+            raise ReconError("no such luck")
+        if self.acts == "breaks":
+            raise KeyError("a bug")
+        while self.acts == "sleeps":
+            report(0.5, "asleep")
+            time.sleep(0.2)
+        data += 1  # images are the cell's own, as in a local worker
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+        return Stored({"name": self.name, "cores": cores, "threads": os.environ["OMP_NUM_THREADS"]}, {"x": data})
+"""
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("ray_test", ROOT / "scripts" / "ray_test.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def one_node(script):
+    before = os.environ.get("RAY_ADDRESS")
+    with script.cluster(nodes=1, cores=2):
+        yield os.environ["RAY_ADDRESS"]
+    os.environ.pop("RAY_ADDRESS")
+    if before is not None:
+        os.environ["RAY_ADDRESS"] = before
+
+
+@pytest.fixture
+def probe(tmp_path, monkeypatch):
+    """Makes planned probes; `begun` tells in which processes each was."""
+    (tmp_path / "ray_probes.py").write_text(PROBES)
+    (tmp_path / "log").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("ray_probes", None)
+    module = importlib.import_module("ray_probes")
+
+    def make(name, acts="works"):
+        return Planned(
+            module.Probe(name, acts, str(tmp_path / "log")), np.full(3, ord(name), np.float32), f"key-{name}"
+        )
+
+    return SimpleNamespace(
+        make=make, begun=lambda: {p.name: p.read_text().split() for p in (tmp_path / "log").iterdir()}
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "cells")
+
+
+@needs_ray
+def test_a_killed_node_changes_nothing(tmp_path):
+    out = tmp_path / "ray-test.json"
+    command = [sys.executable, ROOT / "scripts" / "ray_test.py", "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = json.loads(out.read_text())
+    assert (made["verdict"], made["cells"], made["nodes"]) == ("identical", 12, 3)
+    assert made["ray"]["kill"]["computing"] == 1
+    assert made["ray"]["kill"]["cells_finished"] < 12
+    assert made["ray"]["nodes_left"] == 2
+
+
+@needs_ray
+def test_a_lost_worker_costs_a_try_and_failures_are_said_at_the_end(one_node, probe, store, monkeypatch):
+    monkeypatch.setattr(ray_workers, "TRIES", 2)
+    acts = {"a": "dies", "b": "fails", "c": "breaks", "d": "dies once", "e": "works"}
+    told = []
+    with pytest.raises(ReconError, match="3 of 5 cells failed") as error:
+        run_cells([probe.make(*a) for a in acts.items()], store, False, lambda *a: told.append(a), ray=Resources())
+    for text in ("probe a: its worker was lost, 2 times over", "probe b: no such luck", "KeyError"):
+        assert text in str(error.value)
+    assert {name: len(pids) for name, pids in probe.begun().items()} == {"a": 2, "b": 1, "c": 1, "d": 2, "e": 1}
+    assert sorted(p.name for p in store.root.iterdir()) == ["key-d", "key-e"]
+    assert {i for i, fraction, _ in told if fraction == 1.0} == {3, 4}
+    assert sum("again" in text for _, _, text in told) == 2
+    # What is stored is not computed again, nor is Ray asked for it; what is forced is, once however often it is listed.
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere:1")
+    run_cells([probe.make("e")], store, False, lambda *_: None, ray=Resources())
+    monkeypatch.setenv("RAY_ADDRESS", one_node)
+    (made, same) = run_cells([probe.make("e")] * 2, store, True, lambda *_: None, ray=Resources(cpus=2))
+    assert len(probe.begun()["e"]) == 2
+    np.testing.assert_array_equal(made.arrays["x"], np.full(3, ord("e") + 1, np.float32))
+    assert made.record == same.record
+    assert made.record["threads"] == "2"
+    if hasattr(os, "sched_getaffinity"):
+        assert made.record["cores"] == min(2, len(os.sched_getaffinity(0)))
+
+
+@needs_ray
+def test_ctrl_c_loses_the_running_cells_only(one_node, probe, store):
+    from tests.test_workers import alive, wait_for
+
+    def report(i, fraction, text):
+        if text == "asleep" and (store.root / "key-a").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cells([probe.make("a"), probe.make("b", "sleeps")], store, False, report, ray=Resources())
+    assert [p.name for p in store.root.iterdir()] == ["key-a"]
+    wait_for(lambda: not any(alive(int(pid)) for pid in probe.begun()["b"]), 60)
+
+
+@needs_ray
+def test_what_no_node_can_do_is_said_and_not_waited_for(one_node, probe, store, monkeypatch):
+    with pytest.raises(ReconError, match=r"GPU 1 \(at most 0\).*--gpus-per-cell"):
+        run_cells([probe.make("a")], store, False, lambda *_: None, ray=Resources(gpus=1))
+    there = ray_workers.software(("recon.metrics",))
+    monkeypatch.setattr(ray_workers, "software", lambda modules: there | {"numpy": "1.0"})
+    with pytest.raises(ReconError, match=rf"numpy {np.__version__} instead of 1.0"):
+        run_cells([probe.make("a")], store, False, lambda *_: None, ray=Resources())
+    assert not probe.begun()
+
+
+@needs_ray
+def test_a_figure_from_the_command_line(one_node, tiny):
+    command = [sys.executable, "-m", "recon", "reproduce", "tiny", "--source", "samples", "--executor", "ray"]
+    done = subprocess.run([*command, "--cpus-per-cell", "1"], cwd=tiny, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((tiny / ".recon" / "cells").glob("*/record.json"))) == 3
+    assert len(json.loads((tiny / "results" / "tiny" / "quick-samples.json").read_text())["cells"]) == 3
+
+
+@needs_ray
+def test_without_a_cluster_it_says_how_to_get_one(probe, store, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(ReconError, match="ray start --head"):
+        run_cells([probe.make("a")], store, False, lambda *_: None, ray=Resources())
+
+
+def test_without_ray_it_says_how_to_install_it(probe, store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ReconError, match=r"pip install 'recon\[ray\]'"):
+        run_cells([probe.make("a")], store, False, lambda *_: None, ray=Resources())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("local", None, None, 1.0, None), "--executor ray"),
+        (("ray", 2, None, None, None), "--executor local"),
+        (("ray", None, None, 1.5, None), "whole ones"),
+    ],
+)
+def test_options_of_the_other_executor_are_refused(options, says):
+    from recon.cli.console import on_ray
+
+    with pytest.raises(ReconError, match=says):
+        on_ray(*options)
+    assert on_ray("local", 2, None, None, None) is None
+    assert on_ray("ray", None, None, 0.5, 8.0) == Resources(cpus=1, gpus=0.5, memory=8.0)
+
+
+@pytest.mark.parametrize("command", ["reproduce", "check"])
+def test_commands_take_the_executor(command):
+    done = subprocess.run(
+        [sys.executable, "-m", "recon", command, "fig1", "--executor", "ray", "--jobs", "2"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 1
+    assert "--jobs is for --executor local" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot bind a process to cores")
+def test_workers_of_a_machine_are_bound_to_cores_of_their_own():
+    """Three processes that each claim a core: the first two get different ones where there are two."""
+    hold = (
+        "import os, sys; from recon.ray_workers import bind; bind(1);"
+        "print(*os.sched_getaffinity(0), flush=True); sys.stdin.read()"
+    )
+    quiet = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([sys.executable, "-c", hold], **quiet) for _ in range(3)]
+    try:
+        bound = [set(map(int, p.stdout.readline().split())) for p in processes]
+    finally:
+        for p in processes:
+            p.communicate()
+    mine = os.sched_getaffinity(0)
+    assert all(len(cores) == 1 and cores <= mine for cores in bound)
+    if len(mine) >= 3:
+        assert len(set.union(*bound)) == 3
+    elif len(mine) == 2:
+        assert len(set.union(*bound)) >= 2
