@@ -7,8 +7,8 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact \
-	bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
+.PHONY: help setup benchmark-solvers benchmark-kernels check check-kernels test lint format data data-tiny-imagenet \
+	bars bars-exact bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -33,6 +33,11 @@ benchmark-kernels: $(READY) $(DEV) ## time the kernels into results/kernels.json
 
 check: $(READY) ## compare every figure's metrics with its stored baseline (results/baselines/)
 	$(BIN)/recon check --preset $(PRESET) $(ARGS)
+
+check-kernels: $(READY) $(DEV) ## time the kernels and compare them with their baseline
+	@mkdir -p .recon
+	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json .recon/kernels.json
+	$(BIN)/recon check --kernels .recon/kernels.json $(ARGS)
 
 test: $(READY) $(DEV) ## all tests
 	$(BIN)/pytest -n auto --dist loadfile $(ARGS)

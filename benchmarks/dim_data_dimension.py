@@ -8,9 +8,10 @@ train networks of the same N, W and seeds.
     make reproduce-dim PRESET=full      up to 56 × 56 and 64 × 64 × 3, W = 512, five draws of images, prepared data
     make reproduce-dim PRESET=paper     N = 200, W = 2048, published schedule: a GPU's work
 
-Expected: the error grows with the dimension under both dynamics. The exact recovery needs a first layer's change of
-rank N, so more inputs than images: of N = 20 digits of 4 × 4 pixels (d = 16) nothing comes back, of all larger ones
-everything.
+Expected: no one effect of the dimension. Of digits the error per pixel falls as it grows, of CIFAR-10's pictures it
+rises or stays: a larger digit is mostly more of the same strokes, a larger photograph has detail that a smaller lacks.
+The exact recovery needs a first layer's change of rank N, so more inputs than images: of N = 20 digits of 4 × 4 pixels
+(d = 16) nothing comes back, of all larger ones everything.
 
 Errors are compared as L2/√d, the root mean square error of a pixel's value in [0, 1]: the same scale at every size, as
 PSNR is, but without its clipping and its cap. Fewer pixels also mean less contrast, so the same distance of held-out
@@ -150,7 +151,7 @@ def _errors(axes: "Axes", rows: list[dict[str, Any]], what: str) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks([d for d, _ in sizes], [f"{d}\n{side}×{side}" for d, side in sizes])
     axes.minorticks_off()
-    label = "L2/√d (RMS of a pixel)" if what == "error" else "error over held-out images' distance"
+    label = "L2/√d (RMS of a pixel)" if what == "error" else "error over held-out images'"
     top = max(max(value(r) for r in rows if r["attack"] != "exact"), 1.0 if what == "relative" else 0.0)
     if what == "error":
         top = max(top, max(max(r["held_out"], r["start"]) for r in rows if r["attack"] != "exact"))

@@ -116,8 +116,7 @@ def _curves(axes: "Axes", rows: list[dict[str, Any]], colours: dict[int, Any]) -
         x = range(1, widest["n"] + 1)
         axes.plot(x, widest["curve_held_out"], color=COLOURS["held_out"], linewidth=1, label="held-out (control)")
         if widest["recognisable"] is not None:
-            axes.axhline(widest["recognisable"], color="#444444", linewidth=0.6)
-            axes.text(1, widest["recognisable"], " recognisable", fontsize=6, va="bottom", color="#444444")
+            axes.axhline(widest["recognisable"], color="#444444", linewidth=0.6, label="recognisable")
     axes.set(xlabel="training images, best first")
 
 

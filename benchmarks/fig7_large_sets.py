@@ -48,7 +48,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seeds": (0, 1, 2),
         "dynamics": (Linearised(),),
         "m_ratio": 0.1,
-        "options": (("batch", 50), ("resum", 2), ("duals", "projected"), ("decay", "cosine"), ("steps", 3000)),
+        "options": (("batch", 50), ("resum", 2), ("duals", "projected"), ("decay", "cosine"), ("steps", 2000)),
     },
     "full": {
         "tasks": (MNIST, CIFAR),

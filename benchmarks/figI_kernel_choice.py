@@ -7,9 +7,10 @@ which helps where the kernel has moved. Here also halfway alone, and at three po
     make reproduce-figI PRESET=full     N up to 40, W up to 1024, five points too
     make reproduce-figI PRESET=paper    N = 200, W up to 4096, published schedule: a GPU's work
 
-Expected: both kernels are at least as good as the better single one, and the more the kernel moved, the more they gain.
-More points bring a little more. A gain is a ratio of errors on one network; draws of images are the points of an
-interval.
+Expected: both kernels are at least as good as the better single one, and better than θ_f alone. The gain does not grow
+with the distance that the kernel moved: narrow networks, whose kernels move most, are attacked badly from any point.
+More points bring a little more at most. A gain is a ratio of errors on one network; draws of images are the points of
+an interval.
 """
 
 from collections.abc import Callable, Sequence

@@ -165,9 +165,9 @@ def plot(summary: Summary) -> "Figure":
         axes = grid[places.index((p["title"], p["kind"])), RULES.index(p["dynamics"])]
         axes.set_axis_on()
         strips.draw(axes, [p["train"], p["found"]], ["training", "found"], (EACH, 2 * EACH) if p["thirds"] else ())
-        what = "3 × 3 convolutions" if p["kind"] == "CNN" else "disjoint patches, exact"
+        what = "3 × 3 kernels" if p["kind"] == "CNN" else "patches, exact"
         draws = f"{p['draws']} draws of N = {p['n']}" if p["draws"] > 1 else f"N = {p['n']}"
-        axes.set_title(f"{p['title']}, {what}, {p['dynamics']}, {draws}", loc="left", pad=11, fontsize=8)
+        axes.set_title(f"{p['title']}, {what}, {p['dynamics']}, {draws}", loc="left", pad=11, fontsize=7)
     for line, title in zip(below.subplots(len(titles), 3, squeeze=False), titles, strict=True):
         mine = [r for r in rows if r["title"] == title]
         for axes, rule in zip(line, RULES, strict=False):

@@ -167,6 +167,7 @@ def _moved(axes: "Axes", rows: list[dict[str, Any]]) -> None:
     axes.legend(fontsize=6)
     axes.set(xlabel="kernel distance of fine-tuning, 1 − cos(K0, Kf)", ylabel="mean L2, standard", ylim=(0, None))
     axes.set(xlim=(0, None))
+    axes.locator_params(axis="x", nbins=4)
 
 
 def _controls(axes: "Axes", rows: list[dict[str, Any]]) -> None:
@@ -186,8 +187,8 @@ def _controls(axes: "Axes", rows: list[dict[str, Any]]) -> None:
                       markersize=3.5, alpha=0.7)  # fmt: skip
     axes.set_yticks(range(len(kinds)), list(kinds.values()), fontsize=7)
     axes.invert_yaxis()
-    axes.set(xlabel="mean L2 to the reconstructions (circles: linearised)", xlim=(0, None))
-    axes.set_title("from public weights", fontsize=8)
+    axes.set(xlabel="mean L2 to the reconstructions", xlim=(0, None))
+    axes.set_title("from public weights (circles: linearised)", fontsize=8)
 
 
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:

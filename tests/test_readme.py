@@ -1,5 +1,6 @@
 """Numbers in prose come from stored records, and the files that a user is sent to exist."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -32,6 +33,23 @@ def test_index_of_results_is_that_of_the_records(tmp_path):
     subprocess.run(here, check=True)
     assert subprocess.run([*here, "--check"]).returncode == 0
     assert "**Maybe " in (tmp_path / "results" / "README.md").read_text()
+
+
+def test_every_claim_of_the_paper_has_claims_of_figures():
+    spec = importlib.util.spec_from_file_location("results_index", ROOT / "scripts" / "results_index.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    known = {name: [c.name for c in b.module().CLAIMS] for name, b in benchmarks(ROOT).items()}
+    for figures in script.PAPER.values():
+        for figure, beginnings in figures.items():
+            for beginning in beginnings:
+                assert any(name.startswith(beginning) for name in known[figure]), (figure, beginning)
+    # Of figures in the paper no claim is left out, but those that go beyond it.
+    listed = {figure: names for figures in script.PAPER.values() for figure, names in figures.items()}
+    for figure, names in listed.items():
+        missing = [name for name in known[figure] if not name.startswith(names)]
+        beyond = {c.name for c in benchmarks(ROOT)[figure].module().CLAIMS if "eyond the paper" in c.statement}
+        assert set(missing) <= beyond, (figure, missing)
 
 
 def test_links_and_targets_exist():

@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -228,3 +230,46 @@ def test_tables_name_what_failed(baseline, repeats):
     assert "FLOPs a step" in text
     assert len(gate.plain(rows)) == len(rows)
     json_bytes(gate.plain(rows))
+
+
+def timed_kernel(seconds=1e-3, flops=1e6):
+    """A file as `make benchmark-kernels` writes it, of one kernel; the reference takes a millisecond."""
+    extra = {"flops": flops, "bytes_accessed": 1e5, "temporary_bytes": 1e4, "reference_seconds": 1e-3}
+    return {
+        "benchmarks": [{"name": "test_kernel[20]", "extra_info": extra, "stats": {"median": seconds}}],
+        "provenance": provenance(),
+    }
+
+
+def test_kernels_go_through_the_same_gate(tmp_path):
+    def record(**changes):
+        (tmp_path / "kernels.json").write_bytes(json_bytes(timed_kernel(**changes)))
+        return gate.kernels_record(tmp_path / "kernels.json")
+
+    def worse(**changes):
+        rows = gate.compare(baseline, gate.groups(record(**changes)["cells"]))
+        return {r.metric for r in rows if r.failed}
+
+    baseline = gate.make(record(), [], "the first one")
+    assert worse() == set()
+    assert worse(seconds=1.9e-3) == set()  # clocks are noisy
+    assert worse(seconds=2.5e-3) == {"kernel time / reference"}  # what transposing the weights cost
+    assert worse(flops=1.1e6) == {"kernel FLOPs"}
+    (tmp_path / "other.json").write_text('{"benchmarks": [{}]}')
+    with pytest.raises(ReconError, match="make benchmark-kernels"):
+        gate.kernels_record(tmp_path / "other.json")
+    # The command: exit code 2 without a baseline, 0 with one, 1 on a regression.
+    (tmp_path / "benchmarks").mkdir()
+
+    def run(*words):
+        command = [sys.executable, "-m", "recon", *words, "--kernels", "kernels.json"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    record()
+    lacking = run("check")
+    assert lacking.returncode == 2
+    assert "recon baseline update kernels --kernels FILE" in lacking.stderr
+    assert run("baseline", "update", "kernels", "--why", "first").returncode == 0
+    assert run("check").returncode == 0
+    record(seconds=2.5e-3)
+    assert run("check").returncode == 1

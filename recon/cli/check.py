@@ -13,9 +13,13 @@ from recon.cli.console import DataDir, Force, Jobs, Source, err, out, overall
 from recon.errors import ReconError
 
 if TYPE_CHECKING:
-    from recon.regression import Row
+    from recon.regression import Baseline, Row
 
 Preset = Annotated[str, typer.Option(help="quick, full or paper.")]
+Kernels = Annotated[
+    Path | None,
+    typer.Option(help="A file that `make benchmark-kernels` wrote: of it, and of no figure.", metavar="FILE"),
+]
 COLOURS = {"worse": "red", "missing": "red", "better": "green"}
 
 baseline_app = typer.Typer(help="Baselines of `recon check`: results/baselines/.", no_args_is_help=True)
@@ -37,6 +41,7 @@ def check(
         Path | None,
         typer.Option(help="Compare the records in this folder, such as results/, and compute nothing.", metavar="DIR"),
     ] = None,
+    kernels: Kernels = None,
     json: Annotated[Path | None, typer.Option(help="Write all comparisons to this file.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Append a summary to this file, for a CI job's page.")] = None,
 ) -> None:
@@ -46,10 +51,23 @@ def check(
     from recon.records import json_bytes, write_bytes
 
     project = bench.project_root()
-    names = figures or list(bench.benchmarks(project))
+    names = figures or (list(bench.benchmarks(project)) if kernels is None else [])
     found = [bench.find(project, name) for name in names]
     lacking: list[str] = []
     compared: dict[str, list[Row]] = {}
+
+    def against(record: dict[str, Any]) -> None:
+        names = record["figure"], record["preset"], record["source"]
+        baseline = regression.read(regression.path(folder_of(project), *names))
+        if baseline is None:
+            lacking.append(f"{record['figure']} on {record['source']}")
+            return
+        title = ", ".join(names)
+        compared[title] = regression.compare(baseline, regression.groups(record["cells"]))
+        show(title, compared[title])
+
+    if kernels is not None:
+        against(regression.kernels_record(kernels))
     for benchmark in found:
         baselines = baselines_of(project, benchmark.name, preset)
         made = stored_records(records, benchmark.name, preset) if records is not None else []
@@ -58,14 +76,7 @@ def check(
             made = [measured(benchmark, preset, data_dir, source, force, jobs)]
             bench.save(made[0], out_dir or project / ".recon" / "check")
         for record in made:
-            file = regression.path(folder_of(project), benchmark.name, preset, record["source"])
-            baseline = regression.read(file)
-            if baseline is None:
-                lacking.append(f"{benchmark.name} on {record['source']}")
-                continue
-            title = f"{benchmark.name}, {preset}, {record['source']}"
-            compared[title] = regression.compare(baseline, regression.groups(record["cells"]))
-            show(title, compared[title])
+            against(record)
         if not made:
             lacking.append(benchmark.name)
     if json is not None:
@@ -92,7 +103,7 @@ def check(
 
 @baseline_app.command("update")
 def update(
-    figure: Annotated[str, typer.Argument(help="Name of a figure, see `recon list`.")],
+    figure: Annotated[str, typer.Argument(help="Name of a figure, see `recon list`; kernels with --kernels.")],
     why: Annotated[str, typer.Option(help="The reason, kept in the baseline.")],
     preset: Preset = "quick",
     repeats: Annotated[
@@ -102,6 +113,7 @@ def update(
     source: Source = "auto",
     force: Force = False,
     jobs: Jobs = None,
+    kernels: Kernels = None,
 ) -> None:
     """Store a figure's metrics as the baseline of `recon check`. Metrics of a single seed have no spread to gate by."""
     from recon import benchmark as bench
@@ -110,6 +122,9 @@ def update(
     if not why.strip():
         raise ReconError("A baseline is stored for a reason: give one with --why.")
     project = bench.project_root()
+    if kernels is not None:
+        store(project, regression.make(regression.kernels_record(kernels), [], why))
+        return
     benchmark = bench.find(project, figure)
     record = measured(benchmark, preset, data_dir, source, force, jobs)
     cells: Sequence[Any] = benchmark.cells(preset)
@@ -121,8 +136,14 @@ def update(
         with overall(f"{figure} {preset}, other seeds") as report:
             results = bench.run_cells(planned, bench.cell_store(project), force, report(planned), jobs)
         more = [r.record for r in results]
-    baseline = regression.make(record, more, why)
-    file = regression.path(folder_of(project), figure, preset, record["source"])
+    store(project, regression.make(record, more, why))
+
+
+def store(project: Path, baseline: "Baseline") -> None:
+    """Write a baseline, and say how much of it gates."""
+    from recon import regression
+
+    file = regression.path(folder_of(project), baseline.figure, baseline.preset, baseline.source)
     regression.write(file, baseline)
     metrics = [m for g in baseline.groups.values() for m in g.metrics.values()]
     gating = sum(m.tolerance.value is not None for m in metrics)
@@ -175,6 +196,8 @@ def stored_records(folder: Path, figure: str, preset: str) -> list[dict[str, Any
 def update_command(lacking: str, preset: str) -> str:
     """The command that stores a missing baseline; `lacking` begins with the figure's name."""
     name, _, source = lacking.partition(" on ")
+    if name == "kernels":
+        return "recon baseline update kernels --kernels FILE --why REASON"
     samples = " --source samples" if source == "samples" else ""
     return f"recon baseline update {name} --preset {preset}{samples} --repeats 3 --why REASON"
 

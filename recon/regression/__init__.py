@@ -2,6 +2,7 @@
 
 from recon.regression.baseline import Baseline, Reason, Spread, Tolerance, make, path, read, write
 from recon.regression.compare import FAILS, Row, compare
+from recon.regression.kernels import kernels_record
 from recon.regression.measures import MEASURES, Group, Measure, groups, seeds_wanted
 from recon.regression.tables import COLUMNS, cells_of, counted, markdown, plain
 
@@ -20,6 +21,7 @@ __all__ = [
     "compare",
     "counted",
     "groups",
+    "kernels_record",
     "make",
     "markdown",
     "path",

@@ -48,8 +48,12 @@ MEASURES = (
     Measure("temporary bytes", ("attack", "work", "temporary_bytes"), "lower", "cost"),
     Measure("distillation FLOPs a step", ("set", "work", "flops_per_step"), "lower", "cost"),
     Measure("distillation bytes a step", ("set", "work", "bytes_per_step"), "lower", "cost"),
+    Measure("kernel FLOPs", ("kernel", "flops"), "lower", "cost"),
+    Measure("kernel bytes", ("kernel", "bytes_accessed"), "lower", "cost"),
+    Measure("kernel temporary bytes", ("kernel", "temporary_bytes"), "lower", "cost"),
     Measure("attack time / reference", ("attack", "seconds", "run"), "lower", "time"),
     Measure("distillation time / reference", ("set", "seconds", "run"), "lower", "time"),
+    Measure("kernel time / reference", ("kernel", "seconds"), "lower", "time"),
 )
 
 
