@@ -16,12 +16,13 @@ import importlib.util
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import ReconError
+from recon.reading import refused
 from recon.records import (
     Store,
     Stored,
@@ -34,7 +35,7 @@ from recon.records import (
     markdown_claims,
     markdown_table,
     provenance,
-    read_json,
+    read_figure,
     write_bytes,
 )
 from recon.statistics import Verdict as Verdict
@@ -251,15 +252,18 @@ def draw(benchmark: Benchmark, path: Path) -> list[Path]:
     Raises:
       ReconError: the record is absent, damaged, or of an older shape than the figure's module.
     """
+    made = read_figure(path)
+    # Not said of a record that was made just now, whose figure is at fault.
+    again = f"older code wrote it, or it is damaged, make it again with `recon reproduce {benchmark.name}`"
+    with refused(f"{path} does not fit its figure", again):
+        return _drawn(benchmark, made, path)
+
+
+def _drawn(benchmark: Benchmark, made: Mapping[str, Any], path: Path) -> list[Path]:
     from recon.plots import save as save_figure
 
-    made = read_json(path)
-    try:
-        drawn = benchmark.module().plot(made["summary"])
-        title, columns, rows = benchmark.module().table(made["summary"])
-    except KeyError as error:
-        again = f"`recon reproduce {benchmark.name} --preset {made['preset']}`"
-        raise ReconError(f"{path} has no {error}: older code wrote it, make it again with {again}.") from error
+    drawn = benchmark.module().plot(made["summary"])
+    title, columns, rows = benchmark.module().table(made["summary"])
     table = markdown_table(columns, rows)
     page = f"# {made['title']}\n\n{title}:\n\n{table}\n\n{markdown_claims(made['claims'])}"
     tables = {".md": page, ".csv": csv_table(columns, rows), ".tex": latex_table(columns, rows)}
@@ -297,8 +301,9 @@ def measure(
 
 def reproduce(benchmark: Benchmark, cells: Sequence["Cell"], label: str, *, out: Path, **options: Any) -> Path:
     """Measure a figure, store its record in `out`, and draw it; returns the record's path. Options as in `measure`."""
-    path = save(measure(benchmark, cells, label, **options), out)
-    draw(benchmark, path)
+    made = measure(benchmark, cells, label, **options)
+    path = save(made, out)
+    _drawn(benchmark, read_figure(path), path)
     return path
 
 

@@ -5,9 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from recon.records import markdown_claims
+from recon.records import markdown_claims, read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = """# Stored results
@@ -76,7 +74,7 @@ def records(results: Path) -> dict[str, list[tuple[Path, Any]]]:
     """The records of whole figures by figure, with their paths; a folder's other files are no figure's."""
     found: dict[str, list[tuple[Path, Any]]] = {}
     for path in sorted(results.glob("*/*.json")):
-        made = msgspec.json.decode(path.read_bytes())
+        made = read_json(path)
         if {"figure", "title", "preset", "source", "seconds", "provenance"} <= made.keys():
             found.setdefault(path.parent.name, []).append((path, made))
     return found

@@ -183,14 +183,21 @@ def stored_records(folder: Path, figure: str, preset: str) -> list[dict[str, Any
     """A figure's records in a folder of results.
 
     Raises:
-      ReconError: there is none.
+      ReconError: there is none, or one that cannot be compared.
     """
-    from recon.records import read_json
+    from recon import regression
+    from recon.reading import refused
+    from recon.records import read_figure
 
     files = sorted((folder / figure).glob(f"{preset}-*.json"))
     if not files:
         raise ReconError(f"There is no record of {figure} in {folder}: make one with `recon reproduce {figure}`.")
-    return [read_json(file) for file in files]
+    made: list[dict[str, Any]] = []
+    for file in files:
+        made.append({**read_figure(file)})
+        with refused(f"{file} holds no cells to compare", f"make it again with `recon reproduce {figure}`"):
+            regression.groups(made[-1]["cells"])
+    return made
 
 
 def update_command(lacking: str, preset: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
+from recon.data.pictures import opened
 from recon.records import Stored
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def encode(pixels: Float[np.ndarray, "n h w c"]) -> dict[str, Any]:
 
 def decode(strip: dict[str, Any]) -> np.ndarray:
     """The pictures of a strip, 8-bit, (n, h, w) or (n, h, w, 3)."""
-    row = np.asarray(Image.open(io.BytesIO(base64.b64decode(strip["png"]))))
+    with opened(io.BytesIO(base64.b64decode(strip["png"]))) as picture:
+        row = np.asarray(picture)
     return np.stack(np.split(row, strip["n"], axis=1))
 
 

@@ -19,7 +19,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from recon.errors import ReconError
+from recon import reading
+from recon.errors import ReconError, reason
 from recon.records.files import json_bytes, npz_bytes
 
 DAMAGED = "damaged-"  # folders in which cells that do not verify are set aside
@@ -52,23 +53,36 @@ class Store:
           Exception: it is not there, damaged, or another cell's.
         """
         folder = self.root / key
-        envelope = msgspec.json.decode((folder / "record.json").read_bytes())
-        content = (folder / "arrays.npz").read_bytes()
+        envelope = reading.json(folder / "record.json")
+        content = reading.content(folder / "arrays.npz")
         record = envelope["record"]
         sums = {"record": _sum(json_bytes(record)), "arrays": _sum(content)}
         if envelope["key"] != key or envelope["sha256"] != sums:
             raise ValueError("checksums do not match")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return Stored(record, {name: arrays[name] for name in arrays.files})
+        return Stored(record, reading.arrays(io.BytesIO(content)))
 
     def verified(self, key: str) -> tuple[Stored | None, str]:
-        """The cell and "", or None and what is wrong with it, after setting it aside."""
+        """The cell and "", or None and what is wrong with it, after setting it aside.
+
+        Raises:
+          ReconError: it cannot be set aside.
+        """
         try:
             return self.read(key), ""
+        except Exception:
+            wrong = ""
+        try:  # another process may have put a new cell in its place in between
+            return self.read(key), ""
         except Exception as error:
+            wrong = f"Cell {key} is damaged ({reason(error)})"
+        try:
             aside = Path(tempfile.mkdtemp(dir=self.root, prefix=f"{DAMAGED}{key}-"))
             os.rename(self.root / key, aside / key)
-            return None, f"Cell {key} is damaged ({error}): set aside in {aside}"
+        except FileNotFoundError:
+            return None, f"{wrong}: another process has set it aside"
+        except OSError as error:
+            raise ReconError(f"{wrong} and cannot be set aside in {self.root} ({reason(error)}): remove it.") from error
+        return None, f"{wrong}: set aside in {aside}"
 
     def load(self, key: str) -> Stored | None:
         """The cell called `key`, or None if it has not been computed or what is there does not verify."""
