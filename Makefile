@@ -8,7 +8,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup benchmark-solvers benchmark-kernels check check-kernels test lint format data data-tiny-imagenet \
-	bars bars-exact bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
+	bars bars-exact bars-distillation bars-tiny-imagenet figure-times fuzz readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -76,6 +76,10 @@ bars-tiny-imagenet: $(READY) ## measure the bars of Tiny-ImageNet: ZIP=PATH/tiny
 
 figure-times: $(READY) ## time figures 2 to 7 from an empty cache and again from a full one (about twenty minutes)
 	$(BIN)/python scripts/figure_times.py $(ARGS)
+
+fuzz: $(READY) $(DEV) ## feed every file reader with damaged files (hours); goes on where it stopped
+	@$(MAKE) --no-print-directory $(VENV)/.ready-fuzz
+	$(BIN)/python scripts/fuzz.py $(ARGS)
 
 readme: $(READY) ## write the numbers in README.md from results/
 	$(BIN)/python scripts/readme.py $(ARGS)

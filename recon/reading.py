@@ -4,6 +4,7 @@ Every reader of the suite stands on these few. Nothing that they read can run co
 does to a library ends in a `ReconError`.
 """
 
+import io
 import math
 import os
 import stat
@@ -11,7 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import msgspec
 import numpy as np
@@ -57,7 +58,7 @@ def content(path: Path, limit: int = LIMIT) -> bytes:
             raise ValueError("it is no plain file")
         if told.st_size > limit:
             raise ValueError(f"it holds more than {limit >> 20} MiB")
-        return file.read(limit)
+        return file.read(told.st_size)
 
 
 @overload
@@ -74,7 +75,7 @@ def json(path: Path, kind: Any = Any) -> Any:
 
 
 @contextmanager
-def archive(file: Path | BinaryIO, limit: int = LIMIT) -> Iterator[zipfile.ZipFile]:
+def archive(file: Path | io.BytesIO, limit: int = LIMIT) -> Iterator[zipfile.ZipFile]:
     """A zip archive of at most `limit` bytes unpacked, as its table of contents tells; `member` holds it to that.
 
     Raises:
@@ -114,7 +115,7 @@ def member(opened: zipfile.ZipFile, name: str, limit: int) -> bytes:
         return file.read(told.file_size)  # without a number the library unpacks first and looks afterwards
 
 
-def arrays(file: Path | BinaryIO, limit: int = LIMIT) -> dict[str, np.ndarray]:
+def arrays(file: Path | io.BytesIO, limit: int = LIMIT) -> dict[str, np.ndarray]:
     """The arrays of an .npz, by name: plain numbers of the sizes that their headers tell, and nothing else.
 
     Raises:

@@ -10,6 +10,8 @@ finding, a process that dies or hangs as well.
 """
 
 import argparse
+import hashlib
+import importlib.util
 import json
 import os
 import random
@@ -31,6 +33,17 @@ SECONDS = 5.0  # of CPU that an input may take
 STUCK = 300.0  # seconds after which a process that shows no progress is killed
 MEMORY = 1 << 30  # bytes that reading may take beyond what the process has when it starts
 LONGEST = 65536  # bytes of a guided input
+# Of the package.
+READING = (
+    "reading.py",
+    "errors.py",
+    "benchmark.py",
+    "distillation/base.py",
+    "data",
+    "records",
+    "regression",
+    "weights",
+)
 
 
 class HangError(BaseException):
@@ -244,23 +257,45 @@ def main() -> None:
 
 
 def record(args: argparse.Namespace) -> None:
-    """Feed the readers one after the other; every reader's result is stored when it is there."""
+    """Feed the readers one after the other; every result is stored when it is there, and not made again."""
     from recon.records import json_bytes, provenance, read_json, write_bytes
 
     out = args.out or (None if args.readers else ROOT / "results" / "fuzz.json")
-    made: dict[str, Any] = read_json(out) if out and out.exists() else {"readers": {}}
-    failed = False
+    made: dict[str, Any] = read_json(out) if out and out.exists() else {}
+    rows = made.setdefault("readers", {})
+    with_atheris = importlib.util.find_spec("atheris") is not None and not args.no_guided
+    if not with_atheris:
+        print("Without Atheris: damaged files only.", file=sys.stderr)
     for name in args.readers or READERS:
-        reader = READERS[name]
-        row: dict[str, Any] = {"damaged": fed(reader, args.inputs, False)}
-        if reader.guides and not args.no_guided:
-            row["guided"] = fed(reader, args.inputs, True)
-        print(name, json.dumps(row), flush=True)
-        failed |= any(part["findings"] for part in row.values())
-        made["readers"][name] = row | {"provenance": provenance()}
-        if out:
-            write_bytes(out, json_bytes(made))
-    sys.exit(1 if failed else None)
+        reader, state = READERS[name], code()
+        row = rows[name] if rows.get(name, {}).get("code") == state else {"code": state}
+        for way in ("damaged", "guided"):
+            if way == "guided" and not (reader.guides and with_atheris):
+                continue
+            if out is None or row.get(way, {}).get("inputs", 0) < args.inputs:
+                print(f"{name}, {way} ...", file=sys.stderr, flush=True)
+                row[way] = fed(reader, args.inputs, way == "guided")
+                print(name, way, json.dumps(row[way]), flush=True)
+                rows[name] = row | {"provenance": provenance()}
+                if out:
+                    write_bytes(out, json_bytes(made))
+    found = [
+        f"{n}: {text}"
+        for n, row in rows.items()
+        for way in ("damaged", "guided")
+        for text in row.get(way, {}).get("findings", {})
+    ]
+    print(*found, sep="\n")
+    sys.exit(1 if found else None)
+
+
+def code() -> str:
+    """Version of what reads, and of what it is fed with: a reader that was fed at another is fed again."""
+    from recon.records.code_version import syntax_digest
+
+    files = [f for part in READING for f in sorted((ROOT / "recon" / part).rglob("*.py")) or [ROOT / "recon" / part]]
+    files += sorted((ROOT / "scripts").glob("fuzz*.py"))
+    return hashlib.sha256("".join(syntax_digest(f.read_text()) for f in files).encode()).hexdigest()[:12]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import fuzz_mutations as damage
 import numpy as np
@@ -80,6 +81,13 @@ def laid(files: Files, folder: Path) -> None:
         path.write_bytes(content)
 
 
+def nowhere() -> Any:
+    """A console that nobody sees."""
+    from rich.console import Console
+
+    return Console(file=io.StringIO(), width=120)
+
+
 # Figures' records
 
 
@@ -96,11 +104,10 @@ def read_figure(folder: Path) -> None:
     from recon import benchmark, plots, regression
     from recon.cli import check, console
 
-    plots.save = lambda *_: []
-    console.out.file = io.StringIO()
     figure = benchmark.find(ROOT, "fig1")
-    benchmark.draw(figure, folder / "quick-samples.json")
-    console.show(figure, folder / "quick-samples.json")
+    with patch.object(plots, "save", lambda *_: []), patch.object(console, "out", nowhere()):
+        benchmark.draw(figure, folder / "quick-samples.json")
+        console.show(figure, folder / "quick-samples.json")
     (folder / "fig1").mkdir()
     shutil.move(folder / "quick-samples.json", folder / "fig1")
     for made in check.stored_records(folder, "fig1", "quick"):
@@ -165,14 +172,12 @@ def read_cell(folder: Path) -> None:
     from recon.cli import cache
     from recon.records import Store, entries, prunable
 
-    cache.out.file = io.StringIO()
     store = Store(folder)
-    for _ in range(2):
-        found = entries(store)
-        prunable(found, 0.0)
-        cache.show(found)
-        if (folder / "key").is_dir():
-            store.verified("key")
+    with patch.object(cache, "out", nowhere()):
+        cache.show(entries(store))
+    if (folder / "key").is_dir():
+        store.verified("key")
+        prunable(entries(store), 0.0)
 
 
 # Weights
@@ -307,7 +312,7 @@ def make_prepared(folder: Path) -> None:
 
         def _generate_examples(self, n: int = 0) -> Any:
             for i in range(n):
-                yield str(i), {"image": np.full((6, 6, 1), 20 * i, np.uint8), "label": i % 2}
+                yield str(i), {"image": picture(i, "png", "L"), "label": i % 2}
 
     with contextlib.redirect_stderr(io.StringIO()):
         Digits(data_dir=str(folder), file_format="array_record").download_and_prepare()
@@ -316,20 +321,15 @@ def make_prepared(folder: Path) -> None:
 def read_prepared(folder: Path) -> None:
     from recon.data import load_images
 
-    os.environ["RECON_CACHE_DIR"] = "/dev/null/none"
-    load_images("digits", "train", data_dir=folder)
-
-
-def make_pool(folder: Path) -> None:
-    remembered(folder)
+    with patch.dict(os.environ, RECON_CACHE_DIR="/dev/null/none"):
+        load_images("digits", "train", data_dir=folder)
 
 
 def remembered(folder: Path) -> None:
     from recon.data.cache import decoded
 
-    os.environ["RECON_CACHE_DIR"] = str(folder)
-    encoded = Path(__file__)
-    decoded([encoded], "fuzz", lambda: (np.zeros((3, 6, 6, 1), np.uint8), np.arange(3)))
+    with patch.dict(os.environ, RECON_CACHE_DIR=str(folder)):
+        decoded([Path(__file__)], "fuzz", lambda: (np.zeros((3, 6, 6, 1), np.uint8), np.arange(3)))
 
 
 def make_samples(folder: Path) -> None:
@@ -343,10 +343,10 @@ def make_samples(folder: Path) -> None:
 def read_samples(folder: Path) -> None:
     from recon.data import samples
 
-    os.environ["RECON_CACHE_DIR"] = "/dev/null/none"
-    samples._files = lambda _, pattern: sorted(folder.glob(Path(pattern).name))
-    for name in ("mnist", "cifar10", "tiny_imagenet"):
-        samples.load(name, "train")
+    here = patch.object(samples, "_files", lambda _, pattern: sorted(folder.glob(Path(pattern).name)))
+    with here, patch.dict(os.environ, RECON_CACHE_DIR="/dev/null/none"):
+        for name in ("mnist", "cifar10", "tiny_imagenet"):
+            samples.load(name, "train")
 
 
 KINDS = (
@@ -366,7 +366,7 @@ READERS = {
         Reader("baseline", (make_baseline,), read_baseline, ("recon",)),
         Reader("kernels", (make_kernels,), read_kernels, ("recon",)),
         Reader("cell", (make_cell,), read_cell, ("recon", "zipfile"), change_cell),
-        Reader("pool-cache", (make_pool,), remembered, ("recon", "zipfile")),
+        Reader("pool-cache", (remembered,), remembered, ("recon", "zipfile")),
         Reader("weights-npz", SETS[:1], read_weights, ("recon", "zipfile")),
         Reader("weights-safetensors", SETS[1:], read_weights, ("recon",)),
         Reader("weights-msgpack", (make_msgpack,), read_weights, ("recon",)),

@@ -87,8 +87,11 @@ def check(
     if markdown is not None:
         sections = [regression.markdown(title, rows) for title, rows in compared.items()]
         sections += [f"## {name}: no baseline\n\n`{update_command(name, preset)}`\n" for name in lacking]
-        with open(markdown, "a", encoding="utf-8") as page:
-            page.write("\n".join(sections))
+        try:
+            with open(markdown, "a", encoding="utf-8") as page:
+                page.write("\n".join(sections))
+        except OSError as error:
+            raise ReconError(f"Cannot write {markdown} ({error.strerror}): choose another place.") from error
     for name in lacking:
         err.print(f"No baseline: store one with `{update_command(name, preset)}`.", highlight=False, soft_wrap=True)
     failed = sum(r.failed for rows in compared.values() for r in rows)

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from recon.data.images import ImageSet
-from recon.data.pictures import SUFFIXES, opened
+from recon.data.pictures import SUFFIXES as SUFFIXES
+from recon.data.pictures import opened
 from recon.errors import ReconError
 from recon.reading import LIMIT, refused
 

@@ -1,10 +1,10 @@
 """Encoded pictures, opened within limits: of known formats, of bounded size."""
 
+import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from PIL import Image
 
@@ -15,7 +15,7 @@ PIXELS = 1 << 24  # of a picture: a few bytes may claim any number
 
 
 @contextmanager
-def opened(file: Path | BinaryIO, pixels: int = PIXELS) -> Iterator[Image.Image]:
+def opened(file: Path | io.BytesIO, pixels: int = PIXELS) -> Iterator[Image.Image]:
     """A picture, not decoded yet.
 
     Raises:
