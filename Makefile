@@ -8,7 +8,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup benchmark-solvers benchmark-kernels check check-kernels test lint format data data-tiny-imagenet \
-	bars bars-exact bars-distillation bars-tiny-imagenet figure-times fuzz readme results-index lock clean
+	bars bars-audit bars-exact bars-distillation bars-tiny-imagenet figure-times fuzz readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -70,6 +70,9 @@ bars-exact: $(READY) $(DEV) ## measure the bars of the exact solver (about an ho
 
 bars-distillation: $(READY) ## measure the bars of distillation (about ten minutes); goes on where it stopped
 	$(BIN)/python scripts/distillation_bars.py $(ARGS)
+
+bars-audit: $(READY) $(DEV) ## measure the bars of the audit (a few minutes); goes on where it stopped
+	$(BIN)/python scripts/audit_bars.py $(ARGS)
 
 bars-tiny-imagenet: $(READY) ## measure the bars of Tiny-ImageNet: ZIP=PATH/tiny-imagenet-200.zip (about ten minutes)
 	$(BIN)/python scripts/tiny_imagenet_bars.py "$(ZIP)" $(ARGS)

@@ -43,10 +43,11 @@ def save(audit: "Audit", folder: Path) -> None:
     for old in images.glob(NAME.format("*")):
         old.unlink()  # of an audit that found more
     if audit.view.pictures and len(found.images):
-        pixels = audit.view.shown(found.images)
+        sure = found.images if not audit.certified else found.images[found.certified]
+        pixels = audit.view.shown(found.images, sure)
         for i, picture in enumerate(pixels):
             write_bytes(images / NAME.format(f"{i:03d}"), png(picture))
-        write_bytes(folder / "overview.png", png(overview(audit, pixels)))
+        write_bytes(folder / "overview.png", png(overview(audit, pixels, sure)))
     facts = record(audit)
     write_bytes(folder / "report.json", json_bytes(facts))
     write_bytes(folder / "report.md", markdown(audit, facts).encode())
@@ -163,14 +164,16 @@ def png(pixels: Float[np.ndarray, "h w c"]) -> bytes:
     return out.getvalue()
 
 
-def overview(audit: "Audit", pixels: Float[np.ndarray, "m h w c"]) -> Float[np.ndarray, "H W c"]:
+def overview(
+    audit: "Audit", pixels: Float[np.ndarray, "m h w c"], like: Float[np.ndarray, "k h w c"]
+) -> Float[np.ndarray, "H W c"]:
     """Rows of reconstructions, under the training images that they were matched to if there are any."""
     h, w, c = pixels.shape[1:]
     strips = [pixels[:MOST]]
     if audit.train is not None:
         train, shown = audit.train, np.argsort(audit.train.distance, kind="stable")
         order = np.array([i for i in shown if train.index[i] >= 0][:MOST], int)
-        strips = [audit.view.shown(train.images.x[order]), pixels[train.index[order]]]
+        strips = [audit.view.shown(train.images.x[order], like), pixels[train.index[order]]]
     n = len(strips[0])
     lines = -(-n // COLUMNS)
     canvas = np.ones((lines, len(strips), COLUMNS, h + 1, w + 1, c))

@@ -53,10 +53,17 @@ class View:
         made: np.ndarray = (pixels - np.array(self.mean or 0.0)) / np.array(self.std or 1.0)
         return made
 
-    def shown(self, x: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n *shape"]:
-        """Inputs as displayable pixels in [0, 1]; stretched from their least to their greatest where nobody said."""
+    def shown(
+        self, x: Float[np.ndarray, "n *shape"], like: Float[np.ndarray, "m *shape"]
+    ) -> Float[np.ndarray, "n *shape"]:
+        """Inputs as displayable pixels in [0, 1].
+
+        Args:
+          like: inputs whose least and greatest value become black and white where nobody said what was done to pixels,
+            unless they lie in [0, 1].
+        """
         if self.mean is None and self.std is None:
-            low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
+            low, high = float(like.min()), float(like.max())
             if low < -0.01 or high > 1.01:
                 x = (x - low) / max(high - low, np.finfo(float).tiny)
         else:

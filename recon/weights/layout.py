@@ -23,7 +23,7 @@ FIRST_MOMENTS = ("mu", "exp_avg", "momentum_buffer", "trace", "velocities", "vel
 OTHER = (*FIRST_MOMENTS, "nu", "exp_avg_sq", "max_exp_avg_sq", "opt_state", "optimizer", "optimiser", "step", "count")
 OUT_IN, IN_OUT = ("weight", "weights"), ("kernel", "coefs")
 NO_BIAS = (*OUT_IN, *IN_OUT, "scale", "gamma")  # a vector of such a name is a normalisation's
-MOST_ORDERS = 10_000  # of layers that are tried where names do not tell
+MOST_ORDERS = 1_000  # of layers that are tried where names do not tell
 Tree = dict[str, dict[str, np.ndarray]]
 Shape = tuple[int, ...]
 
@@ -279,7 +279,8 @@ def momentum(arrays: Mapping[str, np.ndarray], layout: Layout, weights: Mapping[
     """The optimiser's running mean or sum of gradients as a tree like the weights'.
 
     Adam's first moment is called mu (Optax) or exp_avg (PyTorch), SGD's buffer trace or momentum_buffer; where no
-    name is such, all arrays count. PyTorch numbers its arrays in the order of the layers, kernel first.
+    name is such, all arrays count. PyTorch numbers its arrays in the order of the layers, kernel first; other names go
+    by shapes that chain.
 
     Args:
       layout, weights: of the network, as stored.
@@ -294,15 +295,15 @@ def momentum(arrays: Mapping[str, np.ndarray], layout: Layout, weights: Mapping[
         if array.ndim and (called is None or called in parts(name))
     }
     shapes = [weights[name].shape for name in layout.names]
-    lengths = {len(parts(name)) for name in layout.names}
-    for length in range(1, max(lengths) + 1):
-        ending = {key[-length:]: array for key, array in own.items()}
-        wanted = [parts(name)[-length:] for name in layout.names]
-        if len(set(wanted)) == len(wanted) and len(ending) == len(own) and all(key in ending for key in wanted):
-            chosen = [ending[key] for key in wanted]
-            break
-    else:
-        chosen = [own[key] for key in sorted(own, key=lambda key: natural("/".join(key)))]
+    chosen = by_name(own, layout.names)
+    if [array.shape for array in chosen] != shapes:
+        plain = {"/".join(key): array for key, array in own.items()}
+        try:
+            kernels = KERNELS[layout.transposed]
+            found = arranged(plain, widths=tuple(outputs(weights, layout)[:-1]), kernels=kernels)
+            chosen = [plain[name] for name in found.names]
+        except ReconError:
+            chosen = []
     if [array.shape for array in chosen] != shapes:
         raise ReconError(
             "The optimiser's state does not have an array like each of the weights: give Adam's first moment or SGD's "
@@ -311,6 +312,21 @@ def momentum(arrays: Mapping[str, np.ndarray], layout: Layout, weights: Mapping[
     if all(np.array_equal(array, weights[name]) for name, array in zip(layout.names, chosen, strict=True)):
         raise ReconError("The optimiser's state is the weights themselves: the file holds no first moment or buffer.")
     return layout.tree(dict(zip(layout.names, chosen, strict=True)))
+
+
+def by_name(own: Mapping[tuple[str, ...], np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+    """The arrays whose names end as the weights' do, or all of them in the order of their names."""
+    for length in range(1, max(len(parts(name)) for name in names) + 1):
+        ending = {key[-length:]: array for key, array in own.items()}
+        wanted = [parts(name)[-length:] for name in names]
+        if len(set(wanted)) == len(wanted) and len(ending) == len(own) and all(key in ending for key in wanted):
+            return [ending[key] for key in wanted]
+    return [own[key] for key in sorted(own, key=lambda key: natural("/".join(key)))]
+
+
+def outputs(weights: Mapping[str, np.ndarray], layout: Layout) -> list[int]:
+    """What each layer puts out."""
+    return [int(weights[kernel].shape[0 if layout.transposed else 1]) for kernel, _ in layout.layers]
 
 
 def few(names: Sequence[str], most: int = 6) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from recon import reading
 from recon.errors import ReconError
+from recon.reading import LIMIT
 from recon.weights.formats.base import PICKLE, Arrays, Format
 
 
@@ -14,10 +15,10 @@ def read(path: Path) -> Arrays:
       ReconError: a pickle in a zip, as `torch.save` writes.
       ValueError, OSError, zipfile.BadZipFile and others of a damaged archive.
     """
-    with reading.archive(path) as opened:
+    with reading.archive(path, LIMIT) as opened:
         if any(name.endswith(".pkl") for name in opened.namelist()):
             raise ReconError(PICKLE.format(path))
-    return reading.arrays(path)
+    return reading.arrays(path, LIMIT)
 
 
 FORMAT = Format("npz", (".npz",), lambda _, head: head.startswith(b"PK"), read)
