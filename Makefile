@@ -17,6 +17,7 @@ DEV := $(VENV)/.ready-dev
 .PHONY: help setup benchmark-solvers benchmark-kernels check check-kernels test lint format docs data \
 	data-tiny-imagenet bars bars-exact bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
 	bars bars-exact bars-distillation bars-tiny-imagenet figure-times readme results-index scaling lock clean
+	bars bars-audit bars-exact bars-distillation bars-tiny-imagenet figure-times fuzz readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -92,6 +93,10 @@ bars-tiny-imagenet: $(READY) ## measure the bars of Tiny-ImageNet: ZIP=PATH/tiny
 
 figure-times: $(READY) ## time figures 2 to 7 from an empty cache and again from a full one (about twenty minutes)
 	$(BIN)/python scripts/figure_times.py $(ARGS)
+
+fuzz: $(READY) $(DEV) ## feed every file reader with damaged files (hours); goes on where it stopped
+	@$(MAKE) --no-print-directory $(VENV)/.ready-fuzz
+	$(BIN)/python scripts/fuzz.py $(ARGS)
 
 readme: $(READY) ## write the numbers in README.md from results/
 	$(BIN)/python scripts/readme.py $(ARGS)

@@ -16,13 +16,14 @@ import importlib.util
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import ReconError
+from recon.reading import refused
 from recon.records import (
     Store,
     Stored,
@@ -35,7 +36,7 @@ from recon.records import (
     markdown_claims,
     markdown_table,
     provenance,
-    read_json,
+    read_figure,
     write_bytes,
 )
 from recon.statistics import Verdict as Verdict
@@ -262,8 +263,8 @@ def draw(benchmark: Benchmark, path: Path) -> list[Path]:
     """
     from recon.plots import save as save_figure
 
-    made = read_json(path)
-    with _shape_of(benchmark, made, path):
+    made = read_figure(path)
+    with _fitting(benchmark, path):
         drawn = benchmark.module().plot(made["summary"])
     written = tables(benchmark, path)
     for place, content in written.items():
@@ -277,23 +278,19 @@ def tables(benchmark: Benchmark, path: Path) -> dict[Path, bytes]:
     Raises:
       ReconError: as `draw`.
     """
-    made = read_json(path)
-    with _shape_of(benchmark, made, path):
+    made = read_figure(path)
+    with _fitting(benchmark, path):
         title, columns, rows = benchmark.module().table(made["summary"])
-    table = markdown_table(columns, rows)
-    page = f"# {made['title']}\n\n{title}:\n\n{table}\n\n{markdown_claims(made['claims'])}"
-    written = {".md": page, ".csv": csv_table(columns, rows), ".tex": latex_table(columns, rows)}
+        table = markdown_table(columns, rows)
+        page = f"# {made['title']}\n\n{title}:\n\n{table}\n\n{markdown_claims(made['claims'])}"
+        written = {".md": page, ".csv": csv_table(columns, rows), ".tex": latex_table(columns, rows)}
     return {path.with_suffix(suffix): text.encode() for suffix, text in written.items()}
 
 
-@contextmanager
-def _shape_of(benchmark: Benchmark, made: dict[str, Any], path: Path) -> Iterator[None]:
-    """Say how to mend a record that lacks what the figure's module looks up."""
-    try:
-        yield
-    except KeyError as error:
-        again = f"`recon reproduce {benchmark.name} --preset {made['preset']}`"
-        raise ReconError(f"{path} has no {error}: older code wrote it, make it again with {again}.") from error
+def _fitting(benchmark: Benchmark, path: Path) -> AbstractContextManager[None]:
+    """Say how to mend a record that does not fit its figure's module."""
+    again = f"older code wrote it, or it is damaged, make it again with `recon reproduce {benchmark.name}`"
+    return refused(f"{path} does not fit its figure", again)
 
 
 def measure(
@@ -326,8 +323,9 @@ def measure(
 
 def reproduce(benchmark: Benchmark, cells: Sequence["Cell"], label: str, *, out: Path, **options: Any) -> Path:
     """Measure a figure, store its record in `out`, and draw it; returns the record's path. Options as in `measure`."""
-    path = save(measure(benchmark, cells, label, **options), out)
-    draw(benchmark, path)
+    made = measure(benchmark, cells, label, **options)
+    path = save(made, out)
+    _drawn(benchmark, read_figure(path), path)
     return path
 
 

@@ -8,5 +8,7 @@ compile() { uv pip compile --universal --python-version 3.11 --generate-hashes -
 into() { { header; cat; } > "requirements/$1.new" && mv "requirements/$1.new" "requirements/$1"; }
 compile pyproject.toml | into lock.txt
 compile pyproject.toml --extra dev --constraint requirements/lock.txt | into dev.txt
+# What `make fuzz` adds.
+printf 'atheris\n' | compile --no-config --constraint requirements/dev.txt - | into fuzz.txt
 # What `make data` adds: TensorFlow, and the requests package that TFDS downloads with; the rest stays as in lock.txt.
 printf 'tensorflow\nrequests\n' | compile --no-config --constraint requirements/lock.txt - | into data.txt

@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from recon.records import markdown_table
+from recon.records import markdown_table, read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPERS = ("fig", "table", "theorem")  # beginnings of the names of what is in the paper
@@ -19,7 +18,7 @@ START, END = "<!-- numbers: written by `make readme` from results/, checked by t
 def load(name: str) -> Any:
     """A record in `results/`, or None if it is not there."""
     path = ROOT / "results" / name
-    return msgspec.json.decode(path.read_bytes()) if path.exists() else None
+    return read_json(path) if path.exists() else None
 
 
 def figure_table(name: str) -> list[str]:

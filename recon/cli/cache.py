@@ -78,7 +78,7 @@ def show(found: "Sequence[Entry]") -> None:
     colours = {"current": "green", "stale": "yellow", "unknown": "yellow"}
     table = Table("key", "what", "code", "size", "age", box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0))
     for e in found:
-        code = f"[{colours.get(e.state, 'red')}]{e.state}[/] {e.code}"
+        code = f"[{colours.get(e.state, 'red')}]{e.state}[/] {escape(e.code)}"
         table.add_row(escape(e.key), escape(e.what), code, decimal(e.bytes), age(e.age))
     out.print(table)
     counts = ", ".join(f"{n} {state}" for state, n in Counter(e.state for e in found).items())

@@ -93,8 +93,11 @@ def check(
     if markdown is not None:
         sections = [regression.markdown(title, rows) for title, rows in compared.items()]
         sections += [f"## {name}: no baseline\n\n`{update_command(name, preset)}`\n" for name in lacking]
-        with open(markdown, "a", encoding="utf-8") as page:
-            page.write("\n".join(sections))
+        try:
+            with open(markdown, "a", encoding="utf-8") as page:
+                page.write("\n".join(sections))
+        except OSError as error:
+            raise ReconError(f"Cannot write {markdown} ({error.strerror}): choose another place.") from error
     for name in lacking:
         err.print(f"No baseline: store one with `{update_command(name, preset)}`.", highlight=False, soft_wrap=True)
     failed = sum(r.failed for rows in compared.values() for r in rows)
@@ -196,14 +199,21 @@ def stored_records(folder: Path, figure: str, preset: str) -> list[dict[str, Any
     """A figure's records in a folder of results.
 
     Raises:
-      ReconError: there is none.
+      ReconError: there is none, or one that cannot be compared.
     """
-    from recon.records import read_json
+    from recon import regression
+    from recon.reading import refused
+    from recon.records import read_figure
 
     files = sorted((folder / figure).glob(f"{preset}-*.json"))
     if not files:
         raise ReconError(f"There is no record of {figure} in {folder}: make one with `recon reproduce {figure}`.")
-    return [read_json(file) for file in files]
+    made: list[dict[str, Any]] = []
+    for file in files:
+        made.append({**read_figure(file)})
+        with refused(f"{file} holds no cells to compare", f"make it again with `recon reproduce {figure}`"):
+            regression.groups(made[-1]["cells"])
+    return made
 
 
 def update_command(lacking: str, preset: str) -> str:

@@ -139,9 +139,9 @@ def announce(planned: Sequence[Any]) -> None:
 
 def show(found: Any, path: Path) -> None:
     """Print a record's table, its claims, and where the files are."""
-    from recon.records import read_json
+    from recon.records import read_figure
 
-    made = read_json(path)
+    made = read_figure(path)
     title, columns, rows = found.module().table(made["summary"])
     table = Table(*columns, title=title, title_style="bold", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in rows:

@@ -101,7 +101,6 @@ def train(
     import jax
     import numpy as np
 
-    from recon.distillation import DistilledSet
     from recon.dynamics import Linearised, outputs
     from recon.dynamics import train as trained_on
     from recon.metrics import share_right
@@ -109,7 +108,7 @@ def train(
     from recon.weights import save_weights
 
     network, rule = network_of(widths), dynamics_of(dynamics, loss)
-    chosen = None if data is None else DistilledSet.load(data)
+    chosen = None if data is None else distilled_set(data)
     drawn = loaded(task, n if chosen is None else max(2, len(chosen.classes)), seed, source, data_dir, images)
     x, y, test = drawn.train.x, drawn.train.y, drawn.test.x
     if chosen is not None and data is not None:
@@ -152,6 +151,20 @@ def train(
     tested = f"{100 * right[1]:.1f} % of {len(test)} images" if right[1] is not None else "the source has no test split"
     out.print(f"Test accuracy on {escape(drawn.task.title)}: {tested}.")
     out.print(f"Stored in {folder}/: initial.npz, final.npz, train.json.", soft_wrap=True)
+
+
+def distilled_set(path: Path) -> "DistilledSet":
+    """A set from a file.
+
+    Raises:
+      ReconError: there is none, or it is damaged.
+    """
+    from recon.distillation import DistilledSet
+    from recon.reading import arrays, refused
+
+    with refused(f"{path} is no distilled set", "give a file that `recon distill` wrote"):
+        arrays(path)  # within limits, which `load` leaves to NumPy
+        return DistilledSet.load(path)
 
 
 def loaded(task: str, n: int, seed: int, source: str, data_dir: Path | None, images: Path | None) -> "TaskData":

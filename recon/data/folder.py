@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
 
 from recon.data.images import ImageSet
+from recon.data.pictures import SUFFIXES as SUFFIXES
+from recon.data.pictures import opened
 from recon.errors import ReconError
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+from recon.reading import LIMIT, refused
 
 
 def load(folder: str | Path, split: str = "train") -> ImageSet:
@@ -43,17 +43,16 @@ def pictures(files: Sequence[Path]) -> UInt8[np.ndarray, "n h w c"]:
     """Pictures from files, grey or RGB.
 
     Raises:
-      ReconError: a file that is no picture, or mixed sizes.
+      ReconError: a file that is no picture, mixed sizes, or more pixels than memory is meant for.
     """
     images: list[np.ndarray] = []
     for file in files:
-        try:
-            with Image.open(file) as picture:
-                grey = picture.mode in ("1", "L", "I;16")
-                pixels = np.asarray(picture.convert("L" if grey else "RGB"))
-        except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ReconError(f"{file} cannot be read as a picture ({error}): replace or remove it.") from error
+        with refused(f"{file} cannot be read as a picture", "replace or remove it"), opened(file) as picture:
+            grey = picture.mode in ("1", "L", "I;16")
+            pixels = np.asarray(picture.convert("L" if grey else "RGB"))
         pixels = pixels.reshape(*pixels.shape[:2], -1)
+        if pixels.nbytes * len(files) > LIMIT:
+            raise ReconError(f"{len(files)} pictures like {file} take more than {LIMIT >> 30} GiB: give fewer.")
         if images and pixels.shape != images[0].shape:
             raise ReconError(
                 f"{file} is {pixels.shape} (height, width, channels), the pictures before it {images[0].shape}: "

@@ -12,8 +12,10 @@ from PIL import Image, ImageOps
 
 from recon.data.cache import Arrays, decoded
 from recon.data.images import ImageSet
+from recon.data.pictures import opened
 from recon.data.tiny_imagenet_classes import CLASSES as WNIDS
 from recon.errors import ReconError
+from recon.reading import refused
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 # ImageNet's classes of foolbox's photographs as Tiny-ImageNet's classes. It has four of them; the others count as the
@@ -39,6 +41,7 @@ WNID = {
     949: "n07747607",  # strawberry: orange
     990: "n12267677",  # buckeye: acorn
 }
+AGAIN = "run `make clean setup` to install it again"
 MNIST_TEST = 1000  # digits set apart as the test split
 
 
@@ -47,7 +50,7 @@ def _files(package: str, pattern: str) -> list[Path]:
     roots = (spec.submodule_search_locations or []) if spec else []
     files = sorted(f for root in roots for f in Path(root).glob(pattern))
     if not files:
-        raise ReconError(f"The pictures inside {package} are missing: run `make clean setup` to install it again.")
+        raise ReconError(f"The pictures inside {package} are missing: {AGAIN}.")
     return files
 
 
@@ -64,7 +67,12 @@ def _mnist() -> ImageSet:
 
 def _cifar10() -> ImageSet:
     files = _files("foolbox", "data/cifar10_*_*.png")
-    images = np.stack([np.asarray(Image.open(f).convert("RGB")) for f in files])
+
+    def pixels(file: Path) -> np.ndarray:
+        with opened(file) as picture:
+            return np.asarray(picture.convert("RGB"))
+
+    images = np.stack([pixels(f) for f in files])
     labels = np.array([int(f.stem.rsplit("_", 1)[1]) for f in files])  # cifar10_INDEX_LABEL.png
     return ImageSet(images, labels, CIFAR10_CLASSES, "20 CIFAR-10 pictures inside foolbox")
 
@@ -74,7 +82,7 @@ def _tiny_imagenet() -> ImageSet:
 
     def small(file: Path) -> np.ndarray:
         """The middle square, each pixel the mean over its area."""
-        with Image.open(file) as picture:
+        with opened(file) as picture:
             return np.asarray(ImageOps.fit(picture.convert("RGB"), (64, 64), Image.Resampling.BOX))
 
     def decode() -> Arrays:
@@ -91,6 +99,7 @@ SAMPLES = {"mnist": (_mnist, MNIST_TEST), "cifar10": (_cifar10, 0), "tiny_imagen
 def load(dataset: str, split: str) -> ImageSet:
     """The package pictures of `dataset`; its test split is a fixed part of them, the same on every machine."""
     read, n_test = SAMPLES[dataset]
-    pool = read()
+    with refused(f"The package pictures of {dataset} are damaged", AGAIN):
+        pool = read()
     order = pool.by_content
     return pool.take(np.array(order[:n_test] if split == "test" else order[n_test:], dtype=np.int64))

@@ -6,18 +6,18 @@ them. JPEG files are stored as they are; grey ones, which the archive has, are d
 
 import io
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import tensorflow_datasets as tfds
-from PIL import Image
 from tensorflow_datasets.core.download.checksums import UrlInfo
 
+from recon.data.pictures import opened as picture_in
 from recon.data.tiny_imagenet_classes import CLASSES
-from recon.errors import ReconError
+from recon.errors import ReconError, reason
+from recon.reading import archive as unpacking
+from recon.reading import member
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 SIZE, SHA256 = 248_100_043, "6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821"
@@ -25,6 +25,8 @@ ROOT = "tiny-imagenet-200"
 WNIDS, ANNOTATIONS = f"{ROOT}/wnids.txt", f"{ROOT}/val/val_annotations.txt"
 TRAIN = re.compile(rf"{ROOT}/train/(n\d{{8}})/images/\1_\d+\.JPEG")
 SIDE = 64
+UNPACKED = 1 << 30  # bytes of all members; the archive's take a quarter of it
+TEXT, PICTURE = 1 << 20, 1 << 16  # bytes of a list, and of a picture
 
 Labelled = dict[str, str]  # name in the archive → WordNet id
 
@@ -37,7 +39,7 @@ def contents(archive: Path) -> dict[str, Labelled]:
         archive than Tiny-ImageNet's.
     """
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with unpacking(archive, UNPACKED) as opened:
             names = set(opened.namelist())
             for name in names:
                 if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
@@ -47,12 +49,15 @@ def contents(archive: Path) -> dict[str, Labelled]:
                     raise _foreign(archive, f"it has no {name}")
             if (damaged := opened.testzip()) is not None:
                 raise _broken(archive, f"{damaged} fails its checksum")
-            wnids, annotations = (opened.read(name).decode("ascii", "replace") for name in (WNIDS, ANNOTATIONS))
+            wnids, annotations = (
+                member(opened, name, TEXT).decode("ascii", "replace") for name in (WNIDS, ANNOTATIONS)
+            )
     except FileNotFoundError as error:
         raise ReconError(f"There is no file {archive}: download it from {URL}.") from error
-    # An encrypted member is a RuntimeError.
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise _broken(archive, str(error)) from error
+    except ReconError:
+        raise
+    except Exception as error:  # whatever a damaged archive makes of the library
+        raise _broken(archive, reason(error)) from error
     if sorted(wnids.split()) != list(CLASSES):
         raise _foreign(archive, f"{WNIDS} does not list its 200 classes")
     train = {m.string: m[1] for m in map(TRAIN.fullmatch, sorted(names)) if m}
@@ -79,9 +84,10 @@ def rgb(encoded: bytes) -> bytes:
     """A 64 × 64 picture as it is if it is RGB; decoded, made RGB and encoded without loss otherwise.
 
     Raises:
-      OSError, ValueError: it is no picture, or of another size.
+      ValueError: it is of another size.
+      Exception: whatever Pillow makes of what is no picture.
     """
-    with Image.open(io.BytesIO(encoded)) as picture:
+    with picture_in(io.BytesIO(encoded)) as picture:
         if picture.size != (SIDE, SIDE):
             raise ValueError(f"it is {picture.size[0]} × {picture.size[1]} pixels, not {SIDE} × {SIDE}")
         picture.load()
@@ -90,6 +96,21 @@ def rgb(encoded: bytes) -> bytes:
         out = io.BytesIO()
         picture.convert("RGB").save(out, format="png")
         return out.getvalue()
+
+
+def examples(archive: Path, labelled: Labelled) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names, and encoded pictures with their classes.
+
+    Raises:
+      ReconError: one cannot be read.
+    """
+    with unpacking(archive, UNPACKED) as opened:
+        for name, wnid in labelled.items():
+            try:
+                picture = rgb(member(opened, name, PICTURE))
+            except Exception as error:  # whatever a damaged picture makes of the library
+                raise _broken(archive, f"{name} cannot be read as a picture: {reason(error)}") from error
+            yield name, {"image": picture, "label": wnid}
 
 
 class TinyImagenet(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
@@ -125,10 +146,4 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
         return {split: self._generate_examples(archive, labelled) for split, labelled in contents(archive).items()}
 
     def _generate_examples(self, archive: Path, labelled: Labelled) -> Iterator[tuple[str, dict[str, Any]]]:
-        with zipfile.ZipFile(archive) as opened:
-            for name, wnid in labelled.items():
-                try:
-                    picture = rgb(opened.read(name))
-                except (OSError, ValueError, SyntaxError) as error:
-                    raise _broken(archive, f"{name} cannot be read as a picture: {error}") from error
-                yield name, {"image": picture, "label": wnid}
+        return examples(archive, labelled)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
+from recon.data.pictures import opened
 from recon.records import Stored
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def encode_small(pixels: Float[np.ndarray, "n h w c"], quality: int = 70) -> dic
 
 def decode(strip: dict[str, Any]) -> np.ndarray:
     """The pictures of a strip, 8-bit, (n, h, w) or (n, h, w, 3); a WebP has three channels, grey or not."""
-    row = np.asarray(Image.open(io.BytesIO(base64.b64decode(strip["png" if "png" in strip else "webp"]))))
+    with opened(io.BytesIO(base64.b64decode(strip["png" if "png" in strip else "webp"]))) as picture:
+        row = np.asarray(picture)
     return np.stack(np.split(row, strip["n"], axis=1))
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
+from recon import reading
+from recon.errors import reason
 from recon.records.code_version import code_version
 from recon.records.store import DAMAGED, Store
 
@@ -107,10 +107,10 @@ def _entry(folder: Path, now: float) -> Entry:
     if folder.name.startswith(DAMAGED):
         return Entry(folder, "damaged", "set aside, did not verify", "", size, age)
     try:
-        record = msgspec.json.decode((folder / "record.json").read_bytes())["record"]
+        record = reading.json(folder / "record.json")["record"]
         what, made = described(record["cell"]), record["provenance"]
-        code, modules = made["code_version"], made.get("modules")
+        code, modules = str(made["code_version"]), made.get("modules")
+        state: State = "unknown" if modules is None else "current" if code_version(tuple(modules)) == code else "stale"
     except Exception as error:  # whatever a damaged file makes of it; `verify` sets it aside
-        return Entry(folder, "unreadable", str(error), "", size, age)
-    state: State = "unknown" if modules is None else "current" if code_version(tuple(modules)) == code else "stale"
+        return Entry(folder, "unreadable", reason(error), "", size, age)
     return Entry(folder, state, what, code, size, age)

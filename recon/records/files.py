@@ -6,12 +6,13 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import msgspec
 import numpy as np
 
-from recon.errors import ReconError
+from recon import reading
+from recon.errors import ReconError, reason
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -68,18 +69,51 @@ def figure_bytes(made: Mapping[str, Any]) -> bytes:
     return re.sub(rb"\[\n[^\[\]{}]*\n\s*\]", lambda found: re.sub(rb"\n\s*", b" ", found[0]), content)
 
 
-def read_json(path: Path) -> Any:
-    """Parsed JSON.
+class ClaimRecord(TypedDict):
+    """A claim in a figure's record."""
+
+    name: str
+    statement: str
+    verdict: Literal["reproduced", "not reproduced", "inconclusive"]
+    effect: str
+
+
+class FigureRecord(TypedDict):
+    """A figure's record, as far as every figure's is the same."""
+
+    figure: str
+    title: str
+    preset: str
+    source: str
+    summary: dict[str, Any]
+    claims: list[ClaimRecord]
+    seconds: float
+    provenance: dict[str, Any]
+    cells: list[dict[str, Any]]
+
+
+def read_json(path: Path, kind: Any = Any) -> Any:
+    """Parsed JSON, of a type if one is given.
 
     Raises:
       ReconError: the file is absent or damaged.
     """
     try:
-        return msgspec.json.decode(path.read_bytes())
+        return reading.json(path, kind)
     except OSError as error:
         raise ReconError(f"There is no record {path}: make it with `recon reproduce`.") from error
-    except msgspec.DecodeError as error:
-        raise ReconError(f"{path} is damaged ({error}): remove it and run again.") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ReconError(f"{path} is damaged ({reason(error)}): remove it and run again.") from error
+
+
+def read_figure(path: Path) -> FigureRecord:
+    """A figure's record.
+
+    Raises:
+      ReconError: the file is absent, damaged or another.
+    """
+    found: FigureRecord = read_json(path, FigureRecord)
+    return found
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -5,6 +5,7 @@ A cell lies in its own folder, named by a hash of its settings, the fingerprint 
 could be taken for a result. What does not verify on loading is set aside.
 """
 
+import errno
 import hashlib
 import io
 import os
@@ -12,6 +13,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from recon.errors import ReconError
+from recon import reading
+from recon.errors import ReconError, reason
 from recon.records.files import json_bytes, npz_bytes
 
 DAMAGED = "damaged-"  # folders in which cells that do not verify are set aside
+RENAMES = 5  # tries to replace a cell that others replace at the same time
 
 
 @dataclass(frozen=True)
@@ -57,23 +61,36 @@ class Store:
           Exception: it is not there, damaged, or another cell's.
         """
         folder = self.root / key
-        envelope = msgspec.json.decode((folder / "record.json").read_bytes())
-        content = (folder / "arrays.npz").read_bytes()
+        envelope = reading.json(folder / "record.json")
+        content = reading.content(folder / "arrays.npz")
         record = envelope["record"]
         sums = {"record": _sum(json_bytes(record)), "arrays": _sum(content)}
         if envelope["key"] != key or envelope["sha256"] != sums:
             raise ValueError("checksums do not match")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return Stored(record, {name: arrays[name] for name in arrays.files})
+        return Stored(record, reading.arrays(io.BytesIO(content)))
 
     def verified(self, key: str) -> tuple[Stored | None, str]:
-        """The cell and "", or None and what is wrong with it, after setting it aside."""
+        """The cell and "", or None and what is wrong with it, after setting it aside.
+
+        Raises:
+          ReconError: it cannot be set aside.
+        """
         try:
             return self.read(key), ""
+        except Exception:
+            wrong = ""
+        try:  # another process may have put a new cell in its place in between
+            return self.read(key), ""
         except Exception as error:
+            wrong = f"Cell {key} is damaged ({reason(error)})"
+        try:
             aside = Path(tempfile.mkdtemp(dir=self.root, prefix=f"{DAMAGED}{key}-"))
             os.rename(self.root / key, aside / key)
-            return None, f"Cell {key} is damaged ({error}): set aside in {aside}"
+        except FileNotFoundError:
+            return None, f"{wrong}: another process has set it aside"
+        except OSError as error:
+            raise ReconError(f"{wrong} and cannot be set aside in {self.root} ({reason(error)}): remove it.") from error
+        return None, f"{wrong}: set aside in {aside}"
 
     def load(self, key: str) -> Stored | None:
         """The cell called `key`, or None if it has not been computed or what is there does not verify."""
@@ -103,17 +120,33 @@ class Store:
                     out.write(data)
                     out.flush()
                     os.fsync(out.fileno())
-            if replace and (self.root / key).exists():
-                os.rename(self.root / key, temporary / "replaced")
-                os.rename(temporary / "replaced", self.root / f".{key}-{os.getpid()}-replaced")
-            os.rename(temporary, self.root / key)
-            shutil.rmtree(self.root / f".{key}-{os.getpid()}-replaced", ignore_errors=True)
+            self._place(temporary, key, replace)
         except OSError as error:
-            if not (self.root / key).is_dir():  # a folder that is not empty cannot be renamed onto
-                raise ReconError(f"Cannot store a cell in {self.root} ({error.strerror}): free some space.") from error
+            raise ReconError(
+                f"Cannot store a cell in {self.root} ({reason(error)}): free some space or make it writable."
+            ) from error
         finally:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
+
+    def _place(self, made: Path, key: str, replace: bool) -> None:
+        """Rename a finished folder to where its cell lies; what other processes do there in between does no harm."""
+        old = self.root / f".{key}-{os.getpid()}-replaced"
+        try:
+            for _ in range(RENAMES if replace else 1):
+                try:
+                    os.rename(made, self.root / key)
+                    return
+                except OSError as error:
+                    # A folder that is not empty cannot be renamed onto; any other error is one.
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+                if replace:
+                    shutil.rmtree(old, ignore_errors=True)
+                    with suppress(FileNotFoundError):  # another process is replacing it, too
+                        os.rename(self.root / key, old)
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _sum(content: bytes) -> str:

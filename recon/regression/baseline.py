@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
+from recon import reading
 from recon.errors import ReconError
 from recon.records import json_bytes, write_bytes
 from recon.regression.measures import MEASURES, Direction, Group, Kind, groups
@@ -102,10 +102,8 @@ def read(file: Path) -> Baseline | None:
     """
     if not file.exists():
         return None
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=Baseline)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise ReconError(f"{file} is no baseline ({error}): store one with `recon baseline update`.") from error
+    with reading.refused(f"{file} is no baseline", "store one with `recon baseline update`"):
+        return reading.json(file, Baseline)
 
 
 def write(file: Path, baseline: Baseline) -> None:

@@ -1,10 +1,26 @@
 """Timings of the kernels by pytest-benchmark, in the shape of a figure's record, so that one gate serves both."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from recon.errors import ReconError
+from recon.reading import refused
 from recon.records import read_json
+from recon.regression.measures import groups
+
+
+class Entry(TypedDict):
+    """A benchmark, as far as it counts here."""
+
+    name: str
+    stats: dict[str, float]
+    extra_info: dict[str, float]
+
+
+class Timings(TypedDict):
+    """A file of pytest-benchmark."""
+
+    benchmarks: list[Entry]
+    provenance: dict[str, Any]
 
 
 def kernels_record(file: Path) -> dict[str, Any]:
@@ -13,11 +29,10 @@ def kernels_record(file: Path) -> dict[str, Any]:
     Raises:
       ReconError: the file is absent, damaged or another.
     """
-    made = read_json(file)
-    try:
+    made: Timings = read_json(file, Timings)
+    with refused(f"{file} is not from `make benchmark-kernels`", "make it with that"):
         cells = [_cell(entry, made["provenance"]) for entry in made["benchmarks"]]
-    except (KeyError, TypeError) as error:
-        raise ReconError(f"{file} is not from `make benchmark-kernels`: make it with that.") from error
+        groups(cells)  # whether they can be compared
     return {
         "figure": "kernels",
         "preset": "run",
@@ -27,7 +42,7 @@ def kernels_record(file: Path) -> dict[str, Any]:
     }
 
 
-def _cell(entry: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+def _cell(entry: Entry, facts: dict[str, Any]) -> dict[str, Any]:
     extra = entry["extra_info"]
     return {
         "cell": {"kind": "kernel", "kernel": entry["name"].removeprefix("test_")},

@@ -7,12 +7,14 @@ import numpy as np
 
 from recon.errors import ReconError
 from recon.networks import Params
+from recon.reading import LIMIT, plain, refused
 from recon.records.files import npz_bytes, write_bytes
 from recon.weights.formats import formats
-from recon.weights.formats.base import LIMIT, PICKLE, Arrays, plain
+from recon.weights.formats.base import PICKLE, Arrays
 from recon.weights.layout import arranged
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
+LONGEST = 200  # characters of an array's name, which messages repeat
 OWN = re.compile(r"\w+/(kernel|bias)")  # names as `save_weights` writes them
 
 
@@ -25,10 +27,11 @@ def read_arrays(path: str | Path) -> Arrays:
     path = Path(path)
     known = formats()
     try:
-        head, size = b"", 0
-        if not path.is_dir():
+        size = 0 if path.is_dir() else path.stat().st_size
+        head = b""
+        if path.is_file():
             with path.open("rb") as file:
-                head, size = file.read(16), path.stat().st_size
+                head = file.read(16)
     except OSError as error:
         raise ReconError(f"{path} cannot be read ({error.strerror}): give a file of weights.") from error
     if path.suffix in PICKLES or re.match(rb"\x80[\x02-\x05]", head):
@@ -39,19 +42,15 @@ def read_arrays(path: str | Path) -> Arrays:
     if chosen is None:
         names = ", ".join(suffix for f in known.values() for suffix in f.suffixes)
         raise ReconError(f"{path} is of no format that holds weights here ({names}, an Orbax folder): save it as one.")
-    try:
+    with refused(f"{path} holds no weights", "save them again"):
         arrays = chosen.read(path)
         strange = [name for name, array in arrays.items() if not plain(array.dtype)]
         if strange:
             raise ValueError(f"{strange[0]} is not made of plain numbers")
+        if not all(name.isprintable() and len(name) <= LONGEST for name in arrays):
+            raise ValueError("an array has a name that is none")
         if not arrays:
             raise ValueError("it is empty")
-    except ReconError:
-        raise
-    # Whatever a reader stumbles over in a damaged or hostile file is the file's fault.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:80] or type(error).__name__
-        raise ReconError(f"{path} holds no weights ({reason}): save them again.") from error
     return arrays
 
 

@@ -43,6 +43,7 @@ def test_k_means_with_as_many_centres_as_images_takes_each_once(rng):
     assert len(np.unique(choose("k-means", x, y, 12).images, axis=0)) == 24
 
 
+@pytest.mark.neural_tangents
 def test_largest_alpha_by_neural_tangents(rng, x64):
     x, y, _ = clusters(rng)
     x += rng.normal(size=x.shape).astype(np.float32)

@@ -35,6 +35,7 @@ def known(kernel, x, y, ridge=RIDGE):
     return known_of(Problem(np.float32(x), np.float32(y), np.float32(y)), KernelDistillation(kernel, ridge=ridge))
 
 
+@pytest.mark.neural_tangents
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_losses_equal_plain_numpy(x64, rng, kernel, outputs):

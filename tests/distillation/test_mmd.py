@@ -18,6 +18,7 @@ def problem(rng, n=6, dim=6, outputs=1):
     return x, alpha, np.array(np.sum(alpha * (k @ alpha)))
 
 
+@pytest.mark.neural_tangents
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_loss_is_that_of_the_best_weights(x64, rng, outputs):
     x, alpha, norm = problem(rng, outputs=outputs)
@@ -33,6 +34,7 @@ def test_loss_is_that_of_the_best_weights(x64, rng, outputs):
     assert found == pytest.approx(np.sum((target - phi[:, 6:] @ beta) ** 2), rel=1e-6)
 
 
+@pytest.mark.neural_tangents
 def test_the_training_set_among_more_images_has_no_loss(x64, rng):
     x, alpha, norm = problem(rng)
     images = np.concatenate([x, rng.normal(size=(5, 6))])

@@ -17,6 +17,7 @@ def separable(rng, n, classes=2):
     return (3 * np.eye(classes, 6)[group] + 0.1 * rng.normal(size=(n, 6))).astype(np.float32), targets(group, classes)
 
 
+@pytest.mark.neural_tangents
 def test_infinite_accuracy_by_hand(x64, rng, monkeypatch):
     monkeypatch.setattr("recon.distillation.score.BATCH", 7)
     kernel = InfiniteMLP(depth=1, b_std=0.2)
@@ -56,6 +57,7 @@ def test_nothing_to_test_on_is_refused(rng):
         infinite_accuracy(np.zeros_like(images), labels, images, labels)
 
 
+@pytest.mark.neural_tangents
 def test_losses_by_hand(x64, rng):
     kernel = InfiniteMLP(depth=1, b_std=0.2)
     (images, x), (labels, y) = (rng.normal(size=(k, 6)) for k in (4, 7)), (rng.normal(size=(k, 2)) for k in (4, 7))

@@ -7,6 +7,7 @@ from recon.kernels.neural_tangents import empirical_ntk
 from recon.networks import MLP
 
 
+@pytest.mark.neural_tangents
 @pytest.mark.parametrize("parametrisation", ["standard", "ntk"])
 @pytest.mark.parametrize(("outputs", "bias", "widths"), [(1, True, (16, 12)), (3, True, (9,)), (2, False, (8, 7, 6))])
 def test_layerwise_kernel(x64, rng, parametrisation, outputs, bias, widths):

@@ -26,6 +26,7 @@ def degenerate(rng):
     return x, odd
 
 
+@pytest.mark.neural_tangents
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_equals_neural_tangents(x64, rng, network):
     x, odd = degenerate(rng)

@@ -57,6 +57,7 @@ def by_hand(network, u, v):
     return nngp, w2 * read(tangent) + nngp
 
 
+@pytest.mark.neural_tangents
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_equals_the_recursion_pixel_by_pixel(x64, rng, network):
     x1, x2 = rng.normal(size=(2, 4, 3, 2)), rng.normal(size=(3, 4, 3, 2))
@@ -67,6 +68,7 @@ def test_equals_the_recursion_pixel_by_pixel(x64, rng, network):
     assert isinstance(network, InfiniteNetwork)
 
 
+@pytest.mark.neural_tangents
 def test_images_of_one_pixel_see_a_dense_network(x64, rng):
     cnn, mlp = InfiniteCNN(depth=3, filter=1, w_std=1.4, b_std=0.3), InfiniteMLP(depth=3, w_std=1.4, b_std=0.3)
     x1, x2 = rng.normal(size=(4, 1, 1, 5)), rng.normal(size=(3, 1, 1, 5))
@@ -75,6 +77,7 @@ def test_images_of_one_pixel_see_a_dense_network(x64, rng):
     np.testing.assert_allclose(cnn.nngp(x1, x2), mlp.nngp(x1, x2), rtol=1e-6)
 
 
+@pytest.mark.neural_tangents
 @pytest.mark.parametrize("method", ["kip", "rkip"])
 def test_distils_digits(rng, method):
     kernel = InfiniteCNN(depth=1)

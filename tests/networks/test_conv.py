@@ -93,6 +93,7 @@ def test_gradients_by_finite_differences(x64, rng):
     assert inner == pytest.approx(numeric, rel=1e-6)
 
 
+@pytest.mark.neural_tangents
 def test_kernel_equals_neural_tangents(x64, rng):
     network, shape = CNN((4, 3), outputs=2), (6, 6, 1)
     params = weights(network, shape, rng)

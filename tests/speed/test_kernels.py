@@ -38,7 +38,7 @@ def test_ntk_block(staged, trained, kernel):
     assert value.shape == (20, 1, 20, 1)
 
 
-@pytest.mark.parametrize("by", ["recursion", "neural_tangents"])
+@pytest.mark.parametrize("by", ["recursion", pytest.param("neural_tangents", marks=pytest.mark.neural_tangents)])
 def test_infinite_ntk_and_gradient(staged, rng, by):
     network = InfiniteMLP()
     x, others = (rng.normal(size=(n, 784)).astype(np.float32) for n in (20, 500))

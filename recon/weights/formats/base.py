@@ -14,7 +14,6 @@ PICKLE = (
     "{} is a pickle, which can run code when it is read: save the arrays instead, as by "
     'safetensors.torch.save_file(model.state_dict(), "weights.safetensors").'
 )
-LIMIT = 4 << 30  # bytes that a file may hold, packed or unpacked
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,3 @@ def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, value in items:
         yield from leaves(value, f"{name}/{key}" if name else str(key))
-
-
-def plain(dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype is of real numbers: no objects, which would be pickles, no records, no words."""
-    return dtype.kind in "biuf"

@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 
 from recon.errors import ReconError
-from recon.weights.formats.base import Arrays, Format, leaves, plain
+from recon.reading import content, plain
+from recon.weights.formats.base import Arrays, Format, leaves
 
 ARRAY, SCALAR = 1, 3  # codes of flax.serialization's extension types
 CHUNKED = "__msgpack_chunked_array__"
@@ -17,11 +18,11 @@ def extension(code: int, data: memoryview) -> Any:
     """An array, or whatever else, which is no weight."""
     if code not in (ARRAY, SCALAR):
         return None
-    shape, name, content = msgspec.msgpack.decode(bytes(data), type=tuple[list[int], str, bytes])
+    shape, name, held = msgspec.msgpack.decode(bytes(data), type=tuple[list[int], str, bytes])
     dtype = np.dtype(name)
     if not plain(dtype):
         raise ValueError(f"an array of {name}")
-    return np.frombuffer(content, dtype).reshape(shape)
+    return np.frombuffer(held, dtype).reshape(shape)
 
 
 def read(path: Path) -> Arrays:
@@ -31,7 +32,7 @@ def read(path: Path) -> Arrays:
       ReconError: arrays that Flax has split, from a gigabyte on.
       ValueError, TypeError: a damaged file.
     """
-    found = dict(leaves(msgspec.msgpack.decode(path.read_bytes(), ext_hook=extension)))
+    found = dict(leaves(msgspec.msgpack.decode(content(path), ext_hook=extension)))
     if any(CHUNKED in name for name in found):
         raise ReconError(f"{path} holds arrays of a gigabyte or more: save its arrays as .safetensors.")
     return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}

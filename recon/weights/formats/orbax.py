@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from recon.errors import ReconError
-from recon.weights.formats.base import LIMIT, Arrays, Format, leaves
+from recon.reading import LIMIT
+from recon.weights.formats.base import Arrays, Format, leaves
 
 METADATA = "_METADATA"
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from recon.errors import ReconError
+from recon.reading import content
 from recon.weights.formats.base import Arrays, Format
 
 
@@ -17,7 +18,7 @@ def read(path: Path) -> Arrays:
     from safetensors.numpy import load
 
     try:
-        return load(path.read_bytes())
+        return load(content(path))
     except SafetensorError as error:
         raise ValueError(str(error)) from error
     except KeyError as error:
