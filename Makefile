@@ -7,17 +7,9 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark-solvers benchmark-kernels check check-kernels test lint format data data-tiny-imagenet \
-	bars bars-exact bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
-.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact \
-	bars-distillation bars-tiny-imagenet figure-times readme results-index report lock clean
-	bars-distillation bars-tiny-imagenet figure-times readme results-index tables lock clean
-.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact bars-audit \
-	bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
-.PHONY: help setup benchmark-solvers benchmark-kernels check check-kernels test lint format docs data \
-	data-tiny-imagenet bars bars-exact bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
-	bars bars-exact bars-distillation bars-tiny-imagenet figure-times readme results-index scaling lock clean
-	bars bars-audit bars-exact bars-distillation bars-tiny-imagenet figure-times fuzz readme results-index lock clean
+.PHONY: help setup benchmark-solvers benchmark-kernels check check-kernels report test lint format docs data \
+	data-tiny-imagenet bars bars-exact bars-distillation bars-audit bars-tiny-imagenet figure-times fuzz readme \
+	results-index tables scaling lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
