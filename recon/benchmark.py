@@ -16,7 +16,7 @@ import importlib.util
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,12 +261,16 @@ def draw(benchmark: Benchmark, path: Path) -> list[Path]:
     Raises:
       ReconError: the record is absent, damaged, or of an older shape than the figure's module.
     """
-    from recon.plots import save as save_figure
-
     made = read_figure(path)
     with _fitting(benchmark, path):
-        drawn = benchmark.module().plot(made["summary"])
-    written = tables(benchmark, path)
+        return _drawn(benchmark, made, path)
+
+
+def _drawn(benchmark: Benchmark, made: Mapping[str, Any], path: Path) -> list[Path]:
+    from recon.plots import save as save_figure
+
+    drawn = benchmark.module().plot(made["summary"])
+    written = _tables(benchmark, made, path)
     for place, content in written.items():
         write_bytes(place, content)
     return [*save_figure(drawn, path.with_suffix("")), *written]
@@ -280,15 +284,19 @@ def tables(benchmark: Benchmark, path: Path) -> dict[Path, bytes]:
     """
     made = read_figure(path)
     with _fitting(benchmark, path):
-        title, columns, rows = benchmark.module().table(made["summary"])
-        table = markdown_table(columns, rows)
-        page = f"# {made['title']}\n\n{title}:\n\n{table}\n\n{markdown_claims(made['claims'])}"
-        written = {".md": page, ".csv": csv_table(columns, rows), ".tex": latex_table(columns, rows)}
+        return _tables(benchmark, made, path)
+
+
+def _tables(benchmark: Benchmark, made: Mapping[str, Any], path: Path) -> dict[Path, bytes]:
+    title, columns, rows = benchmark.module().table(made["summary"])
+    table = markdown_table(columns, rows)
+    page = f"# {made['title']}\n\n{title}:\n\n{table}\n\n{markdown_claims(made['claims'])}"
+    written = {".md": page, ".csv": csv_table(columns, rows), ".tex": latex_table(columns, rows)}
     return {path.with_suffix(suffix): text.encode() for suffix, text in written.items()}
 
 
 def _fitting(benchmark: Benchmark, path: Path) -> AbstractContextManager[None]:
-    """Say how to mend a record that does not fit its figure's module."""
+    """Say how to mend a stored record that does not fit its figure's module."""
     again = f"older code wrote it, or it is damaged, make it again with `recon reproduce {benchmark.name}`"
     return refused(f"{path} does not fit its figure", again)
 

@@ -34,8 +34,8 @@ def test_alone(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["data", "tasks", "metrics", "errors", "benchmark", "regression", "report", "workers", "cli"]
-    "name", ["data", "tasks", "metrics", "errors", "benchmark", "regression", "workers", "ray_workers", "cli"]
+    "name",
+    ["data", "tasks", "metrics", "errors", "benchmark", "regression", "report", "workers", "ray_workers", "cli"],
 )
 def test_without_jax(name):
     script = f"import sys, recon.{name}; print('jax' in sys.modules)"

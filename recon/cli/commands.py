@@ -10,8 +10,6 @@ from rich.table import Table
 from recon.cli.audit import audit
 from recon.cli.cache import cache_app
 from recon.cli.check import baseline_app, check
-from recon.cli.console import DataDir, Force, Images, Jobs, Out, Source, out, overall, show
-from recon.cli.report import report
 from recon.cli.console import (
     Cpus,
     DataDir,
@@ -28,6 +26,7 @@ from recon.cli.console import (
     overall,
     show,
 )
+from recon.cli.report import report
 from recon.cli.sets import distill, dynamics_of, train
 from recon.cli.share import cite, export
 from recon.errors import ReconError
