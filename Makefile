@@ -99,6 +99,7 @@ results-index: $(READY) ## write tables, README.md and ro-crate-metadata.json in
 tables: ## compile the LaTeX of all stored tables to .recon/tables/all.pdf (needs pdflatex)
 	@mkdir -p .recon/tables
 	pdflatex -halt-on-error -interaction=batchmode -output-directory .recon/tables results/tables/all.tex
+
 scaling: $(READY) ## write the tables in docs/scaling.md from results/
 	$(BIN)/python scripts/scaling.py $(ARGS)
 
