@@ -4,6 +4,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -44,8 +45,10 @@ def lines(text):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A folder to work in, with the project's figures, in which files can be added to the package."""
+    """A folder to work in, with the project's figures and a record, in which files can be added to the package."""
     (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "results" / "fig1").mkdir(parents=True)
+    shutil.copy(ROOT / "results" / "fig1" / "quick-samples.json", tmp_path / "results" / "fig1")
     for file in (ROOT / "benchmarks").glob("*.py"):
         (tmp_path / "benchmarks" / file.name).symlink_to(file)
     for name in PACKAGES:
