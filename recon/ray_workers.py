@@ -180,7 +180,7 @@ def outcome(ray: Any, ref: Any) -> tuple[str, Any]:
     except (gone.WorkerCrashedError, gone.NodeDiedError, gone.OutOfMemoryError, gone.ObjectLostError) as error:
         return "lost", f"its worker was lost, {TRIES} times over: {first_line(error)}"
     except gone.RayError as error:
-        return "failed", f"no worker could begin it: {first_line(error)}"
+        return "failed", f"no worker could begin it: {first_line(getattr(error, 'cause', None) or error)}"
     return kind, made
 
 

@@ -30,6 +30,7 @@ from recon.ray_workers import Resources
 from recon.records import Store, cells_differ, json_bytes, provenance, write_bytes
 
 NODES = 3
+STARTS = 3  # tries to start a cluster
 NOTICED = 60.0  # seconds in which a cluster knows that a node is gone
 STORE_BYTES = 100 << 20  # of each node's object store
 
@@ -49,11 +50,18 @@ def cluster(nodes: int = NODES, cores: int = 1) -> Iterator[Any]:
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0"}
     from ray.cluster_utils import Cluster
 
-    made = Cluster()
+    for left in reversed(range(STARTS)):
+        made = Cluster()
+        try:
+            for _ in range(nodes):
+                made.add_node(num_cpus=cores, object_store_memory=STORE_BYTES, include_dashboard=False)
+            made.wait_for_nodes()
+            break
+        except Exception:  # on a busy machine, a node that took more than Ray's half a minute to start
+            made.shutdown()
+            if not left:
+                raise
     try:
-        for _ in range(nodes):
-            made.add_node(num_cpus=cores, object_store_memory=STORE_BYTES, include_dashboard=False)
-        made.wait_for_nodes()
         os.environ["RAY_ADDRESS"] = made.address
         yield made
     finally:

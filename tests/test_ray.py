@@ -71,27 +71,32 @@ def script():
 
 
 @pytest.fixture(scope="module")
-def one_node(script):
-    before = os.environ.get("RAY_ADDRESS")
-    with script.cluster(nodes=1, cores=2):
-        yield os.environ["RAY_ADDRESS"]
-    os.environ.pop("RAY_ADDRESS")
-    if before is not None:
-        os.environ["RAY_ADDRESS"] = before
+def probes(tmp_path_factory):
+    """The module of the probes, which the cluster's workers find too."""
+    folder = tmp_path_factory.mktemp("probes")
+    (folder / "ray_probes.py").write_text(PROBES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])))
+        yield importlib.import_module("ray_probes")
+
+
+@pytest.fixture(scope="module")
+def one_node(script, probes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        with script.cluster(nodes=1, cores=2):
+            yield os.environ["RAY_ADDRESS"]
 
 
 @pytest.fixture
-def probe(tmp_path, monkeypatch):
+def probe(tmp_path, probes):
     """Makes planned probes; `begun` tells in which processes each was."""
-    (tmp_path / "ray_probes.py").write_text(PROBES)
     (tmp_path / "log").mkdir()
-    monkeypatch.syspath_prepend(str(tmp_path))
-    sys.modules.pop("ray_probes", None)
-    module = importlib.import_module("ray_probes")
 
     def make(name, acts="works"):
         return Planned(
-            module.Probe(name, acts, str(tmp_path / "log")), np.full(3, ord(name), np.float32), f"key-{name}"
+            probes.Probe(name, acts, str(tmp_path / "log")), np.full(3, ord(name), np.float32), f"key-{name}"
         )
 
     return SimpleNamespace(
@@ -160,7 +165,7 @@ def test_ctrl_c_loses_the_running_cells_only(one_node, probe, store):
 @needs_ray
 def test_what_no_node_can_do_is_said_and_not_waited_for(one_node, probe, store, monkeypatch):
     with pytest.raises(ReconError, match=r"GPU 1 \(at most 0\).*--gpus-per-cell"):
-        run_cells([probe.make("a")], store, False, lambda *_: None, ray=Resources(gpus=1))
+        run_cells([probe.make("a")], store, False, lambda *_: None, ray=Resources(gpus=1.0))
     there = ray_workers.software(("recon.metrics",))
     monkeypatch.setattr(ray_workers, "software", lambda modules: there | {"numpy": "1.0"})
     with pytest.raises(ReconError, match=rf"numpy {np.__version__} instead of 1.0"):
