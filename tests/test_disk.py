@@ -52,7 +52,8 @@ class Cell:
     def compute(self, data, report):
         time.sleep(0.2)
         noise = np.random.default_rng(self.seed).normal(size=30_000)
-        facts = {"cell": self.settings(), "data": {"source": "samples"}, "provenance": provenance(self.modules)}
+        data = {"source": "samples", "fingerprints": {}}
+        facts = {"cell": self.settings(), "data": data, "provenance": provenance(self.modules)}
         return Stored({**facts, "sum": float(noise.sum())}, {"noise": noise})
 
 
