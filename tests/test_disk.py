@@ -240,7 +240,8 @@ def test_two_runs_at_once_both_end_with_the_same(checkout, force):
                 names = {p.name for p in cell.iterdir()}
             except FileNotFoundError:  # another run's is just taking its place
                 continue
-            assert names in ({"arrays.npz", "record.json"}, set())
+            # One that is being taken away may have lost a file; one that stays is whole, as `verified` asks below.
+            assert names <= {"arrays.npz", "record.json"}
     for run in runs:
         _, errors = run.communicate()
         assert run.returncode == 0, errors
