@@ -140,7 +140,7 @@ def test_weights_that_are_none_are_refused(tmp_path):
     }
     for name, arrays in cases.items():
         np.savez(tmp_path / f"{name}.npz", **arrays)
-        with pytest.raises(recon.ReconError, match="holds no weights|is of no plain MLP"):
+        with pytest.raises(recon.ReconError, match=r"holds no weights|is of no plain MLP"):
             recon.load_weights(tmp_path / f"{name}.npz")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "good.npz").read_bytes()[:60])
     with pytest.raises(recon.ReconError, match="holds no weights"):
