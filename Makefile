@@ -96,7 +96,7 @@ readme: $(READY) ## write the numbers in README.md from results/
 results-index: $(READY) ## write tables, README.md and ro-crate-metadata.json in results/ from the records there
 	$(BIN)/python scripts/results_index.py $(ARGS)
 
-tables: ## compile the LaTeX of all stored tables to .recon/tables/all.pdf (needs pdflatex)
+tables: ## compile the LaTeX of all stored tables to .recon/tables/all.pdf (needs pdflatex and booktabs)
 	@mkdir -p .recon/tables
 	pdflatex -halt-on-error -interaction=batchmode -output-directory .recon/tables results/tables/all.tex
 
