@@ -30,11 +30,11 @@ def test_index_of_results_is_that_of_the_records(tmp_path):
     subprocess.run(here, check=True)
     assert subprocess.run([*here, "--check"]).returncode == 0
     record = next((tmp_path / "results").glob("fig1/*.json"))
-    record.write_text(record.read_text().replace('"verdict": "', '"verdict": "maybe '))
+    record.write_text(record.read_text().replace('"effect": "', '"effect": "Perhaps '))
     assert "make results-index" in subprocess.run([*here, "--check"], capture_output=True, text=True).stderr
     subprocess.run(here, check=True)
     assert subprocess.run([*here, "--check"]).returncode == 0
-    assert "**Maybe " in (tmp_path / "results" / "README.md").read_text()
+    assert "Perhaps " in (tmp_path / "results" / "README.md").read_text()
 
 
 def test_every_claim_of_the_paper_has_claims_of_figures():
