@@ -229,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     stored = {} if args.force or not args.out.exists() else {r["name"]: r["runs"] for r in read_json(args.out)["rows"]}
     runs = {name: [r for r in made if r["code_version"] == version()] for name, made in stored.items()}
-    todo = [(name, seed) for name in ROWS for seed in SEEDS if seed not in {r["seed"] for r in runs.get(name, [])}]
+    todo = [(name, seed) for seed in SEEDS for name in ROWS if seed not in {r["seed"] for r in runs.get(name, [])}]
     if importlib.util.find_spec("torch") is None and any(name == "PyTorch" for name, _ in todo):
         print("PyTorch is not installed: pip install torch==2.13.0 measures its bar too.", file=sys.stderr)
         todo = [(name, seed) for name, seed in todo if name != "PyTorch"]

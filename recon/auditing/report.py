@@ -117,7 +117,7 @@ def markdown(audit: "Audit", facts: dict[str, Any]) -> str:
         ("arrays, from the input on", f"{layers}, kernels {facts['kernels']}"),
         ("input", f"{audit.view.shape}{', stored channels first' if audit.view.channels_first else ''}"),
         ("training images", rank + (f" (gap {gap:.3g})" if gap else "")),
-        ("attack", f"{' then '.join(audit.attacks)}: {facts['why']}"),
+        ("attack", f"{' then '.join(audit.attacks)}; the result is of {facts['attack']}: {facts['why']}"),
         ("attacked", "the optimiser's state" if audit.from_state else "the weights' change"),
         ("seconds", f"{audit.seconds:.1f}"),
     ]

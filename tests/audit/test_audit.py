@@ -1,5 +1,6 @@
 """The audit on networks that other code has trained: scikit-learn's, small ones."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from sklearn.neural_network import MLPRegressor
 
 import recon
 from recon import ReconError
+from recon.auditing import run
 from recon.auditing.data import load_images
 from recon.auditing.view import View, viewed
 from recon.metrics import distances
@@ -271,10 +273,6 @@ def test_views():
 
 
 def test_ctrl_c_reports_what_was_found(sgd, monkeypatch):
-    import dataclasses
-
-    from recon.auditing import run
-
     before, after = map(arrays, sgd)
     real = run.reconstruct
 
@@ -286,3 +284,37 @@ def test_ctrl_c_reports_what_was_found(sgd, monkeypatch):
     made = recon.audit(before, after, progress=False)
     assert made.attacks == ("exact",)
     assert "Interrupted" in made.verdict
+
+
+def test_search_that_doubts_an_image_is_tried_again(sgd, monkeypatch):
+    before, after = map(arrays, sgd)
+    real, keys = run.reconstruct, []
+
+    def doubtful(*args, **options):
+        found = real(*args, **options)
+        keys.append((options["attack"], options["key"]))
+        return found if len(keys) > 1 else dataclasses.replace(found, certified=np.arange(N) > 0)
+
+    monkeypatch.setattr(run, "reconstruct", doubtful)
+    made = recon.audit(before, after, key=5, progress=False)
+    assert keys == [("exact", 5), ("exact", 6)]
+    assert made.certified == N
+
+
+def test_search_that_leaves_images_out_is_followed_by_the_hybrid(sgd, monkeypatch):
+    before, after = map(arrays, sgd)
+    real, certified = run.reconstruct, {"exact": 3, "hybrid": 4}
+
+    def short(*args, **options):
+        own = {name: value for name, value in options.items() if name != "gradient_seconds"}
+        found = real(*args, **own | {"attack": "exact"})
+        sure = np.arange(len(found.images)) < certified[options["attack"]]
+        return dataclasses.replace(found, attack=options["attack"], why="out of starts", certified=sure)
+
+    monkeypatch.setattr(run, "reconstruct", short)
+    made = recon.audit(before, after, progress=False)
+    assert (made.attacks, made.found.attack, made.certified) == (("exact", "hybrid"), "hybrid", 4)
+    assert f"gets 4 of at least {N} training images" in made.verdict
+    certified["hybrid"] = 2
+    made = recon.audit(before, after, progress=False)
+    assert (made.attacks, made.found.attack, made.certified) == (("exact", "hybrid"), "exact", 3)
