@@ -107,7 +107,7 @@ def pytorch(seed: int, folder: Path, rate: float = 1e-3) -> Case:
 
 
 def fast_pytorch(seed: int, folder: Path) -> Case:
-    """A rate at which many units switch on and off again on the way."""
+    """Whether the rate matters."""
     return pytorch(seed, folder, rate=1e-2)
 
 

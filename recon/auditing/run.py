@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from recon.attacks import Reconstruction, attacks, reconstruct
@@ -22,7 +23,8 @@ Source = str | Path | Mapping[str, Any]
 """Weights: a file, or arrays by name, nested or not."""
 
 LIMIT, RELATIVE = 0.1, 1e-3  # L2 of images, and relative L2 of features, under which one counts as recovered
-TRIES = 3  # of the exact search where it finds all images and doubts one that it only inferred from the others
+TRIES = 4  # of the exact search: now and then one gets stuck where another, by other random numbers, does not;
+TRY_SECONDS = 60.0  # as long as that is quick
 GUESS = 64  # images to stand for the attack's start where nothing tells how many there are
 
 
@@ -124,8 +126,8 @@ def audit(
       image_shape: (h, w, c) or (c, h, w), the order in which the network takes them (default: a square, if it is one).
       mean, std: the network takes (pixel − mean)/std of pixels in [0, 1]; tells the attack the box they lie in.
       linearised: the weights are those of a Taylor model around the initial ones.
-      attack: name of an attack, or 'auto': 'exact', then 'hybrid' where that leaves images out, or 'ntk-fast' where
-        the rank does not tell the number of images.
+      attack: name of an attack, or 'auto': 'exact', a few times if need be, then 'hybrid' where that leaves images out,
+        or 'ntk-fast' where the rank does not tell the number of images.
       m: number of images for attacks that need one (default: twice the estimated or given number).
       limit: distance under which an image counts as recovered (default: L2 0.1, of features 0.001 of their length).
       seconds: stop each stage of an attack after so much time.
@@ -199,18 +201,23 @@ def attacked(
         return ("exact", "ntk-fast"), told(
             reconstruct(params0, params1, attack="ntk-fast", m=m, key=key, **timed, **common)
         )
-    ran = ["exact"]
-    while exact.why == "complete" and sure(exact) < n and len(ran) < TRIES:
-        again = reconstruct(params0, params1, attack="exact", m=m or GUESS, key=key + len(ran), **timed, **common)
+    ran, again = ["exact"], exact
+    # Other random numbers, and the patterns alone, more loosely: as a state, a change is searched by nothing else.
+    other = dict(common)
+    if other["state"] is None and not other["linearised"]:
+        other["state"] = jax.tree.map(lambda a, b: np.float32(b) - np.float32(a), params0, params1)
+    began = time.perf_counter()
+    while sure(exact) < n and len(ran) < TRIES and not again.interrupted:
+        if exact.seconds["run"] + time.perf_counter() - began > TRY_SECONDS:
+            break
+        again = reconstruct(params0, params1, attack="exact", m=m or GUESS, key=key + len(ran), **timed, **other)
         ran.append("exact")
         exact = max(exact, again, key=sure)
-        if again.interrupted:
-            break
-    if exact.why == "complete":
+    if exact.why == "complete" or again.interrupted:
         return tuple(ran), exact
     both: dict[str, Any] = {**timed, "gradient_seconds": seconds}
     hybrid = reconstruct(params0, params1, attack="hybrid", m=m or 2 * n, key=key, **both, **common)
-    return ("exact", "hybrid"), hybrid if sure(hybrid) >= sure(exact) else exact
+    return (*ran, "hybrid"), hybrid if sure(hybrid) >= sure(exact) else exact
 
 
 def told(found: Reconstruction) -> Reconstruction:
