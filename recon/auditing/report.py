@@ -22,7 +22,8 @@ NAME = "reconstruction-{}.png"
 COLUMNS, MOST = 10, 100  # pictures in a row of the overview, and in all of it
 ZOOM = 64  # least height of a picture in it, in pixels
 READ = """- *Certified*: the reconstructions explain the weights' change to rounding; the attack finds so without having
-  seen a training image. Not certified does not mean wrong.
+  seen a training image. Not certified does not mean wrong; with few units for each image it can be too sure of images
+  that are merely close.
 - Distances are L2 in the network's input space{relative}, each training image matched to one reconstruction. Those of
   held-out images are what chance gives.
 - The audit is of plain MLPs with ReLU units. That nothing came back is no proof of privacy.
