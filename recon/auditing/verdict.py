@@ -14,6 +14,8 @@ NO_RANK = (
     "--optimizer-state, and after noise; -m runs ntk-fast"
 )
 
+FEW = 8  # first-layer units for each image below which images that are merely close have been certified
+
 
 def leaks(audit: "Audit") -> bool:
     """Whether anything came back: a certified reconstruction, or one within the limit of a training image."""
@@ -77,6 +79,8 @@ def doubts(audit: "Audit") -> str:
     words = "Interrupted: it is what was found until then. " if audit.found.interrupted else ""
     if audit.certified is None and audit.train is None:
         words += "Without --data nothing tells which of them are training images. "
+    if audit.certified and audit.n and audit.network.widths[0] < FEW * audit.n:
+        words += f"With {audit.network.widths[0]} units for {audit.n} images the certificate can be too sure. "
     if not leaks(audit):
         words += "This is no proof of privacy: it is what these attacks found."
     return words.strip()

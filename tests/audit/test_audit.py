@@ -1,5 +1,6 @@
 """The audit on networks that other code has trained: scikit-learn's, small ones."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from sklearn.neural_network import MLPRegressor
 
 import recon
 from recon import ReconError
+from recon.auditing import run
 from recon.auditing.data import load_images
 from recon.auditing.view import View, viewed
 from recon.metrics import distances
@@ -96,6 +98,9 @@ def test_without_data_the_certificate_decides(sgd, digits):
     assert (made.n, made.certified, made.attacks) == (N, N, ("exact",))
     assert errors(made.found.images, digits.train.x).max() < 0.01
     assert "without a look at the training data" in made.verdict
+    assert "too sure" not in made.verdict
+    narrow = dataclasses.replace(made, network=recon.MLP((7 * N, W)))
+    assert f"With {7 * N} units for {N} images the certificate can be too sure." in narrow.verdict
     assert "held-out" not in made.verdict
 
 
@@ -105,8 +110,10 @@ def test_change_that_no_images_made_is_not_certified(sgd):
     first = before["coefs_"][0] + (after["coefs_"][0] - before["coefs_"][0])[:, units]
     shift = before["intercepts_"][0] + (after["intercepts_"][0] - before["intercepts_"][0])[units]
     null = {"coefs_": [first, *after["coefs_"][1:]], "intercepts_": [shift, *after["intercepts_"][1:]]}
-    made = recon.audit(before, null, attack="exact", seconds=2.0, progress=False)
-    assert (made.n, made.certified) == (N, 0)
+    moved = {kind: [b - a for a, b in zip(before[kind], null[kind], strict=True)] for kind in null}
+    for state in (None, moved):  # by itself, and as the audit searches when the first search fails
+        made = recon.audit(before, null, optimizer_state=state, attack="exact", seconds=2.0, progress=False)
+        assert (made.n, made.certified) == (N, 0)
     assert "certifies none of them" in made.verdict
     assert "no proof of privacy" in made.verdict
 
@@ -271,10 +278,6 @@ def test_views():
 
 
 def test_ctrl_c_reports_what_was_found(sgd, monkeypatch):
-    import dataclasses
-
-    from recon.auditing import run
-
     before, after = map(arrays, sgd)
     real = run.reconstruct
 
@@ -286,3 +289,38 @@ def test_ctrl_c_reports_what_was_found(sgd, monkeypatch):
     made = recon.audit(before, after, progress=False)
     assert made.attacks == ("exact",)
     assert "Interrupted" in made.verdict
+
+
+def test_search_that_doubts_an_image_is_tried_again(sgd, monkeypatch):
+    before, after = map(arrays, sgd)
+    real, keys = run.reconstruct, []
+
+    def doubtful(*args, **options):
+        found = real(*args, **options)
+        keys.append((options["attack"], options["key"]))
+        return found if len(keys) > 1 else dataclasses.replace(found, certified=np.arange(N) > 0)
+
+    monkeypatch.setattr(run, "reconstruct", doubtful)
+    made = recon.audit(before, after, key=5, progress=False)
+    assert keys == [("exact", 5), ("exact", 6)]
+    assert made.certified == N
+
+
+def test_search_that_leaves_images_out_is_followed_by_the_hybrid(sgd, monkeypatch):
+    before, after = map(arrays, sgd)
+    real, certified = run.reconstruct, {"exact": 3, "hybrid": 4}
+
+    def short(*args, **options):
+        own = {name: value for name, value in options.items() if name != "gradient_seconds"}
+        found = real(*args, **own | {"attack": "exact"})
+        sure = np.arange(len(found.images)) < certified[options["attack"]]
+        return dataclasses.replace(found, attack=options["attack"], why="out of starts", certified=sure)
+
+    monkeypatch.setattr(run, "reconstruct", short)
+    made = recon.audit(before, after, progress=False)
+    ran = ("exact",) * run.TRIES + ("hybrid",)
+    assert (made.attacks, made.found.attack, made.certified) == (ran, "hybrid", 4)
+    assert f"gets 4 of at least {N} training images" in made.verdict
+    certified["hybrid"] = 2
+    made = recon.audit(before, after, progress=False)
+    assert (made.attacks, made.found.attack, made.certified) == (ran, "exact", 3)
