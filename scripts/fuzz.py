@@ -203,8 +203,9 @@ def fed(reader: Reader, inputs: int, guided: bool) -> dict[str, Any]:
                 break
             if not now.exists():
                 sys.exit(f"{reader.name}: its process ended before the first input ({died}).\n{said}")
-            at = int(now.read_text())
-            found.setdefault(f"the process {died}", {"inputs": 0, "first": at})["inputs"] += 1
+            at = int(now.read_text() or state["at"])
+            last = (said.strip().splitlines() or [""])[-1][:80]
+            found.setdefault(f"the process {died}: {last}", {"inputs": 0, "first": at})["inputs"] += 1
             counts["found"] += 1
             # Inputs since the last word of the process that died are not counted.
             first = at + 1
