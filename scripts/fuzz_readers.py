@@ -43,8 +43,11 @@ def damaged(rng: random.Random, files: Files) -> Files:
         elif rng.random() < 0.01:
             made[name] = b""
         else:
-            change = BY_SUFFIX.get(Path(name).suffix, damage.raw)
-            made[name] = (change if rng.random() < 0.7 else damage.raw)(rng, made.get(name, b""))
+            change, content = BY_SUFFIX.get(Path(name).suffix, damage.raw), made.get(name, b"")
+            try:
+                made[name] = (change if rng.random() < 0.7 else damage.raw)(rng, content)
+            except Exception:  # damaged before, too far for its format's structure
+                made[name] = damage.raw(rng, content)
     return made
 
 
