@@ -9,6 +9,8 @@ DEV := $(VENV)/.ready-dev
 .DEFAULT_GOAL := help
 .PHONY: help setup benchmark-solvers benchmark-kernels check check-kernels test lint format data data-tiny-imagenet \
 	bars bars-audit bars-exact bars-distillation bars-tiny-imagenet figure-times fuzz readme results-index lock clean
+.PHONY: help setup benchmark-solvers benchmark-kernels check test lint format data data-tiny-imagenet bars bars-exact \
+	bars-audit bars-distillation bars-tiny-imagenet figure-times readme results-index lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list

@@ -22,7 +22,8 @@ NAME = "reconstruction-{}.png"
 COLUMNS, MOST = 10, 100  # pictures in a row of the overview, and in all of it
 ZOOM = 64  # least height of a picture in it, in pixels
 READ = """- *Certified*: the reconstructions explain the weights' change to rounding; the attack finds so without having
-  seen a training image. Not certified does not mean wrong.
+  seen a training image. Not certified does not mean wrong; with few units for each image it can be too sure of images
+  that are merely close.
 - Distances are L2 in the network's input space{relative}, each training image matched to one reconstruction. Those of
   held-out images are what chance gives.
 - The audit is of plain MLPs with ReLU units. That nothing came back is no proof of privacy.
@@ -110,13 +111,14 @@ def markdown(audit: "Audit", facts: dict[str, Any]) -> str:
     """The report."""
     layers = ", ".join(name for name in audit.layout.names)
     gap = facts["work"].get("gap")
-    rank = "not told by the rank" if audit.n is None else f"{audit.n}, by the rank of the first layer's change"
+    least = "" if audit.certified == audit.n else "at least "
+    rank = "not told by the rank" if audit.n is None else f"{least}{audit.n}, by the rank of the first layer's change"
     about = [
         ("network", f"{audit.network.widths} hidden units, {audit.network.outputs} outputs, ReLU assumed"),
         ("arrays, from the input on", f"{layers}, kernels {facts['kernels']}"),
         ("input", f"{audit.view.shape}{', stored channels first' if audit.view.channels_first else ''}"),
         ("training images", rank + (f" (gap {gap:.3g})" if gap else "")),
-        ("attack", f"{' then '.join(audit.attacks)}: {facts['why']}"),
+        ("attack", f"{' then '.join(audit.attacks)}; the result is of {facts['attack']}: {facts['why']}"),
         ("attacked", "the optimiser's state" if audit.from_state else "the weights' change"),
         ("seconds", f"{audit.seconds:.1f}"),
     ]

@@ -14,6 +14,8 @@ NO_RANK = (
     "--optimizer-state, and after noise; -m runs ntk-fast"
 )
 
+FEW = 8  # first-layer units for each image below which images that are merely close have been certified
+
 
 def leaks(audit: "Audit") -> bool:
     """Whether anything came back: a certified reconstruction, or one within the limit of a training image."""
@@ -32,13 +34,13 @@ def attacked(audit: "Audit") -> str:
     things = "training images' features" if audit.features else "training images"
     known = "the initial and the final weights" + (" and the optimiser's state" if audit.from_state else "")
     if k and n:
-        share = f"all {n}" if k == n else f"{k} of the {n}"
+        share = f"all {n}" if k == n else f"{k} of at least {n}"
         return (
             f"An attacker who has {known} gets {share} {things}, and knows it: the attack certifies each without a "
             "look at the training data."
         )
     if n:
-        return f"The weights show that there are {n} training images; the attack certifies none of them."
+        return f"The weights show that there are at least {n} training images; the attack certifies none of them."
     if found.certified is None:
         return f"The attack {found.attack} made {len(found.images)} images and has no certificate."
     return f"The attack found nothing: {NO_RANK}."
@@ -61,7 +63,7 @@ def measured(audit: "Audit") -> str:
         words += f"; from what the attack started from, {near(audit.start, unit)}"
     words += "."
     if audit.n is not None and audit.n != len(train.distance):
-        words += f" The weights show {audit.n} different training images, {len(train.distance)} were given."
+        words += f" The rank shows {audit.n} different training images, {len(train.distance)} were given."
     return words
 
 
@@ -77,6 +79,8 @@ def doubts(audit: "Audit") -> str:
     words = "Interrupted: it is what was found until then. " if audit.found.interrupted else ""
     if audit.certified is None and audit.train is None:
         words += "Without --data nothing tells which of them are training images. "
+    if audit.certified and audit.n and audit.network.widths[0] < FEW * audit.n:
+        words += f"With {audit.network.widths[0]} units for {audit.n} images the certificate can be too sure. "
     if not leaks(audit):
         words += "This is no proof of privacy: it is what these attacks found."
     return words.strip()

@@ -70,7 +70,9 @@ def audit(
     ] = False,
     attack: Annotated[
         str,
-        typer.Option(help="auto (exact, then hybrid, or ntk-fast) or a name, see `recon list`."),
+        typer.Option(
+            help="auto (exact, a few times if need be, then hybrid, or ntk-fast) or a name, see `recon list`."
+        ),
     ] = "auto",
     m: Annotated[
         int | None,

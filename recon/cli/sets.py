@@ -93,6 +93,7 @@ def train(
     folder: Annotated[Path, typer.Option("--out", help="Folder for initial.npz, final.npz and train.json.")] = Path(
         "trained"
     ),
+    kind: Annotated[str, typer.Option("--format", help="Of the weights: npz or safetensors.")] = "npz",
 ) -> None:
     """Train a network on a distilled set, or on a task's images, test it on the task's test images, save its weights.
 
@@ -108,6 +109,8 @@ def train(
     from recon.weights import save_weights
 
     network, rule = network_of(widths), dynamics_of(dynamics, loss)
+    if kind not in ("npz", "safetensors"):
+        raise ReconError(f"Weights are stored as npz or safetensors, not {kind!r}: choose one.")
     chosen = None if data is None else distilled_set(data)
     drawn = loaded(task, n if chosen is None else max(2, len(chosen.classes)), seed, source, data_dir, images)
     x, y, test = drawn.train.x, drawn.train.y, drawn.test.x
@@ -142,15 +145,15 @@ def train(
         "test_images": len(test),
         "provenance": provenance(),
     }
-    save_weights(folder / "initial.npz", params0)
-    save_weights(folder / "final.npz", final)
+    save_weights(folder / f"initial.{kind}", params0)
+    save_weights(folder / f"final.{kind}", final)
     write_bytes(folder / "train.json", json_bytes(facts))
     name = data.name if data is not None else f"{drawn.task.title}, {drawn.source}"
     out.print(f"{len(x)} images of {escape(name)}, {dynamics}, widths {widths}: {made.seconds:.1f} s, {made.why}.")
     out.print(f"Train loss {made.final.loss:.2e}, {100 * right[0]:.1f} % right.")
     tested = f"{100 * right[1]:.1f} % of {len(test)} images" if right[1] is not None else "the source has no test split"
     out.print(f"Test accuracy on {escape(drawn.task.title)}: {tested}.")
-    out.print(f"Stored in {folder}/: initial.npz, final.npz, train.json.", soft_wrap=True)
+    out.print(f"Stored in {folder}/: initial.{kind}, final.{kind}, train.json.", soft_wrap=True)
 
 
 def distilled_set(path: Path) -> "DistilledSet":

@@ -195,6 +195,8 @@ def paired(shapes: Mapping[str, Shape], layers: Sequence[str], where: str) -> li
     ordered = sorted(shapes, key=rank)
     matrices = [name for name in ordered if len(shapes[name]) == 2]
     vectors = [name for name in ordered if len(shapes[name]) == 1]
+    if not matrices:
+        raise ReconError(f"{where} holds no weights (no array is a matrix): give those of a multi-layer perceptron.")
     owner = {parts(name)[:-1]: name for name in matrices}
     if len(owner) == len(matrices) and all(parts(name)[:-1] in owner for name in vectors) and () not in owner:
         of = {owner[parts(name)[:-1]]: name for name in vectors}

@@ -78,8 +78,10 @@ def test_a_set_is_made_trained_on_and_its_weights_attacked(run, tmp_path):
 
 
 def test_a_task_is_trained_on(run, tmp_path):
-    done = run("train", *SMALL, "--widths", "32", "--loss", "0.1", "--out", "net")
+    done = run("train", *SMALL, "--widths", "32", "--loss", "0.1", "--out", "net", "--format", "safetensors")
     assert done.returncode == 0, done.stderr
+    after = recon.load_weights(tmp_path / "net" / "final.safetensors")
+    assert [layer["kernel"].shape for layer in after.values()] == [(784, 32), (32, 1)]
     facts = json.loads((tmp_path / "net" / "train.json").read_text())
     assert 0 < facts["loss"] <= 0.1
     assert facts["images"] == 10

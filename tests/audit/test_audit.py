@@ -1,0 +1,326 @@
+"""The audit on networks that other code has trained: scikit-learn's, small ones."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.neural_network import MLPRegressor
+
+import recon
+from recon import ReconError
+from recon.auditing import run
+from recon.auditing.data import load_images
+from recon.auditing.view import View, viewed
+from recon.metrics import distances
+
+N, W = 10, 128
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return recon.load_task("mnist_odd_even", N, seed=0, source="samples", n_test=1)
+
+
+def fitted(x, y, epochs, **options):
+    """A network of scikit-learn before and after training; a twin with a rate of next to nothing tells the former."""
+    kind = {"hidden_layer_sizes": (W, W), "alpha": 0.0, "batch_size": len(x), "random_state": 0, **options}
+    twin, model = MLPRegressor(**{**kind, "learning_rate_init": 1e-30}), MLPRegressor(**kind)
+    twin.partial_fit(x, y.ravel())
+    for _ in range(epochs):
+        model.partial_fit(x, y.ravel())
+    return twin, model
+
+
+def arrays(model):
+    return {"coefs_": [*model.coefs_], "intercepts_": [*model.intercepts_]}
+
+
+@pytest.fixture(scope="module")
+def sgd(digits):
+    x = digits.train.x.reshape(N, -1)
+    return fitted(x, digits.train.y, 100, solver="sgd", momentum=0.9, learning_rate_init=1e-2)
+
+
+def errors(found, truth):
+    """L2 from each image to the nearest reconstruction."""
+    return distances(truth.reshape(len(truth), -1), found.reshape(len(found), -1)).min(axis=1)
+
+
+def command(*args):
+    return subprocess.run([sys.executable, "-m", "recon", "audit", *map(str, args)], capture_output=True, text=True)
+
+
+def test_command_audits_a_strangers_weights(sgd, digits, tmp_path):
+    for name, model in zip(("init", "final"), sgd, strict=True):
+        np.savez(tmp_path / f"{name}.npz", *model.coefs_, *model.intercepts_)
+    for name, images in (("train", digits.train.x), ("other", digits.held_out.x)):
+        for i, pixels in enumerate(digits.pixels(images)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(np.rint(255 * pixels[..., 0]).astype(np.uint8)).save(tmp_path / name / f"{i}.png")
+    out = tmp_path / "out"
+    (out / "images").mkdir(parents=True)
+    (out / "images" / "reconstruction-099.png").write_bytes(b"of an earlier audit")
+    done = command(
+        "--init", tmp_path / "init.npz", "--final", tmp_path / "final.npz", "--network", f"mlp:{W}x{W}",
+        "--data", tmp_path / "train", "--heldout", tmp_path / "other", "--mean", float(digits.mean[0]), "--out", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"gets all {N} training images" in " ".join(done.stdout.split())
+    report = json.loads((out / "report.json").read_text())
+    assert (report["n"], report["certified"], report["leaks"]) == (N, N, True)
+    assert (report["train"]["within"], report["held_out"]["within"]) == (N, 0)
+    assert {"commit", "code_version", "made_at"} <= set(report["provenance"])
+    # The arrays and the pictures are the training images.
+    with np.load(out / "reconstructions.npz") as made:
+        assert errors(made["images"], digits.train.x).max() < 0.01
+        assert made["certified"].all()
+    files = sorted((out / "images").iterdir())
+    pictures = np.stack([np.asarray(Image.open(f)) for f in files]).astype(float)
+    assert len(files) == N
+    assert errors(pictures, 255 * digits.pixels(digits.train.x)).max() < 28  # a grey level a pixel
+    # Each line of the report names the image that it is matched to.
+    for row in report["reconstructions"]:
+        truth = np.asarray(Image.open(tmp_path / "train" / row["image"]), float)
+        assert np.abs(pictures[row["index"]] - truth).max() <= 1
+    text = (out / "report.md").read_text()
+    assert report["verdict"] in text
+    assert "overview.png" in text
+    assert (out / "overview.png").exists()
+
+
+def test_without_data_the_certificate_decides(sgd, digits):
+    before, after = map(arrays, sgd)
+    made = recon.audit(before, after, progress=False)
+    assert (made.n, made.certified, made.attacks) == (N, N, ("exact",))
+    assert errors(made.found.images, digits.train.x).max() < 0.01
+    assert "without a look at the training data" in made.verdict
+    assert "too sure" not in made.verdict
+    narrow = dataclasses.replace(made, network=recon.MLP((7 * N, W)))
+    assert f"With {7 * N} units for {N} images the certificate can be too sure." in narrow.verdict
+    assert "held-out" not in made.verdict
+
+
+def test_change_that_no_images_made_is_not_certified(sgd):
+    before, after = map(arrays, sgd)
+    units = np.random.default_rng(0).permutation(W)
+    first = before["coefs_"][0] + (after["coefs_"][0] - before["coefs_"][0])[:, units]
+    shift = before["intercepts_"][0] + (after["intercepts_"][0] - before["intercepts_"][0])[units]
+    null = {"coefs_": [first, *after["coefs_"][1:]], "intercepts_": [shift, *after["intercepts_"][1:]]}
+    moved = {kind: [b - a for a, b in zip(before[kind], null[kind], strict=True)] for kind in null}
+    for state in (None, moved):  # by itself, and as the audit searches when the first search fails
+        made = recon.audit(before, null, optimizer_state=state, attack="exact", seconds=2.0, progress=False)
+        assert (made.n, made.certified) == (N, 0)
+    assert "certifies none of them" in made.verdict
+    assert "no proof of privacy" in made.verdict
+
+
+def test_state_dicts_of_pytorchs_layout_and_channels_first(digits, tmp_path):
+    from safetensors.numpy import save_file
+
+    # Colour pictures of 12 x 12 as (3, 12, 12), as PyTorch has them.
+    x = np.random.default_rng(0).uniform(size=(N, 3, 12, 12)).astype(np.float32)
+    twin, model = fitted((x.reshape(N, -1) - 0.5) / 0.25, digits.train.y, 60, solver="sgd", learning_rate_init=3e-3)
+    for name, m in (("init", twin), ("final", model)):
+        state = {f"{2 * i}.weight": np.ascontiguousarray(k.T) for i, k in enumerate(m.coefs_)}
+        save_file(state | {f"{2 * i}.bias": b for i, b in enumerate(m.intercepts_)}, tmp_path / f"{name}.safetensors")
+    made = recon.audit(
+        tmp_path / "init.safetensors", tmp_path / "final.safetensors", mean=0.5, std=(0.25, 0.25, 0.25),
+        data=(x - 0.5) / 0.25, progress=False,
+    )  # fmt: skip
+    assert made.layout.transposed
+    assert (made.view.shape, made.view.channels_first) == ((12, 12, 3), True)
+    assert (made.certified, made.train.within) == (N, N)
+    last = made.train.index
+    np.testing.assert_allclose(
+        made.view.shown(made.found.images, made.found.images)[last], x.transpose(0, 2, 3, 1), atol=1e-3
+    )
+
+
+def test_adams_first_moment_in_place_of_the_change(digits):
+    x = digits.train.x.reshape(N, -1)
+    twin, model = fitted(x, digits.train.y, 30, solver="adam", learning_rate_init=1e-4)
+    state = {"mu": [*model._optimizer.ms], "nu": [*model._optimizer.vs]}
+    made = recon.audit(
+        arrays(twin), arrays(model), optimizer_state=state, data=x, held_out=digits.held_out.x, progress=False
+    )
+    assert made.from_state
+    assert (made.n, made.train.within, made.held_out.within) == (N, N, 0)
+    assert "and the optimiser's state" in made.verdict
+    # Without it the rank tells nothing, and the verdict says so.
+    made = recon.audit(arrays(twin), arrays(model), progress=False)
+    assert made.n is None
+    assert len(made.found.images) == 0
+    assert "--optimizer-state" in made.verdict
+    assert "no proof of privacy" in made.verdict
+
+
+def test_frozen_extractor_before_a_trained_head(digits, rng):
+    frozen = {"body.weight": rng.normal(0, 0.05, (200, 784)).astype(np.float32), "body.bias": np.zeros(200, np.float32)}
+    shown = np.maximum(digits.train.x.reshape(N, -1) @ frozen["body.weight"].T, 0)
+    twin, model = fitted(shown, digits.train.y, 60, solver="sgd", learning_rate_init=1e-2)
+    before, after = (
+        frozen
+        | {f"head.{i}.weight": k.T for i, k in enumerate(m.coefs_)}
+        | {f"head.{i}.bias": b for i, b in enumerate(m.intercepts_)}
+        for m in (twin, model)
+    )
+    with pytest.raises(ReconError, match=r"did not change the first layer, body\.weight: say --features"):
+        recon.audit(before, after, progress=False)
+    made = recon.audit(before, after, features=True, data=shown, progress=False)
+    assert (made.view.pictures, made.train.limit) == (False, 1e-3)
+    assert (made.n, made.certified, made.train.within) == (N, N, N)
+    truth = np.linalg.norm(shown, axis=1)
+    assert (errors(made.found.images, shown) / truth).max() < 1e-3
+    assert "training images' features" in made.verdict
+
+
+def test_gradient_matching_where_the_rank_does_not_tell(digits):
+    x = digits.train.x.reshape(N, -1)
+    twin, model = fitted(x, digits.train.y, 5, solver="adam", learning_rate_init=1e-3)
+    made = recon.audit(arrays(twin), arrays(model), data=x, m=7, seconds=0.5, progress=False)
+    assert (made.n, made.certified, made.attacks) == (None, None, ("exact", "ntk-fast"))
+    assert len(made.found.images) == 7
+    assert "has no certificate" in made.verdict
+    assert np.isinf(made.train.distance).sum() == N - 7
+
+
+def test_rank_bounds_the_number_of_images_from_below():
+    # More images than the pixels that are ever lit: 60 of 7 x 7.
+    many = recon.load_task("mnist_odd_even", 60, seed=0, source="samples", n_test=1)
+    x = many.train.x.reshape(60, 7, 4, 7, 4).mean(axis=(2, 4)).reshape(60, 49)
+    twin, model = fitted(x, many.train.y, 20, solver="sgd", learning_rate_init=1e-2)
+    made = recon.audit(arrays(twin), arrays(model), attack="exact", data=x, seconds=1.0, progress=False)
+    assert made.n < 50
+    assert made.certified == 0
+    assert f"at least {made.n} training images" in made.verdict
+    assert "60 were given" in made.verdict
+
+
+def test_what_cannot_be_audited_is_refused(sgd, tmp_path):
+    before, after = map(arrays, sgd)
+    narrow = {"coefs_": [before["coefs_"][0][:, :64], before["coefs_"][1][:64], before["coefs_"][2]],
+              "intercepts_": [before["intercepts_"][0][:64], *before["intercepts_"][1:]]}  # fmt: skip
+    broken = {**after, "coefs_": [after["coefs_"][0] * np.nan, *after["coefs_"][1:]]}
+    cases = (
+        ((before, before), {}, "are equal"),
+        ((before, narrow), {}, f"of mlp:{W}x{W} from 784 to 1, the final ones of mlp:64x{W}"),
+        ((before, broken), {}, "not finite"),
+        ((before, after), {"network": "mlp:64x64"}, "hidden layers of 64 and 64"),
+        ((before, after), {"network": "resnet18"}, "only plain ReLU MLPs"),
+        ((before, after), {"attack": "magic"}, "Unknown attack"),
+        ((before, after), {"image_shape": (28, 29)}, "not the 784 numbers"),
+        ((before, after), {"mean": (0.1, 0.2)}, "one number, or one for each of 1 channels"),
+        ((before, after), {"mean": 0.1, "std": 0.0}, "above zero"),
+        ((before, after), {"data": np.zeros((3, 5))}, r"images of shape \(5,\), the network takes"),
+        ((before, after), {"data": np.full((3, 784), np.nan)}, "no images of finite numbers"),
+        ((before, after), {"optimizer_state": after}, "is the weights themselves"),
+        ((before, {**after, "more": np.ones((2, 2))}), {"features": True}, "do not hold the same arrays"),
+    )
+    for weights, options, message in cases:
+        with pytest.raises(ReconError, match=message):
+            recon.audit(*weights, **options, progress=False)
+    (tmp_path / "weights.pt").write_bytes(b"\x80\x02.")
+    done = command("--init", tmp_path / "weights.pt", "--final", tmp_path / "weights.pt")
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "is a pickle" in done.stderr
+
+
+def test_images_from_folders_files_and_arrays(tmp_path, rng):
+    pixels = rng.integers(0, 256, (4, 6, 5, 3), dtype=np.uint8)
+    for i, p in enumerate(pixels):
+        (tmp_path / "pictures" / str(i % 2)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(p).save(tmp_path / "pictures" / str(i % 2) / f"{i}.png")
+    view = View((6, 5, 3), True, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
+    wanted = (pixels / 255 - [0.5, 0.4, 0.3]) / [0.2, 0.2, 0.1]
+    folder = load_images(tmp_path / "pictures", view)
+    assert folder.names == ("0/0.png", "0/2.png", "1/1.png", "1/3.png")
+    np.testing.assert_allclose(folder.x, wanted[[0, 2, 1, 3]], atol=1e-5)
+    # As the network takes them: channels first, shaped or flat.
+    first = wanted.transpose(0, 3, 1, 2)
+    for given in (pixels, wanted, first, first.reshape(4, -1)):
+        np.savez(tmp_path / "x.npz", y=np.arange(4), x=given)
+        np.testing.assert_allclose(load_images(tmp_path / "x.npz", view).x, wanted, atol=1e-5)
+    np.testing.assert_allclose(view.shown(folder.x, folder.x), pixels[[0, 2, 1, 3]] / 255, atol=1e-5)
+    low, high = view.box
+    np.testing.assert_allclose([low[1], high[1]], [-0.4 / 0.2, 0.6 / 0.2])
+    (tmp_path / "empty").mkdir()
+    np.savez(tmp_path / "two.npz", a=pixels, b=pixels)
+    cases = (
+        (tmp_path / "empty", view, "holds no picture"),
+        (tmp_path / "two.npz", view, "name the one to take x"),
+        (tmp_path / "pictures", View((90,)), r"give an \.npz"),
+        (tmp_path / "pictures", View((5, 6, 3)), "the network takes"),
+    )
+    for source, seen, message in cases:
+        with pytest.raises(ReconError, match=message):
+            load_images(source, seen)
+
+
+def test_views():
+    assert viewed(784, None, None, None, True).shape == (28, 28, 1)
+    assert not viewed(784, None, None, None, True).channels_first
+    assert viewed(3072, None, None, None, True) == View((32, 32, 3), True)
+    assert viewed(3072, None, None, None, False) == View((32, 32, 3), False)
+    assert viewed(90, (3, 6, 5), 0.5, None, False) == View((6, 5, 3), True, (0.5,), None)
+    assert viewed(30, (6, 5), None, None, False) == View((6, 5, 1))
+    assert viewed(31, None, None, None, False) == View((31,))
+    assert viewed(784, None, None, None, False, features=True) == View((784,))
+    # Nobody said what was done to the pixels: stretched like the surest ones, or as they are where they are pixels.
+    x = np.float32([[-1.0, 3.0]])
+    np.testing.assert_allclose(View((2,)).shown(x, x), [[0, 1]])
+    np.testing.assert_allclose(View((2,)).shown(x / 4 + 0.25, x / 4 + 0.25), [[0, 1]])
+    np.testing.assert_allclose(View((2,)).shown(x / 8 + 0.25, x / 8 + 0.25), x / 8 + 0.25)
+
+
+def test_ctrl_c_reports_what_was_found(sgd, monkeypatch):
+    before, after = map(arrays, sgd)
+    real = run.reconstruct
+
+    def stopped(*args, **options):
+        found = real(*args, **options)
+        return dataclasses.replace(found, why="interrupted", certified=np.zeros(len(found.images), bool))
+
+    monkeypatch.setattr(run, "reconstruct", stopped)
+    made = recon.audit(before, after, progress=False)
+    assert made.attacks == ("exact",)
+    assert "Interrupted" in made.verdict
+
+
+def test_search_that_doubts_an_image_is_tried_again(sgd, monkeypatch):
+    before, after = map(arrays, sgd)
+    real, keys = run.reconstruct, []
+
+    def doubtful(*args, **options):
+        found = real(*args, **options)
+        keys.append((options["attack"], options["key"]))
+        return found if len(keys) > 1 else dataclasses.replace(found, certified=np.arange(N) > 0)
+
+    monkeypatch.setattr(run, "reconstruct", doubtful)
+    made = recon.audit(before, after, key=5, progress=False)
+    assert keys == [("exact", 5), ("exact", 6)]
+    assert made.certified == N
+
+
+def test_search_that_leaves_images_out_is_followed_by_the_hybrid(sgd, monkeypatch):
+    before, after = map(arrays, sgd)
+    real, certified = run.reconstruct, {"exact": 3, "hybrid": 4}
+
+    def short(*args, **options):
+        own = {name: value for name, value in options.items() if name != "gradient_seconds"}
+        found = real(*args, **own | {"attack": "exact"})
+        sure = np.arange(len(found.images)) < certified[options["attack"]]
+        return dataclasses.replace(found, attack=options["attack"], why="out of starts", certified=sure)
+
+    monkeypatch.setattr(run, "reconstruct", short)
+    made = recon.audit(before, after, progress=False)
+    ran = ("exact",) * run.TRIES + ("hybrid",)
+    assert (made.attacks, made.found.attack, made.certified) == (ran, "hybrid", 4)
+    assert f"gets 4 of at least {N} training images" in made.verdict
+    certified["hybrid"] = 2
+    made = recon.audit(before, after, progress=False)
+    assert (made.attacks, made.found.attack, made.certified) == (ran, "exact", 3)
