@@ -16,6 +16,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,6 +163,7 @@ def guided(reader: Reader, args: argparse.Namespace, tried: Any, told: Any, fold
     def one(data: bytes) -> None:
         if done[0] >= args.inputs:
             told(done[0], last=True)
+            shutil.rmtree(folder.parent, ignore_errors=True)
             os._exit(0)
         which = data[0] % len(real) if data else 0
         tried(done[0], real[which] | {names[which]: data[1:]}, folder)
