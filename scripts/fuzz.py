@@ -16,6 +16,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,6 +163,7 @@ def guided(reader: Reader, args: argparse.Namespace, tried: Any, told: Any, fold
     def one(data: bytes) -> None:
         if done[0] >= args.inputs:
             told(done[0], last=True)
+            shutil.rmtree(folder.parent, ignore_errors=True)
             os._exit(0)
         which = data[0] % len(real) if data else 0
         tried(done[0], real[which] | {names[which]: data[1:]}, folder)
@@ -203,8 +205,9 @@ def fed(reader: Reader, inputs: int, guided: bool) -> dict[str, Any]:
                 break
             if not now.exists():
                 sys.exit(f"{reader.name}: its process ended before the first input ({died}).\n{said}")
-            at = int(now.read_text())
-            found.setdefault(f"the process {died}", {"inputs": 0, "first": at})["inputs"] += 1
+            at = int(now.read_text() or state["at"])
+            last = (said.strip().splitlines() or [""])[-1][:80]
+            found.setdefault(f"the process {died}: {last}", {"inputs": 0, "first": at})["inputs"] += 1
             counts["found"] += 1
             # Inputs since the last word of the process that died are not counted.
             first = at + 1

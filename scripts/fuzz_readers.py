@@ -43,8 +43,11 @@ def damaged(rng: random.Random, files: Files) -> Files:
         elif rng.random() < 0.01:
             made[name] = b""
         else:
-            change = BY_SUFFIX.get(Path(name).suffix, damage.raw)
-            made[name] = (change if rng.random() < 0.7 else damage.raw)(rng, made.get(name, b""))
+            change, content = BY_SUFFIX.get(Path(name).suffix, damage.raw), made.get(name, b"")
+            try:
+                made[name] = (change if rng.random() < 0.7 else damage.raw)(rng, content)
+            except Exception:  # damaged before, too far for its format's structure
+                made[name] = damage.raw(rng, content)
     return made
 
 
@@ -270,11 +273,13 @@ def read_folder(folder: Path) -> None:
     load_images(None, images=folder)
 
 
+CLASSES = ("n01443537", "n01629819", "n01641577", "n01644900", "n01698640")
+
+
 def make_archive(folder: Path) -> None:
-    """Tiny-ImageNet's layout with a picture a class, one of them grey."""
+    """Tiny-ImageNet's layout with a picture a class, one of them grey, and few classes for speed."""
     from recon.data.tiny_imagenet import ANNOTATIONS, WNIDS
     from recon.data.tiny_imagenet import ROOT as TOP
-    from recon.data.tiny_imagenet_classes import CLASSES
 
     one, grey = picture(0, "jpeg", side=64), picture(1, "jpeg", "L", side=64)
     members = [(WNIDS, "\n".join(CLASSES).encode())]
@@ -288,12 +293,13 @@ def make_archive(folder: Path) -> None:
 
 def read_archive(folder: Path) -> None:
     """What preparing it reads; writing the data set is TFDS's."""
-    from recon.data.tiny_imagenet import contents, examples
+    from recon.data import tiny_imagenet
 
     archive = folder / "tiny-imagenet-200.zip"
-    for labelled in contents(archive).values():
-        for _ in examples(archive, labelled):
-            pass
+    with patch.object(tiny_imagenet, "CLASSES", CLASSES):
+        for labelled in tiny_imagenet.contents(archive).values():
+            for _ in tiny_imagenet.examples(archive, labelled):
+                pass
 
 
 def make_prepared(folder: Path) -> None:

@@ -230,6 +230,7 @@ def show(title: str, rows: "list[Row]") -> None:
     from recon.regression import COLUMNS, cells_of, counted
 
     moved = [r for r in rows if r.status != "same"]
+    title = escape(title)
     table = Table(*COLUMNS, title=title, title_style="bold", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in moved:
         table.add_row(*map(escape, cells_of(row)), style=COLOURS.get(row.status, ""))

@@ -143,7 +143,10 @@ def show(found: Any, path: Path) -> None:
 
     made = read_figure(path)
     title, columns, rows = found.module().table(made["summary"])
-    table = Table(*columns, title=title, title_style="bold", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    names, bold = map(escape, columns), "bold"
+    table = Table(
+        *names, title=escape(title), title_style=bold, header_style=bold, box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for row in rows:
         table.add_row(*map(escape, row))
     out.print(table)

@@ -15,7 +15,7 @@ from tensorflow_datasets.core.download.checksums import UrlInfo
 
 from recon.data.pictures import opened as picture_in
 from recon.data.tiny_imagenet_classes import CLASSES
-from recon.errors import ReconError, reason
+from recon.errors import ReconError, printable, reason
 from recon.reading import archive as unpacking
 from recon.reading import member
 
@@ -73,11 +73,11 @@ def contents(archive: Path) -> dict[str, Labelled]:
 
 
 def _broken(archive: Path, why: str) -> ReconError:
-    return ReconError(f"{archive} is no whole zip archive ({why}): download it again from {URL}.")
+    return ReconError(f"{archive} is no whole zip archive ({printable(why)}): download it again from {URL}.")
 
 
 def _foreign(archive: Path, why: str) -> ReconError:
-    return ReconError(f"{archive} is not the Tiny-ImageNet archive ({why}): download that from {URL}.")
+    return ReconError(f"{archive} is not the Tiny-ImageNet archive ({printable(why)}): download that from {URL}.")
 
 
 def rgb(encoded: bytes) -> bytes:

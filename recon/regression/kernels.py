@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any, TypedDict
 
-from recon.reading import refused
-from recon.records import read_json
+from recon.reading import json, refused
 from recon.regression.measures import groups
 
 
@@ -29,8 +28,8 @@ def kernels_record(file: Path) -> dict[str, Any]:
     Raises:
       ReconError: the file is absent, damaged or another.
     """
-    made: Timings = read_json(file, Timings)
     with refused(f"{file} is not from `make benchmark-kernels`", "make it with that"):
+        made = json(file, Timings)
         cells = [_cell(entry, made["provenance"]) for entry in made["benchmarks"]]
         groups(cells)  # whether they can be compared
     return {

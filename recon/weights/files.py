@@ -11,7 +11,7 @@ from recon.reading import LIMIT, plain, refused
 from recon.records.files import npz_bytes, write_bytes
 from recon.weights.formats import formats
 from recon.weights.formats.base import PICKLE, Arrays
-from recon.weights.layout import arranged
+from recon.weights.layout import arranged, natural
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
 LONGEST = 200  # characters of an array's name, which messages repeat
@@ -69,7 +69,8 @@ def load_weights(
     if layers or kernels or not all(OWN.fullmatch(name) for name in arrays):
         return arranged(arrays, layers=layers, kernels=kernels, where=str(path)).tree(arrays)
     params: dict[str, dict[str, np.ndarray]] = {}
-    for name, array in arrays.items():
+    for name in sorted(arrays, key=natural):  # safetensors gives them in any order
+        array = arrays[name]
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise ReconError(f"{path} holds no weights ({name} is not made of finite numbers): save them again.")
         layer, part = name.split("/")
