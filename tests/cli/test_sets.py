@@ -111,7 +111,7 @@ def test_bad_input_is_refused_in_one_sentence(run, tmp_path, small):
         "nan.npz": "not finite",
         "pickle.npz": "is no distilled set",
         "shape.npz": "name its own --task",
-        "absent.npz": "is no distilled set",
+        "absent.npz": "cannot be read",
     }
     for name, message in expected.items():
         done = run("train", "--data", name, "--source", "samples")
