@@ -58,7 +58,8 @@ def cluster(nodes: int = NODES, cores: int = 1) -> Iterator[Any]:
             made.wait_for_nodes()
             break
         except Exception:  # on a busy machine, a node that took more than Ray's half a minute to start
-            made.shutdown()
+            with suppress(Exception):  # what there is to shut down may not answer either
+                made.shutdown()
             if not left:
                 raise
     try:

@@ -110,6 +110,7 @@ def store(tmp_path):
 
 
 @needs_ray
+@pytest.mark.timeout(1800)  # a minute where there are cores to spare
 def test_a_killed_node_changes_nothing(tmp_path):
     out = tmp_path / "ray-test.json"
     command = [sys.executable, ROOT / "scripts" / "ray_test.py", "--out", out]
