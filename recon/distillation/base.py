@@ -1,7 +1,6 @@
 """What every distillation method takes and returns."""
 
 import io
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 
 from recon.errors import ReconError
 from recon.progress import Report
+from recon.reading import arrays, refused
 from recon.records import json_bytes, write_bytes
 from recon.records.files import npz_bytes
 
@@ -123,22 +123,17 @@ class DistilledSet:
           ReconError: the file is absent, damaged or holds no distilled set.
         """
         path = Path(path)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ReconError(f"{path} cannot be read ({error.strerror}): give a file that `save` wrote.") from error
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                fields: dict[str, Any] = {name: np.asarray(file[name]) for name in ARRAYS}
-                fields |= msgspec.json.decode(file["facts"].tobytes())
+        if not path.is_file():
+            raise ReconError(f"{path} cannot be read (there is no such file): give one that `save` wrote.")
+        with refused(f"{path} is no distilled set", "distil again"):
+            held = arrays(path)
+            fields: dict[str, Any] = {name: held[name] for name in ARRAYS}
+            fields |= msgspec.json.decode(held["facts"].tobytes())
             if fields.pop("format") != FORMAT:
                 raise ValueError("another format")
             found = cls(**{**fields, "classes": tuple(fields["classes"])})
             _check(found)
-        except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
-            reason = " ".join(str(error).split())[:80] or type(error).__name__
-            raise ReconError(f"{path} is no distilled set ({reason}): distil again.") from error
-        return found
+            return found
 
     def save_pngs(self, folder: str | Path) -> None:
         """Write each image to FOLDER/CLASS/NUMBER.png, 8 bits, clipped: the layout that the task `pictures` reads.
