@@ -136,12 +136,28 @@ def attacked(
     report: Report = silent,
     start: Float[np.ndarray, "m *shape"] | None = None,
 ) -> Stored:
-    """Attack the final state of a training run and score what comes back.
+    """Attack the final state of a training run and score what comes back: arguments and result of `attempted`."""
+    return attempted(cell, data, network, trained, key, report, start)[1]
+
+
+def attempted(
+    cell: AttackCell,
+    data: TaskData,
+    network: Network,
+    trained: Trained,
+    key: PRNGKeyArray,
+    report: Report = silent,
+    start: Float[np.ndarray, "m *shape"] | None = None,
+) -> tuple[Reconstruction, Stored]:
+    """As `attacked`, with what the attack itself returned.
 
     Args:
       start: images that the attack starts from (None: its own).
 
-    Returns, Raises: as `compute`.
+    Returns:
+      The attack's result, and what `compute` returns.
+
+    Raises: as `compute`.
     """
     with peak_memory() as peak:
         found = reconstruct(
@@ -197,7 +213,7 @@ def attacked(
     }
     if found.duals is not None:
         arrays["duals"] = found.duals
-    return Stored(record, arrays)
+    return found, Stored(record, arrays)
 
 
 def initialised(cell: AttackCell, data: TaskData) -> tuple[Network, HostParams, PRNGKeyArray]:

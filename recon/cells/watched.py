@@ -6,13 +6,11 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from recon.attacks import Reconstruction, reconstruct
+from recon.attacks import Reconstruction
 from recon.cells.around import AroundAttack
-from recon.cells.attack import NEAR, initialised, padded, per_image, training_record
-from recon.cells.base import data_record
+from recon.cells.attack import NEAR, attempted, initialised, padded
 from recon.dynamics import train
-from recon.memory import peak_memory
-from recon.metrics import distances, greedy, score
+from recon.metrics import distances, greedy
 from recon.progress import Report, silent
 from recon.records import Stored, provenance
 from recon.tasks import TaskData
@@ -51,54 +49,18 @@ class WatchedCell(AroundAttack):
             cell.dynamics,
             lambda f, text: report(0.1 * f, f"training: {text}"),
         )
-        with peak_memory() as peak:
-            found = reconstruct(
-                trained.initial.params,
-                trained.final.params,
-                attack=cell.attack,
-                network=network,
-                image_shape=data.image_shape,
-                box=data.box,
-                m=max(1, round(cell.m_ratio * cell.n_train)),
-                linearised=cell.linearised,
-                key=key,
-                progress=lambda f, text: report(0.1 + 0.9 * f, f"attack: {text}"),
-                **dict(cell.options),
-            )
-        if found.interrupted:
-            raise KeyboardInterrupt
-        images = padded(found.images, found.start, cell.n_train)
-        scores = {
-            "train": score(data.train.x, images, data.pixels),
-            "held_out": score(data.held_out.x, images, data.pixels),
-            "start": score(data.train.x, padded(found.start, found.start, cell.n_train), data.pixels),
-        }
-        matched = images[scores["train"].matching.index]
-        away = distances(matched, data.held_out.x)
-        columns = per_image(scores, network, trained, data, found.certified)
+        found, stored = attempted(cell, data, network, trained, key, report)
+        away = distances(stored.arrays["found"], data.held_out.x)
         frames, pictures = watched(found, data)
-        thresholds = () if data.task.recognisable is None else (data.task.recognisable,)
-        record = {
+        record = stored.record | {
             "cell": self.settings(),
-            "data": data_record(data),
-            "training": training_record(network, trained, data),
-            "attack": {
-                "found": len(found.images),
-                "certified": None if found.certified is None else int(found.certified.sum()),
-                "n_estimated": found.n_estimated,
-                "steps": found.steps,
-                "why": found.why,
-                "work": found.work,
-                "peak_bytes": peak.bytes,
-                "seconds": found.seconds,
-            },
             "frames": frames,
-            "scores": {name: s.summary(thresholds) for name, s in scores.items()},
-            "images": columns | {"nearest_held_out": away.min(axis=1)},
+            "images": stored.record["images"] | {"nearest_held_out": away.min(axis=1)},
             "provenance": provenance(self.modules),
         }
+        arrays = {name: stored.arrays[name] for name in ("train", "found")}
         nearest = data.held_out.x[away.argmin(axis=1)]
-        return Stored(record, {"train": data.train.x, "found": matched, "nearest": nearest, "frames": pictures})
+        return Stored(record, arrays | {"nearest": nearest, "frames": pictures})
 
 
 def watched(found: Reconstruction, data: TaskData) -> tuple[list[dict[str, Any]], Float[np.ndarray, "k n h w c"]]:

@@ -34,8 +34,8 @@ MOVED = 1e-9
 LEAKS = np.linspace(-0.6, 0.6, 31)  # shares of the last image, of unit vectors, zero in the middle
 CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
 CERTAIN_BOX = 0.05  # L2 distance of an image to its box
-QUANTILE = 1.28  # 80 % quantile of |noise| over its rms
-HALF_SEEN = 2.0  # an error along another vector shows on that one's active units only, half of the inactive ones
+ERROR_QUANTILE = 2 / 3  # of the ratios that tell an error: the rest are units that were active for a while
+MARGIN = 3.0  # an error is taken for so many times what it shows: several in one vector partly cancel
 CERTAIN_SPREAD = 0.1  # L2 distance by which the vectors' errors may move an image: what a certificate promises
 FLAT_SHARE = 0.05  # of the inputs that must touch the box where nothing but the box tells an image's size,
 FLAT_WIDTH = 0.002  # within this share of its width
@@ -214,31 +214,36 @@ def tail(seen: Observed, found: Vectors) -> Float[np.ndarray, " k"]:
     return ratio
 
 
-def spread(
-    seen: Observed, found: Vectors, x: Float[np.ndarray, "k d"], rest: Float[np.ndarray, " k"]
-) -> Float[np.ndarray, " k"]:
+def spread(seen: Observed, found: Vectors, x: Float[np.ndarray, "k d"]) -> Float[np.ndarray, " k"]:
     """L2 distance by which the vectors' remaining errors may move each image, once all N are found.
 
-    An error ε r_a in r_b mixes the images the other way round: x_a moves by ε (x_b − x_a). What g_b has left on
-    inactive units, where it should vanish, bounds ε by its ratio to g_a's size on active ones. So much of it as the
-    weights' rounding explains is the same noise on every unit, and averages out over those that tell a from b. Errors
-    of different vectors add up as independent ones.
+    An error ε r_a in r_b mixes the images the other way round: x_a moves by ε (x_b − x_a). Where b is inactive and a
+    is active, g_b should vanish and is ε g_a instead, so the ratio of the two on those units bounds ε: few units where
+    the images are alike, which is where errors hide. What the weights' rounding explains is the same noise on every
+    unit, and averages out over them. Errors of different vectors add up as independent ones.
 
     Args:
       x: the images.
-      rest: what each vector has left on its inactive units, see `tail`.
     """
-    raw = found.c @ seen.u.T
+    raw, r = found.c @ seen.u.T, found.q / seen.s
     scale = np.linalg.norm(x, axis=1) / (np.linalg.norm(raw[:, : x.shape[1]], axis=1) + TINY)
-    g, r = found.q @ seen.v, found.q / seen.s
+    own = np.abs(np.einsum("kn,kn->k", r, found.c)) * scale + TINY  # r·c, to be one
+    g = np.abs(found.q @ seen.v) / own[:, None] + TINY
+    rounding = NOISE_ALLOWED * seen.noise * np.linalg.norm(r, axis=1) / own
+    rest = np.maximum(g - rounding[:, None], 0)
     _, inactive = inactive_units(found.c, seen.p0, seen.p1)
-    active = np.sqrt((g * g * ~inactive).sum(1) / np.maximum((~inactive).sum(1), 1)) + TINY
-    rounding = np.minimum(QUANTILE * NOISE_ALLOWED * seen.noise * np.linalg.norm(r, axis=1) / active, rest)
-    left = HALF_SEEN * np.hypot(rest - rounding, rounding / np.sqrt(inactive.sum(1) / 2 + 1))
-    own = np.abs(np.einsum("kn,kn->k", r, found.c)) * scale  # r·c, to be one
-    level = active / (own + TINY) + TINY
-    apart = np.sqrt(np.maximum((x * x).sum(1)[:, None] + (x * x).sum(1) - 2 * x @ x.T, 0))
-    moved: np.ndarray = np.sqrt(((left * level * apart / level[:, None]) ** 2).sum(1))
+    level = np.sqrt((g * g * ~inactive).sum(1) / np.maximum((~inactive).sum(1), 1))
+    squares = np.zeros(len(x))
+    for b in range(len(x)):
+        telling = ~inactive[:, inactive[b]]
+        count = telling.sum(1)
+        ratio = np.where(telling, rest[b, inactive[b]] / g[:, inactive[b]], np.inf)
+        ratio.sort(axis=1)
+        at = np.minimum((ERROR_QUANTILE * count).astype(int), np.maximum(count - 1, 0))
+        error = np.minimum(ratio[np.arange(len(x)), at], 1.0) if ratio.shape[1] else np.ones(len(x))
+        error = np.hypot(MARGIN * error, rounding[b] / level / np.sqrt(count + 1))
+        squares += (error * np.linalg.norm(x - x[b], axis=1)) ** 2
+    moved: np.ndarray = np.sqrt(squares)
     return moved
 
 
@@ -248,7 +253,7 @@ def certificate(seen: Observed, found: Vectors) -> Certificate:
     complete = len(found) == seen.n
     x = images(seen, found.c)
     sized = anchored(seen, x)
-    moved = spread(seen, found, x, width)
+    moved = spread(seen, found, x)
     certified = complete & sized & (width < CERTAIN_TAIL) & (distance < CERTAIN_BOX) & (moved < CERTAIN_SPREAD)
     confidence = 1 / (1 + (width / CERTAIN_TAIL) ** 2) / (1 + (distance / CERTAIN_BOX) ** 2)
     confidence = confidence / (1 + (moved / CERTAIN_SPREAD) ** 2)
