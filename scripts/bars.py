@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from recon.arrays import enable_x64
 from recon.attacks import reconstruct
 from recon.dynamics import Descent, GradientFlow, Linearised, train
 from recon.kernels import as_matrix, ntk
@@ -48,7 +49,7 @@ def linearised(seed: int) -> dict[str, Any]:
     network, p0, data = setting(seed)
     trained = train(network, p0, data.train.x, data.train.y, Linearised(checkpoints=LOSSES))
     gaps: dict[str, float] = {}
-    with jax.experimental.enable_x64():
+    with enable_x64():
         p64, x = jax.tree.map(np.float64, p0), np.float64(data.train.x)
         kernel = np.asarray(as_matrix(ntk(network, p64, x)))
         f0, pull = jax.vjp(lambda p: network.apply(p, x), p64)

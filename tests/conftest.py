@@ -4,19 +4,12 @@ import os
 from pathlib import Path
 
 import jax
-import jax.ad_checkpoint
-import jax.experimental
 import numpy as np
 import pytest
 
+from recon.arrays import enable_x64
 from recon.data import prepared
 from recon.networks import MLP
-
-# JAX has renamed these since the pinned version: the job of the newest JAX is to show what else stands in the way.
-if not hasattr(jax.experimental, "enable_x64"):
-    jax.experimental.enable_x64 = lambda: jax.enable_x64(True)
-if not hasattr(jax.ad_checkpoint, "checkpoint"):
-    jax.ad_checkpoint.checkpoint = jax.checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -81,7 +74,7 @@ def rng():
 
 @pytest.fixture
 def x64():
-    with jax.experimental.enable_x64():
+    with enable_x64():
         yield
 
 

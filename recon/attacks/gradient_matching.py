@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.ad_checkpoint import checkpoint
 from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import Tensor
@@ -147,7 +146,7 @@ def explained_in_chunks(
     nothing: Sum = [
         (jnp.zeros_like(k), None if b is None else jnp.zeros_like(b)) for k, b in dense_layers(target.change)
     ]
-    total, _ = jax.lax.scan(checkpoint(add), nothing, (xs, weights))
+    total, _ = jax.lax.scan(jax.checkpoint(add), nothing, (xs, weights))
     return total
 
 

@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.ad_checkpoint import checkpoint
 from jaxtyping import Float, PRNGKeyArray
 from optax.tree_utils import tree_norm, tree_vdot
 
@@ -89,7 +88,7 @@ def simulated(
     def loss(p: Params) -> Tensor:
         return 0.5 * jnp.sum((network.apply(p, x) - y) ** 2) / len(x)
 
-    @checkpoint
+    @jax.checkpoint
     def step(p: Params, _: None) -> tuple[Params, None]:
         return jax.tree.map(lambda a, g: a - rate * g, p, jax.grad(loss)(p)), None
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
+from recon.arrays import enable_x64
 from recon.attacks import Reconstruction, reconstruct, with_options
 from recon.cells.base import data_record
 from recon.dynamics import Dynamics, Trained, outputs, train
@@ -283,7 +284,7 @@ def kernel_moved(network: Network, trained: Trained, x: np.ndarray) -> float:
     """Kernel distance between θ₀ and θ_f on the training set; zero for a linearised model, whose kernel is fixed."""
     if trained.linearised:
         return 0.0
-    with jax.experimental.enable_x64():
+    with enable_x64():
         k0, k1 = (
             compiled_ntk(
                 network, jax.tree.map(lambda a: np.asarray(a, np.float64), s.params), np.asarray(x, np.float64)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from recon.arrays import enable_x64
 from recon.attacks import with_options
 from recon.cells.attack import AttackCell, attacked, initialised
 from recon.dynamics import State, Trained, outputs, train
@@ -99,7 +100,7 @@ def first_step(
     linearised: bool,
 ) -> State:
     """θ₀ − η∇L(θ₀), in float64 and then rounded; a network and its Taylor model at θ₀ take the same first step."""
-    with jax.experimental.enable_x64():
+    with enable_x64():
         p64, x64 = jax.tree.map(lambda a: np.asarray(a, np.float64), (dict(params0), x))
         f, pull = jax.vjp(lambda p: network.apply(p, x64), p64)
         (change,) = pull(learning_rate * (np.asarray(y, np.float64) - f) / len(x))

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from recon.arrays import enable_x64
 from recon.cells.attack import AttackCell, attacked, initialised, training_record
 from recon.dynamics import Trained, train
 from recon.dynamics.base import apply
@@ -94,7 +95,7 @@ def change(trained: Trained) -> Float[np.ndarray, " p"]:
 
 def unexplained(network: Network, trained: Trained, x: np.ndarray) -> float:
     """‖Δθ − Σ α ∇f(x; θ₀)‖ / ‖Δθ‖: rounding for a Taylor model, the way out of the linear regime for a network."""
-    with jax.experimental.enable_x64():
+    with enable_x64():
         p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), dict(trained.initial.params))
         _, pull = jax.vjp(lambda p: apply(network, p, np.asarray(x, np.float64)), p64)
         explained = np.concatenate([np.ravel(a) for a in jax.tree.leaves(pull(trained.duals)[0])])

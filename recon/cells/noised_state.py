@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from recon.arrays import enable_x64
 from recon.cells.base import data_record
 from recon.distillation.base import Problem
 from recon.distillation.descent import KernelDistillation, run
@@ -96,7 +97,7 @@ def compute(cell: NoisedStateCell, data: TaskData, report: Report = silent) -> S
     # Labels do not enter the attack; as many as there are images to find.
     problem = Problem(data.train.x, data.train.y, np.zeros((2 * cell.n_train, 1), np.float32))
     x, alpha, norm = known_of(problem, settings)
-    with jax.experimental.enable_x64():
+    with enable_x64():
         own = np.asarray(cell.kernel.ntk(np.asarray(x, np.float64)))
     moved = sensitivity(own + RIDGE * np.trace(own) / len(own) * np.eye(len(own)), alpha)
     scale = cell.noise_multiplier * moved

@@ -7,11 +7,10 @@ with the best weights. It is RKIP's loss with the trained network's own outputs 
 
 import dataclasses
 
-import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from recon.arrays import Tensor
+from recon.arrays import Tensor, enable_x64
 from recon.distillation.base import DistilledSet, Method, Problem
 from recon.distillation.descent import KernelDistillation, check, run
 from recon.distillation.rkip import known_of, rkip_loss
@@ -45,7 +44,7 @@ def distil(problem: Problem, settings: KernelDistillation, key: PRNGKeyArray, re
     known = known_of(problem, settings)
     found = run("mmd", mmd_loss, lambda *_: known, problem, settings, key, report)
     x, alpha, _ = known
-    with jax.experimental.enable_x64():
+    with enable_x64():
         labels = np.asarray(settings.kernel.ntk(found.images.astype(np.float64), x.astype(np.float64)) @ alpha)
     return dataclasses.replace(found, labels=labels.astype(np.float32))
 

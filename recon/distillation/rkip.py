@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from recon.arrays import Tensor
+from recon.arrays import Tensor, enable_x64
 from recon.distillation.base import DistilledSet, Method, Problem
 from recon.distillation.descent import KernelDistillation, run
 from recon.distillation.regression import duals
@@ -80,7 +80,7 @@ def known_of(
     Raises:
       ReconError: the kernel of the training images is singular.
     """
-    with jax.experimental.enable_x64():
+    with enable_x64():
         own = jax.jit(settings.kernel.ntk)(np.asarray(problem.x, np.float64))
         alpha = np.asarray(duals(own, np.asarray(problem.y, np.float64), settings.ridge))
         norm = np.asarray(jnp.vdot(alpha, own @ alpha))

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
+from recon.arrays import enable_x64
 from recon.attacks import reconstruct
 from recon.distillation.base import DistilledSet, Method, Problem
 from recon.dynamics import Dynamics, GradientFlow, Linearised, train
@@ -42,7 +43,7 @@ def labels_of(
     network: MLP, params: Params, images: Float[np.ndarray, "m *shape"], alpha: Float[np.ndarray, "m c"]
 ) -> Float[np.ndarray, "m c"]:
     """K(S, S) α: the labels whose regression on the images with the network's kernel has the duals α; in float64."""
-    with jax.experimental.enable_x64():
+    with enable_x64():
         p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
         kernel = np.asarray(as_matrix(ntk(network, p64, np.asarray(images, np.float64))))
     labels: np.ndarray = (kernel @ np.asarray(alpha, np.float64).ravel()).reshape(alpha.shape)

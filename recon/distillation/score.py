@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
+from recon.arrays import enable_x64
 from recon.distillation.regression import RIDGE, duals
 from recon.distillation.rkip import squared_distance, theorem2
 from recon.dynamics import Dynamics, Linearised, outputs, train
@@ -40,7 +41,7 @@ def infinite_accuracy(
     """
     kernel = kernel or InfiniteMLP()
     _refuse_none(x)
-    with jax.experimental.enable_x64():
+    with enable_x64():
         ntk = jax.jit(kernel.ntk)
         own = np.asarray(images, np.float64)
         alpha = np.asarray(duals(ntk(own), np.asarray(labels, np.float64), ridge))
@@ -103,7 +104,7 @@ def set_losses(
       for an empty set. NaN where a kernel is singular.
     """
     kernel = kernel or InfiniteMLP()
-    with jax.experimental.enable_x64():
+    with enable_x64():
         ntk = jax.jit(kernel.ntk)
         images, labels, x, y = (np.asarray(a, np.float64) for a in (images, labels, x, y))
         k_tt, k_tr, k_rr = ntk(x), ntk(x, images), ntk(images)

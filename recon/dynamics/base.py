@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from recon.arrays import Tensor
+from recon.arrays import Tensor, enable_x64
 from recon.networks import Network, Params
 
 HostParams = Mapping[str, Mapping[str, np.ndarray]]
@@ -133,7 +133,7 @@ def outputs(network: Network, params0: Params, params: Params, x: np.ndarray, li
     In float64: in float32 a unit near its threshold can differ from the float64 training in its sign, which showed as
     a residual of 1e-3 in one image of a hundred.
     """
-    with jax.experimental.enable_x64():
+    with enable_x64():
         p0, p1 = (jax.tree.map(lambda a: np.asarray(a, np.float64), p) for p in (params0, params))
         x = np.asarray(x, np.float64)
         if not linearised:

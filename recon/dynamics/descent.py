@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from recon.arrays import enable_x64
 from recon.dynamics.base import Dynamics, State, Trained, apply, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, compiled_ntk
@@ -73,7 +74,7 @@ def train(
     batch = settings.batch_size or n
     if not 0 < batch <= n:
         raise ReconError(f"A batch of {batch} images cannot be drawn from {n}: choose at most {n}.")
-    with jax.experimental.enable_x64():
+    with enable_x64():
         p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
         x64 = np.asarray(x, np.float64)
         kernel = np.asarray(as_matrix(compiled_ntk(network, p64, x64)))
@@ -82,7 +83,7 @@ def train(
         duals = np.linalg.solve(kernel, e0).reshape(n, -1)
     learning_rate = settings.learning_rate or settings.rate / curvature
     optimiser = _optimiser(settings, learning_rate)
-    with jax.experimental.enable_x64(settings.dtype == "float64"):
+    with enable_x64(settings.dtype == "float64"):
         params = jax.tree.map(lambda a: jnp.asarray(a, settings.dtype), params0)
         data = (jnp.asarray(x, settings.dtype), jnp.asarray(y, settings.dtype))
         run = _compiled_steps(network, optimiser, data, batch, settings)

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from optax.contrib import differentially_private_aggregate
 
+from recon.arrays import enable_x64
 from recon.dynamics.base import Dynamics, State, Trained, apply, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, compiled_ntk
@@ -69,13 +70,13 @@ def train(
     start = time.perf_counter()
     check(settings)
     n = len(x)
-    with jax.experimental.enable_x64():
+    with enable_x64():
         p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
         x64 = np.asarray(x, np.float64)
         kernel = np.asarray(as_matrix(compiled_ntk(network, p64, x64)))
         e0 = np.asarray(y - apply(network, p64, x64)).ravel()
         duals = np.linalg.solve(kernel, e0).reshape(n, -1)
-    with jax.experimental.enable_x64(settings.dtype == "float64"):
+    with enable_x64(settings.dtype == "float64"):
         params = jax.tree.map(lambda a: jnp.asarray(a, settings.dtype), params0)
         data = jnp.asarray(x, settings.dtype), jnp.asarray(y, settings.dtype)
         advance = compiled(network, settings.sampling_rate)

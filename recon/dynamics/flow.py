@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg
 
-from recon.arrays import Tensor
+from recon.arrays import Tensor, enable_x64
 from recon.dynamics.base import Dynamics, State, Trained, add, apply, loss_integral, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, ntk
@@ -100,7 +100,7 @@ def train(
     kept: list[tuple[Params, int, float]] = []
     trace: list[tuple[int, float]] = []
     targets = [*sorted(settings.checkpoints, reverse=True), settings.loss]
-    with jax.experimental.enable_x64():
+    with enable_x64():
         x64, y64 = np.asarray(x, np.float64), np.asarray(y, np.float64)
 
         def pulled(p: Params, v: np.ndarray) -> Params:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg, optimize
 
+from recon.arrays import enable_x64
 from recon.dynamics.base import Dynamics, State, Trained, add, apply, loss_integral, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, compiled_ntk
@@ -56,7 +57,7 @@ def train(
     if settings.loss is not None and settings.time is not None:
         raise ReconError("Linearised training stops by loss or by time: give one of them.")
     n = len(x)
-    with jax.experimental.enable_x64():
+    with enable_x64():
         p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
         x64 = np.asarray(x, np.float64)
         report(0.0, "kernel")

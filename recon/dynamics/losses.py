@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from recon.arrays import Tensor
+from recon.arrays import Tensor, enable_x64
 from recon.dynamics.base import Dynamics, HostParams, State, Trained, apply, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, compiled_ntk
@@ -119,7 +119,7 @@ def train(
         raise ReconError(f"The loss {settings.objective!r} is for {needs}, not for {y.shape[1]}: choose another one.")
     n, linearised = len(x), settings.linearised
     p0 = to_host(params0)
-    with jax.experimental.enable_x64():
+    with enable_x64():
         p64, x64, y64 = jax.tree.map(lambda a: np.asarray(a, np.float64), (dict(params0), x, y))
         kernel = np.asarray(as_matrix(compiled_ntk(network, p64, x64)))
         f0 = apply(network, p64, x64)

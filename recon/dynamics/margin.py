@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Float
 from optax.tree_utils import tree_norm, tree_vdot
 
-from recon.arrays import Tensor
+from recon.arrays import Tensor, enable_x64
 from recon.dynamics.base import Dynamics, State, Trained, apply, to_host
 from recon.dynamics.losses import losses as losses_of
 from recon.errors import ReconError
@@ -150,7 +150,7 @@ def _curvature(network: Network, params: Any, x: np.ndarray) -> float:
 
 
 def _mean_loss(network: Network, params: Any, x: np.ndarray, y: np.ndarray, objective: str) -> float:
-    with jax.experimental.enable_x64():
+    with enable_x64():
         p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
         f = apply(network, p64, np.asarray(x, np.float64))
         return float(jnp.mean(losses(f, np.asarray(y, np.float64), objective)))

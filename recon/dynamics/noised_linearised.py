@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from recon.arrays import enable_x64
 from recon.dynamics import linearised
 from recon.dynamics.base import Dynamics, Trained, mean_loss, outputs, to_host
 from recon.errors import ReconError
@@ -52,7 +53,7 @@ def train(
     if not settings.noise_multiplier >= 0:
         raise ReconError("Noise needs a multiplier of at least zero.")
     exact = linearised.train(network, params0, x, y, linearised.Linearised(), report)
-    with jax.experimental.enable_x64():
+    with enable_x64():
         p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
         kernel = np.asarray(as_matrix(compiled_ntk(network, p64, np.asarray(x, np.float64))))
     scale = settings.noise_multiplier * sensitivity(kernel, exact.duals)

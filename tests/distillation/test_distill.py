@@ -5,6 +5,7 @@ import optax
 import pytest
 
 from recon import ReconError, distill, load_task
+from recon.arrays import enable_x64
 from recon.distillation import class_targets, infinite_accuracy, methods
 from recon.distillation.base import Problem
 from recon.distillation.descent import KernelDistillation, check, compiled, rows
@@ -100,7 +101,7 @@ def test_stopping_point_by_held_out_images():
     assert found.held_out.shape == (60, 2)
     np.testing.assert_array_equal(found.held_out[:, 0], np.arange(0, 300, 5))
     assert found.step == found.held_out[found.held_out[:, 1].argmin(), 0]
-    with jax.experimental.enable_x64():
+    with enable_x64():
         sets = [np.float64(a) for a in (found.images, found.labels, *held_out)]
         value = float(regression_loss(KIP.settings.kernel, 1e-5, *sets))
     assert value == pytest.approx(found.held_out[:, 1].min(), rel=1e-3)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recon.arrays import enable_x64
 from recon.distillation.base import Problem
 from recon.distillation.descent import KernelDistillation
 from recon.distillation.regression import duals, predict, regression_loss
@@ -104,7 +105,7 @@ def test_the_training_set_itself_has_no_reconstruction_loss(x64, rng, ridge):
 def test_theorem2(seed, n, m, kind, fitted):
     """L = ‖y_T − K_TR β‖²_{K_TT⁻¹} + λ with λ ≥ 0: for any kernel, more images than were trained on, any duals."""
     rng = np.random.default_rng(seed)
-    with jax.experimental.enable_x64():
+    with enable_x64():
         if kind == "features":
             phi = rng.normal(size=(n + m, 25))
             joint = phi @ phi.T

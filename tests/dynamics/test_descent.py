@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from recon.arrays import enable_x64
 from recon.dynamics import Descent, train
 from recon.errors import ReconError
 from tests.conftest import flat, small_problem
@@ -10,7 +11,7 @@ from tests.conftest import flat, small_problem
 
 def by_hand(network, params0, x, y, rate, momentum, steps):
     """Heavy-ball descent in a plain loop, float64."""
-    with jax.experimental.enable_x64():
+    with enable_x64():
         params = jax.tree.map(lambda a: jnp.asarray(a, "float64"), params0)
         velocity = jax.tree.map(jnp.zeros_like, params)
         gradient = jax.jit(jax.grad(lambda p: 0.5 * jnp.mean(jnp.sum((network.apply(p, x) - y) ** 2, axis=1))))

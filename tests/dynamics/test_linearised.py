@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from recon.arrays import enable_x64
 from recon.dynamics import Linearised, train
 from recon.dynamics.base import mean_loss, outputs
 from recon.errors import ReconError
@@ -11,7 +12,7 @@ from tests.conftest import flat, small_problem
 
 def jacobian(network, params, x):
     """J (n·c, parameters) and f₀ in float64, by JAX's own differentiation."""
-    with jax.experimental.enable_x64():
+    with enable_x64():
         params = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
         blocks = jax.tree.leaves(jax.jacrev(lambda p: network.apply(p, np.float64(x)))(params))
         f0 = np.asarray(network.apply(params, np.float64(x))).ravel()

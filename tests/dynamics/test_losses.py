@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 
+from recon.arrays import enable_x64
 from recon.dynamics import Linearised, train
 from recon.dynamics.base import outputs
 from recon.dynamics.losses import LinearisedLossDescent, LossDescent, losses, remaining, undecayed
@@ -50,7 +51,7 @@ def test_losses_are_the_textbook_ones(x64, rng, objective):
 
 
 def jacobian(network, params, x):
-    with jax.experimental.enable_x64():
+    with enable_x64():
         wide = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
         blocks = jax.tree.leaves(jax.jacrev(lambda p: network.apply(p, np.float64(x)))(wide))
         f0 = np.asarray(network.apply(wide, np.float64(x)))
@@ -89,7 +90,7 @@ def test_network_is_descended(objective):
     trained = train(network, params0, x, y, rule)
     steps = trained.final.step
     eta = trained.final.time / steps
-    with jax.experimental.enable_x64():
+    with enable_x64():
         params = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
         for _ in range(steps):
             f, pull = jax.vjp(lambda p: network.apply(p, np.float64(x)), params)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recon import ReconError
+from recon.arrays import enable_x64
 from recon.kernels import ntk
 from recon.kernels.infinite import InfiniteMLP
 from recon.kernels.neural_tangents import infinite_kernels
@@ -62,7 +63,7 @@ def by_hand(network, x1, x2):
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 2e-5), (np.float64, 1e-10)])
 def test_equals_the_recursion_image_by_image(rng, network, dtype, rtol):
-    with jax.experimental.enable_x64(dtype == np.float64):
+    with enable_x64(dtype == np.float64):
         x1, x2 = rng.normal(size=(5, 2, 3, 2)).astype(dtype), rng.normal(size=(4, 2, 3, 2)).astype(dtype)
         x2[0], x2[1] = x1[0], 2 * x1[1]
         found = network.both(x1, x2)
@@ -100,7 +101,7 @@ def test_gradients_equal_finite_differences_also_at_parallel_images(x64, rng, ne
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_no_gradient_is_nan(rng, network, dtype):
-    with jax.experimental.enable_x64(dtype == np.float64):
+    with enable_x64(dtype == np.float64):
         x, odd = degenerate(rng)
         a = np.concatenate([x, odd, np.zeros((2, 12))]).astype(dtype)
         for f in (lambda v: network.ntk(v).sum(), lambda v: network.ntk(v, a).sum(), lambda v: network.ntk(a, v).sum()):
@@ -134,7 +135,7 @@ def test_symmetric_and_positive_semi_definite(seed, n, depth, w_std, b_std):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, 3)) * rng.lognormal(sigma=2, size=(n, 1))
     x[-1] = x[0] * rng.choice([0, 1, -1, 2])
-    with jax.experimental.enable_x64():
+    with enable_x64():
         for kernel in map(np.asarray, InfiniteMLP(depth, w_std, b_std).both(x)):
             np.testing.assert_allclose(kernel, kernel.T, rtol=1e-12, atol=1e-300)
             assert np.linalg.eigvalsh(kernel)[0] > -1e-10 * np.trace(kernel)
