@@ -18,7 +18,7 @@ from recon.records import Store
 from tests.conftest import ROOT
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
-needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install 'recon[ray]'")
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: make setup-ray")
 
 # Cells that a worker can import. `acts` says what becomes of its worker.
 PROBES = """
@@ -192,7 +192,7 @@ def test_without_a_cluster_it_says_how_to_get_one(probe, store, monkeypatch):
 
 def test_without_ray_it_says_how_to_install_it(probe, store, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ReconError, match=r"pip install 'recon\[ray\]'"):
+    with pytest.raises(ReconError, match="make setup-ray"):
         run_cells([probe.make("a")], store, False, lambda *_: None, ray=Resources())
 
 
