@@ -121,7 +121,11 @@ def update(
     data_dir: DataDir = None,
     source: Source = "auto",
     force: Force = False,
+    executor: Executor = "local",
     jobs: Jobs = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
     kernels: Kernels = None,
 ) -> None:
     """Store a figure's metrics as the baseline of `recon check`. Metrics of a single seed have no spread to gate by."""
@@ -130,12 +134,13 @@ def update(
 
     if not why.strip():
         raise ReconError("A baseline is stored for a reason: give one with --why.")
+    ray = on_ray(executor, jobs, cpus, gpus, memory)
     project = bench.project_root()
     if kernels is not None:
         store(project, regression.make(regression.kernels_record(kernels), [], why))
         return
     benchmark = bench.find(project, figure)
-    record = measured(benchmark, preset, data_dir, source, force, jobs)
+    record = measured(benchmark, preset, data_dir, source, force, jobs, ray)
     cells: Sequence[Any] = benchmark.cells(preset)
     wanted = regression.seeds_wanted([c.settings() for c in cells], repeats)
     extra = [cells[i].with_seed(seed) for i, seed in wanted]
@@ -143,7 +148,7 @@ def update(
     if extra:
         planned = bench.plan(extra, {"data_dir": data_dir, "source": source})
         with overall(f"{figure} {preset}, other seeds") as report:
-            results = bench.run_cells(planned, bench.cell_store(project), force, report(planned), jobs)
+            results = bench.run_cells(planned, bench.cell_store(project), force, report(planned), jobs, ray)
         more = [r.record for r in results]
     store(project, regression.make(record, more, why))
 
@@ -166,7 +171,7 @@ def measured(
     source: str,
     force: bool,
     jobs: int | None,
-    ray: "Resources | None" = None,
+    ray: "Resources | None",
 ) -> dict[str, Any]:
     """A figure's record, from the cells that are stored or computed now."""
     from recon import benchmark as bench
