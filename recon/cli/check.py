@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from recon.cli import completion
 from recon.cli.console import Cpus, DataDir, Executor, Force, Gpus, Jobs, Memory, Source, err, on_ray, out, overall
 from recon.errors import ReconError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from recon.ray_workers import Resources
     from recon.regression import Baseline, Row
 
-Preset = Annotated[str, typer.Option(help="quick, full or paper.")]
+Preset = Annotated[str, typer.Option(help="quick, full or paper.", autocompletion=completion.presets)]
 Kernels = Annotated[
     Path | None,
     typer.Option(help="A file that `make benchmark-kernels` wrote: of it, and of no figure.", metavar="FILE"),
@@ -28,7 +29,8 @@ baseline_app = typer.Typer(help="Baselines of `recon check`: results/baselines/.
 
 def check(
     figures: Annotated[
-        list[str] | None, typer.Argument(help="Names of figures (default: all).", show_default=False)
+        list[str] | None,
+        typer.Argument(help="Names of figures (default: all).", show_default=False, autocompletion=completion.figures),
     ] = None,
     preset: Preset = "quick",
     data_dir: DataDir = None,
@@ -112,7 +114,12 @@ def check(
 
 @baseline_app.command("update")
 def update(
-    figure: Annotated[str, typer.Argument(help="Name of a figure, see `recon list`; kernels with --kernels.")],
+    figure: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a figure, see `recon list`; kernels with --kernels.", autocompletion=completion.figures
+        ),
+    ],
     why: Annotated[str, typer.Option(help="The reason, kept in the baseline.")],
     preset: Preset = "quick",
     repeats: Annotated[
