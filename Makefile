@@ -7,7 +7,7 @@ READY := $(VENV)/.ready-lock
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark-solvers benchmark-kernels check check-kernels report test lint format docs data \
+.PHONY: help setup setup-ray benchmark-solvers benchmark-kernels check check-kernels report test lint format docs data \
 	data-tiny-imagenet bars bars-exact bars-distillation bars-audit bars-tiny-imagenet figure-times fuzz readme \
 	results-index tables scaling lock clean
 .DELETE_ON_ERROR:
@@ -19,6 +19,8 @@ help: ## this list
 		echo "  reproduce-$${n%%_*}|$$(sed -n '1s/^"""//p' $$f)"; done | column -t -s '|'
 
 setup: $(READY) ## create the virtual environment
+
+setup-ray: $(READY) $(VENV)/.ready-ray ## add Ray to it, for --executor ray
 
 $(VENV)/.ready-%: requirements/%.txt pyproject.toml scripts/bootstrap.py
 	@$(if $(PYTHON),$(PYTHON),python3) scripts/bootstrap.py --venv $(VENV) --lock $* $(if $(PYTHON),--python $(PYTHON))

@@ -121,7 +121,7 @@ def cluster() -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise ReconError(f"Ray cannot be imported ({error}): install it with `pip install 'recon[ray]'`.") from error
+        raise ReconError(f"Ray cannot be imported ({error}): install it with `make setup-ray`.") from error
     if ray.is_initialized():
         yield ray
         return

@@ -3,8 +3,10 @@
 import dataclasses
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from recon.errors import ReconError
@@ -19,6 +21,13 @@ def defined(package: str, attribute: str) -> dict[str, Any]:
     modules = (importlib.import_module(f"{package}.{m.name}") for m in pkgutil.iter_modules(path))
     found = [getattr(m, attribute) for m in modules if hasattr(m, attribute)]
     return {thing.name: thing for thing in found}
+
+
+def names(package: str, attribute: str) -> list[str]:
+    """The names of what `defined` finds, by the text of the files: nothing is imported."""
+    folder = Path(__file__).parent.joinpath(*package.split(".")[1:])
+    first = re.compile(rf'^{attribute} = \w+\(\s*(?:name=)?"([^"]+)"', re.MULTILINE)
+    return [name for file in sorted(folder.glob("*.py")) for name in first.findall(file.read_text(encoding="utf-8"))]
 
 
 def changed(known: Mapping[str, Thing], kind: str, name: str, options: Mapping[str, Any]) -> tuple[Thing, Any]:

@@ -1,10 +1,10 @@
 """Create the project's virtual environment from the committed lock. Runs on any Python 3.8+, standard library only.
 
-    python3 scripts/bootstrap.py [--venv .venv] [--python PYTHON] [--lock lock|dev|data]
+    python3 scripts/bootstrap.py [--venv .venv] [--python PYTHON] [--lock lock|dev|data|fuzz|ray]
 
 Packages come from `requirements/*.txt` (exact versions, hashes checked); uv installs them if it is on the PATH, pip
 otherwise. `lock` is what every run needs; `dev` adds tests, lint and types; `data` adds TensorFlow, which only
-downloading data sets needs.
+downloading data sets needs; `fuzz` and `ray` add what `make fuzz` and `--executor ray` need.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def find_python(asked):
             continue
         name_, major, minor = done.stdout.split()
         if name_ == "cpython" and (int(major), int(minor)) in SUPPORTED:
-            return path
+            return str(Path(path).absolute())
         seen.append(f"{name} is {name_} {major}.{minor}")
     found = "; ".join(seen) or "none on the PATH"
     sys.exit(
@@ -42,8 +42,9 @@ def find_python(asked):
 
 def run(*command):
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    # Away from the checkout: uv would leave out of a lock, too, what [tool.uv] excludes from locks.
     try:
-        subprocess.run([str(c) for c in command], check=True, env=env, cwd=ROOT)
+        subprocess.run([str(c) for c in command], check=True, env=env, cwd=ROOT.anchor)
     except subprocess.CalledProcessError as error:
         sys.exit(f"Set-up failed (exit {error.returncode}): {' '.join(map(str, command))}")
 
@@ -52,14 +53,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv")
     parser.add_argument("--python", help="the interpreter to build on (default: a supported one from the PATH)")
-    parser.add_argument("--lock", choices=("lock", "dev", "data"), default="lock")
+    parser.add_argument("--lock", choices=("lock", "dev", "data", "fuzz", "ray"), default="lock")
     args = parser.parse_args()
 
-    python = args.venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    venv = args.venv.absolute()
+    python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
         base = find_python(args.python)
-        print(f"Creating {args.venv} on {base} ...", flush=True)
-        run(base, "-m", "venv", args.venv)
+        print(f"Creating {venv} on {base} ...", flush=True)
+        run(base, "-m", "venv", venv)
     uv = shutil.which("uv")
     pip = (
         [uv, "pip", "install", "--python", python, "--compile-bytecode"]

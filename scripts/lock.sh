@@ -10,5 +10,7 @@ compile pyproject.toml | into lock.txt
 compile pyproject.toml --extra dev --constraint requirements/lock.txt | into dev.txt
 # What `make fuzz` adds.
 printf 'atheris\n' | compile --no-config --constraint requirements/dev.txt - | into fuzz.txt
+# What `make setup-ray` adds: Ray with all that it declares, for it imports even what the other locks leave out.
+printf 'ray>=2.60\n' | compile --no-config --constraint requirements/dev.txt - | into ray.txt
 # What `make data` adds: TensorFlow, and the requests package that TFDS downloads with; the rest stays as in lock.txt.
 printf 'tensorflow\nrequests\n' | compile --no-config --constraint requirements/lock.txt - | into data.txt

@@ -6,7 +6,7 @@ The cells, twelve small ones or a figure's, are computed by local processes firs
 cluster of this machine: three Ray nodes, each with processes and an object store of its own and room for one cell. When
 a quarter of the cells is stored and the last node is computing, all its processes get SIGKILL. All cells are to finish,
 with records and arrays equal bit for bit; times, memory use and the moments at which a descent was looked at are not
-compared. Needs `pip install 'recon[ray]'`.
+compared. Needs `make setup-ray`.
 """
 
 import argparse

@@ -18,7 +18,7 @@ from recon.records import Store
 from tests.conftest import ROOT
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
-needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install 'recon[ray]'")
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: make setup-ray")
 
 # Cells that a worker can import. `acts` says what becomes of its worker.
 PROBES = """
@@ -175,12 +175,21 @@ def test_what_no_node_can_do_is_said_and_not_waited_for(one_node, probe, store, 
 
 
 @needs_ray
-def test_a_figure_from_the_command_line(one_node, tiny):
-    command = [sys.executable, "-m", "recon", "reproduce", "tiny", "--source", "samples", "--executor", "ray"]
-    done = subprocess.run([*command, "--cpus-per-cell", "1"], cwd=tiny, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list((tiny / ".recon" / "cells").glob("*/record.json"))) == 3
+@pytest.mark.timeout(900)
+def test_a_figure_and_its_baseline_from_the_command_line(one_node, tiny):
+    def stored(*command):
+        """Cells in the store after a command."""
+        options = ["--source", "samples", "--executor", "ray", "--cpus-per-cell", "1"]
+        done = subprocess.run(
+            [sys.executable, "-m", "recon", *command, *options], cwd=tiny, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return len(list((tiny / ".recon" / "cells").glob("*/record.json")))
+
+    assert stored("reproduce", "tiny") == 3
     assert len(json.loads((tiny / "results" / "tiny" / "quick-samples.json").read_text())["cells"]) == 3
+    assert stored("baseline", "update", "tiny", "--repeats", "2", "--why", "first") == 4  # `exact` had one seed
+    assert (tiny / "results" / "baselines" / "tiny-quick-samples.json").is_file()
 
 
 @needs_ray
@@ -192,7 +201,7 @@ def test_without_a_cluster_it_says_how_to_get_one(probe, store, monkeypatch):
 
 def test_without_ray_it_says_how_to_install_it(probe, store, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ReconError, match=r"pip install 'recon\[ray\]'"):
+    with pytest.raises(ReconError, match="make setup-ray"):
         run_cells([probe.make("a")], store, False, lambda *_: None, ray=Resources())
 
 
@@ -213,10 +222,10 @@ def test_options_of_the_other_executor_are_refused(options, says):
     assert on_ray("ray", None, None, 0.5, 8.0) == Resources(cpus=1, gpus=0.5, memory=8.0)
 
 
-@pytest.mark.parametrize("command", ["reproduce", "check"])
+@pytest.mark.parametrize("command", ["reproduce fig1", "check fig1", "baseline update fig1 --why first"])
 def test_commands_take_the_executor(command):
     done = subprocess.run(
-        [sys.executable, "-m", "recon", command, "fig1", "--executor", "ray", "--jobs", "2"],
+        [sys.executable, "-m", "recon", *command.split(), "--executor", "ray", "--jobs", "2"],
         capture_output=True,
         text=True,
         cwd=ROOT,

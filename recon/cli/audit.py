@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from recon.cli import completion
 from recon.cli.console import out
 from recon.errors import ReconError
 
@@ -63,7 +64,11 @@ def audit(
     ] = None,
     kernels: Annotated[
         str | None,
-        typer.Option(help="How kernels are stored, in-out or out-in, if unclear.", show_default=False),
+        typer.Option(
+            help="How kernels are stored, in-out or out-in, if unclear.",
+            show_default=False,
+            autocompletion=completion.one_of("in-out", "out-in"),
+        ),
     ] = None,
     linearised: Annotated[
         bool, typer.Option("--linearised", help="The weights are of a Taylor model around the initial ones.")
@@ -71,7 +76,8 @@ def audit(
     attack: Annotated[
         str,
         typer.Option(
-            help="auto (exact, a few times if need be, then hybrid, or ntk-fast) or a name, see `recon list`."
+            help="auto (exact, a few times if need be, then hybrid, or ntk-fast) or a name, see `recon list`.",
+            autocompletion=completion.audits,
         ),
     ] = "auto",
     m: Annotated[

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from recon.cli import completion
 from recon.cli.console import Cpus, DataDir, Executor, Force, Gpus, Jobs, Memory, Source, err, on_ray, out, overall
 from recon.errors import ReconError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from recon.ray_workers import Resources
     from recon.regression import Baseline, Row
 
-Preset = Annotated[str, typer.Option(help="quick, full or paper.")]
+Preset = Annotated[str, typer.Option(help="quick, full or paper.", autocompletion=completion.presets)]
 Kernels = Annotated[
     Path | None,
     typer.Option(help="A file that `make benchmark-kernels` wrote: of it, and of no figure.", metavar="FILE"),
@@ -28,7 +29,8 @@ baseline_app = typer.Typer(help="Baselines of `recon check`: results/baselines/.
 
 def check(
     figures: Annotated[
-        list[str] | None, typer.Argument(help="Names of figures (default: all).", show_default=False)
+        list[str] | None,
+        typer.Argument(help="Names of figures (default: all).", show_default=False, autocompletion=completion.figures),
     ] = None,
     preset: Preset = "quick",
     data_dir: DataDir = None,
@@ -112,7 +114,12 @@ def check(
 
 @baseline_app.command("update")
 def update(
-    figure: Annotated[str, typer.Argument(help="Name of a figure, see `recon list`; kernels with --kernels.")],
+    figure: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a figure, see `recon list`; kernels with --kernels.", autocompletion=completion.figures
+        ),
+    ],
     why: Annotated[str, typer.Option(help="The reason, kept in the baseline.")],
     preset: Preset = "quick",
     repeats: Annotated[
@@ -121,7 +128,11 @@ def update(
     data_dir: DataDir = None,
     source: Source = "auto",
     force: Force = False,
+    executor: Executor = "local",
     jobs: Jobs = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
     kernels: Kernels = None,
 ) -> None:
     """Store a figure's metrics as the baseline of `recon check`. Metrics of a single seed have no spread to gate by."""
@@ -130,12 +141,13 @@ def update(
 
     if not why.strip():
         raise ReconError("A baseline is stored for a reason: give one with --why.")
+    ray = on_ray(executor, jobs, cpus, gpus, memory)
     project = bench.project_root()
     if kernels is not None:
         store(project, regression.make(regression.kernels_record(kernels), [], why))
         return
     benchmark = bench.find(project, figure)
-    record = measured(benchmark, preset, data_dir, source, force, jobs)
+    record = measured(benchmark, preset, data_dir, source, force, jobs, ray)
     cells: Sequence[Any] = benchmark.cells(preset)
     wanted = regression.seeds_wanted([c.settings() for c in cells], repeats)
     extra = [cells[i].with_seed(seed) for i, seed in wanted]
@@ -143,7 +155,7 @@ def update(
     if extra:
         planned = bench.plan(extra, {"data_dir": data_dir, "source": source})
         with overall(f"{figure} {preset}, other seeds") as report:
-            results = bench.run_cells(planned, bench.cell_store(project), force, report(planned), jobs)
+            results = bench.run_cells(planned, bench.cell_store(project), force, report(planned), jobs, ray)
         more = [r.record for r in results]
     store(project, regression.make(record, more, why))
 
@@ -166,7 +178,7 @@ def measured(
     source: str,
     force: bool,
     jobs: int | None,
-    ray: "Resources | None" = None,
+    ray: "Resources | None",
 ) -> dict[str, Any]:
     """A figure's record, from the cells that are stored or computed now."""
     from recon import benchmark as bench

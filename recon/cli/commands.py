@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from recon.cli import completion
 from recon.cli.audit import audit
 from recon.cli.cache import cache_app
 from recon.cli.check import baseline_app, check
@@ -14,13 +15,16 @@ from recon.cli.console import (
     Cpus,
     DataDir,
     Executor,
+    Figure,
     Force,
     Gpus,
     Images,
     Jobs,
     Memory,
     Out,
+    Rule,
     Source,
+    Task,
     on_ray,
     out,
     overall,
@@ -49,7 +53,14 @@ app.command("export")(export)
 app.command("distill")(distill)
 app.command("train")(train)
 DOWNLOADED = ("mnist", "cifar10")  # by `make data`
-DataSets = Annotated[list[str] | None, typer.Argument(help="Data sets (default: mnist cifar10).", show_default=False)]
+DataSets = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Data sets (default: mnist cifar10).",
+        show_default=False,
+        autocompletion=completion.one_of(*DOWNLOADED, "tiny_imagenet"),
+    ),
+]
 
 
 def version(show: bool) -> bool:
@@ -93,9 +104,12 @@ def list_() -> None:
 
 @app.command()
 def reproduce(
-    figure: Annotated[str, typer.Argument(help="Name of a figure, see `recon list`.")],
+    figure: Figure,
     preset: Annotated[
-        str, typer.Option(help="quick (minutes), full (the authors' example) or paper (for a GPU).")
+        str,
+        typer.Option(
+            help="quick (minutes), full (the authors' example) or paper (for a GPU).", autocompletion=completion.presets
+        ),
     ] = "quick",
     data_dir: DataDir = None,
     source: Source = "auto",
@@ -133,7 +147,7 @@ def reproduce(
 
 @app.command()
 def plot(
-    figure: Annotated[str, typer.Argument(help="Name of a figure, see `recon list`.")],
+    figure: Figure,
     out_dir: Out = None,
 ) -> None:
     """Draw a figure again from its stored records, computing nothing."""
@@ -152,14 +166,14 @@ def plot(
 
 @app.command()
 def run(
-    task: Annotated[str, typer.Option(help="Name of a task, see `recon list`.")] = "mnist_odd_even",
+    task: Task = "mnist_odd_even",
     n: Annotated[int, typer.Option("--n", help="Training images.")] = 20,
     width: Annotated[int, typer.Option(help="Width of each hidden layer.")] = 512,
     depth: Annotated[int, typer.Option(help="Hidden layers.")] = 2,
-    dynamics: Annotated[
-        str, typer.Option(help="linearised, standard (gradient flow), descent or momentum.")
-    ] = "standard",
-    attack: Annotated[str, typer.Option(help="Name of an attack, see `recon list`.")] = "ntk-fast",
+    dynamics: Rule = "standard",
+    attack: Annotated[
+        str, typer.Option(help="Name of an attack, see `recon list`.", autocompletion=completion.attacks)
+    ] = "ntk-fast",
     steps: Annotated[
         int | None, typer.Option(help="Steps of the attack (default: its own).", show_default=False)
     ] = None,

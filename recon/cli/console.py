@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import TaskID
 from rich.table import Table
 
+from recon.cli import completion
 from recon.errors import ReconError
 
 if TYPE_CHECKING:
@@ -22,16 +23,27 @@ if not out.is_terminal:
     out = Console(width=120)  # a log has no width of its own
 err = Console(stderr=True)
 
+Figure = Annotated[str, typer.Argument(help="Name of a figure, see `recon list`.", autocompletion=completion.figures)]
 DataDir = Annotated[
     Path | None,
     typer.Option(
         help="Prepared TFDS directory (default: TFDS_DATA_DIR, else ~/tensorflow_datasets).", show_default=False
     ),
 ]
-Source = Annotated[str, typer.Option(help="auto: prepared TFDS directory, else package pictures; tfds; samples.")]
+Source = Annotated[
+    str,
+    typer.Option(
+        help="auto: prepared TFDS directory, else package pictures; tfds; samples.", autocompletion=completion.sources
+    ),
+]
 Images = Annotated[Path | None, typer.Option(help="Folder of class folders of your own pictures.", show_default=False)]
 Out = Annotated[
     Path | None, typer.Option("--out", help="Folder for records and figures (default: results/).", show_default=False)
+]
+Task = Annotated[str, typer.Option(help="Name of a task, see `recon list`.", autocompletion=completion.tasks)]
+Rule = Annotated[
+    str,
+    typer.Option(help="linearised, standard (gradient flow), descent or momentum.", autocompletion=completion.dynamics),
 ]
 Jobs = Annotated[
     int | None,

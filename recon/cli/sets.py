@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from recon.cli.console import DataDir, Images, Source, out
+from recon.cli import completion
+from recon.cli.console import DataDir, Images, Rule, Source, Task, out
 from recon.errors import ReconError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 BATCH = 1000  # test images at once
 
-Task = Annotated[str, typer.Option(help="Name of a task, see `recon list`.")]
 Number = Annotated[int, typer.Option("--n", help="Training images.")]
 
 
@@ -26,14 +26,18 @@ def distill(
     task: Task = "mnist_odd_even",
     n: Number = 500,
     per_class: Annotated[int, typer.Option(help="Images of each class in the set.")] = 10,
-    method: Annotated[str, typer.Option(help="Name of a distillation method, see `recon list`.")] = "rkip",
+    method: Annotated[
+        str, typer.Option(help="Name of a distillation method, see `recon list`.", autocompletion=completion.methods)
+    ] = "rkip",
     steps: Annotated[
         int | None, typer.Option(help="Steps of the optimiser (default: its own).", show_default=False)
     ] = None,
     select: Annotated[
         str | None,
         typer.Option(
-            help="Keep the images of least 'loss' or best on 'held_out' ones (default: loss).", show_default=False
+            help="Keep the images of least 'loss' or best on 'held_out' ones (default: loss).",
+            show_default=False,
+            autocompletion=completion.one_of("loss", "held_out"),
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Chooses images and the method's start.")] = 0,
@@ -77,9 +81,7 @@ def train(
     task: Task = "mnist_odd_even",
     n: Number = 500,
     widths: Annotated[str, typer.Option(help="Widths of the hidden layers, with commas.")] = "512,512",
-    dynamics: Annotated[
-        str, typer.Option(help="linearised, standard (gradient flow), descent or momentum.")
-    ] = "standard",
+    dynamics: Rule = "standard",
     loss: Annotated[
         float | None,
         typer.Option(
@@ -93,7 +95,14 @@ def train(
     folder: Annotated[Path, typer.Option("--out", help="Folder for initial.npz, final.npz and train.json.")] = Path(
         "trained"
     ),
-    kind: Annotated[str, typer.Option("--format", help="Of the weights: npz or safetensors.")] = "npz",
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="Of the weights: npz or safetensors.",
+            autocompletion=completion.one_of("npz", "safetensors"),
+        ),
+    ] = "npz",
 ) -> None:
     """Train a network on a distilled set, or on a task's images, test it on the task's test images, save its weights.
 

@@ -7,18 +7,24 @@ from typing import Annotated, Any
 
 import typer
 
-from recon.cli.console import err, out
+from recon.cli import completion
+from recon.cli.console import Figure, err, out
 
-Figure = Annotated[str, typer.Argument(help="Name of a figure, see `recon list`.")]
 Preset = Annotated[
-    str | None, typer.Option(help="Preset of the record (default: the fullest there is).", show_default=False)
+    str | None,
+    typer.Option(
+        help="Preset of the record (default: the fullest there is).",
+        show_default=False,
+        autocompletion=completion.presets,
+    ),
 ]
 Pictures = Annotated[
     str | None,
     typer.Option(
         "--source",
-        help="Its source of pictures: tfds, samples, folder, mixed (default: in this order).",
+        help="Its source of pictures: tfds, folder, mixed, samples (default: in this order).",
         show_default=False,
+        autocompletion=completion.one_of("tfds", "folder", "mixed", "samples"),
     ),
 ]
 Records = Annotated[
