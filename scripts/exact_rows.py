@@ -387,6 +387,20 @@ def pool_rows() -> list[Row]:
     return rows + nulls
 
 
+def narrow_rows() -> list[Row]:
+    """Few units for each image, where wrong vectors pass for right ones, on fresh seeds."""
+    kinds = [(MNIST, "MNIST", 20, width) for width in (90, 100, 120, 160)]
+    kinds += [(MNIST, "MNIST", 40, 200), (CIFAR10, "CIFAR-10", 20, 120), (DIGITS, "MNIST, ten classes", 20, 120)]
+    return [
+        Row("narrow", f"{n}/{width} {name} standard, narrow", n, width, partial(standard, task=task), None,
+            tuple(range(3000, 3030)), options={"seconds": POOL_SECONDS})
+        for task, name, n, width in kinds
+    ]  # fmt: skip
+
+
 def all_rows() -> list[Row]:
-    makers = (large_rows, foreign_rows, decay_rows, state_rows, feature_rows, hybrid_rows, beyond_rows, pool_rows)
+    makers = (
+        large_rows, foreign_rows, decay_rows, state_rows, feature_rows, hybrid_rows, beyond_rows, pool_rows,
+        narrow_rows,
+    )  # fmt: skip
     return [row for make in makers for row in make()]

@@ -107,7 +107,7 @@ def exact_lines() -> list[str]:
     ]
     columns, rows = ["instance", "certified", "within 0.1", "largest error", "seconds", "bar", ""], []
     for row in made["rows"]:
-        if row["group"] in ("certificate", "null"):
+        if row["group"] in ("certificate", "null", "narrow"):
             continue
         runs = [r for r in row["runs"] if "error" not in r]
 
@@ -126,6 +126,14 @@ def exact_lines() -> list[str]:
         f"{c['precision']['value']:.3f} (95 % interval {c['precision']['low']:.3f} to {c['precision']['high']:.3f}), "
         f"recall {c['recall']['value']:.3f}. On {c['null']['runs']} instances without an answer: "
         f"{c['null']['certified']} certified.",
+        "",
+    ]
+    narrow = made["narrow"]
+    low, high = narrow["units_per_image"]
+    lines += [
+        f"With {low:.3g} to {high:.3g} first-layer units an image, the rule of training standard: "
+        f"{narrow['recoverable']:,} of {narrow['images']:,} images recovered, {narrow['certified']:,} certified, of "
+        f"which {narrow['certified_within']:,} are right (precision {narrow['precision']['value']:.4f}).",
         "",
     ]
     return lines

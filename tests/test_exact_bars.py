@@ -140,9 +140,21 @@ def test_pool(script, rows):
     low, high = summary["recall"]["low"], summary["recall"]["high"]
     assert binom.sf(395, 400, low) == pytest.approx(0.025)
     assert binom.cdf(396, 400, high) == pytest.approx(0.025)
+    failed = {"a": [*made["a"], {"code_version": pool.version, "seed": 1001, "error": "no images"}], "b": made["b"]}
+    wider = small(rows, name="a", group="certificate", seeds=(1000, 1001))
+    assert script.certificate([wider, nothing], failed)["met"] is False
     made["b"][0]["certified"] = 1
     assert script.certificate([pool, nothing], made)["met"] is False
     assert script.certificate([pool, nothing], {"a": made["a"]})["met"] is None
+
+
+def test_narrow_instances_are_judged_by_precision_alone(script, rows):
+    row = small(rows, name="a", group="narrow", seeds=(3000,))
+    run = {"code_version": row.version, "seed": 3000, "n": 4000, "within": 3000, "certified": 1000}
+    assert script.narrow([row], {"a": [{**run, "certified_within": 990}]})["met"] is True
+    assert script.narrow([row], {"a": [{**run, "certified_within": 989}]})["met"] is False
+    assert script.narrow([row], {"a": [{**run, "certified": 999, "certified_within": 999}]})["met"] is False
+    assert script.narrow([row], {})["met"] is None
 
 
 def test_rows_are_distinct_and_the_pool_is_large_and_fresh(script, rows):
@@ -151,3 +163,4 @@ def test_rows_are_distinct_and_the_pool_is_large_and_fresh(script, rows):
     pool = [row for row in every if row.group == "certificate"]
     assert sum(row.n * len(row.seeds) for row in pool) >= script.POOL_IMAGES
     assert min(seed for row in pool for seed in row.seeds) >= 1000
+    assert min(seed for row in every if row.group == "narrow" for seed in row.seeds) >= 3000
