@@ -99,8 +99,8 @@ def test_without_data_the_certificate_decides(sgd, digits):
     assert errors(made.found.images, digits.train.x).max() < 0.01
     assert "without a look at the training data" in made.verdict
     assert "too sure" not in made.verdict
-    narrow = dataclasses.replace(made, network=recon.MLP((7 * N, W)))
-    assert f"With {7 * N} units for {N} images the certificate can be too sure." in narrow.verdict
+    narrow = dataclasses.replace(made, network=recon.MLP((5 * N, W)))
+    assert f"With {5 * N} units for {N} images the certificate can be too sure." in narrow.verdict
     assert "held-out" not in made.verdict
 
 
