@@ -243,7 +243,9 @@ def search(
             # The inverse spreads one false vector's error over all: doubt those of least agreement, more each time.
             progress.failed += 1
             spare = max(2, seen.n // 50) * progress.failed
-            progress.found = progress.top = best(progress.found, seen.n - min(spare, seen.n // 4))
+            progress.found = progress.top = best(progress.found, seen.n - min(spare, max(seen.n // 4, 1)))
+            # What the others leave was no image either: search before inferring it again.
+            progress.dry += progress.inferred
             progress.inferred = False
         if progress.starts >= most:
             return "out of starts"

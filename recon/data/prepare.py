@@ -99,7 +99,7 @@ def prepare(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> str
     where: dict[str, Any] = {"data_dir": str(prepared.data_root(data_dir)), "file_format": "array_record"}
     try:
         if dataset == "tiny_imagenet":
-            import requests  # type: ignore[import-untyped]  # noqa: F401
+            import requests  # noqa: F401
 
             from recon.data.tiny_imagenet import TinyImagenet
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -404,6 +405,30 @@ def test_spread_bounds_what_an_error_of_one_vector_does_to_another_image(lineari
     assert moved[0] > 3 * moved[1:].max()
     assert moved[0] < bound[0] < 10 * moved[0]
     assert joint.certificate(seen, found).certified[0] == (bound[0] < 0.1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+@pytest.mark.parametrize("width", [8, 16, 64])
+def test_a_handful_of_images(n, width):
+    """Neither a crash nor an endless search, and no certificate that so few units cannot carry."""
+    for seed in range(6):
+        network = MLP((width,))
+        before = jax.tree.map(np.asarray, network.init(jax.random.key(seed), 30))
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(n, 30)).astype(np.float32)
+        y = rng.choice([-1.0, 1.0], size=(n, 1)).astype(np.float32)
+        try:
+            after = train(network, before, x, y, Descent(loss=1e-4, momentum=0.9, rate=0.3)).final.params
+        except ReconError:  # dead units, nothing to attack
+            continue
+        instance = Instance(before, after, x)
+        found = instance.attack(m=n)
+        assert found.why in {"complete", "nothing more found", "out of starts", "no clear rank"}
+        if width == 64 and found.why == "complete":
+            near = errors(dataclasses.replace(instance, x=found.images), SimpleNamespace(images=x))
+            assert near[found.certified].max(initial=0.0) < 0.1
+        if width == 8 and n > 1:
+            assert not found.certified.any()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3])

@@ -35,6 +35,7 @@ LEAKS = np.linspace(-0.6, 0.6, 31)  # shares of the last image, of unit vectors,
 CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
 CERTAIN_BOX = 0.05  # L2 distance of an image to its box
 ERROR_QUANTILE = 2 / 3  # of the ratios that tell an error: the rest are units that were active for a while
+SURPLUS = 8  # inactive units beyond the N − 1 on which any vector can be made to vanish
 MARGIN = 3.0  # an error is taken for so many times what it shows: several in one vector partly cancel
 CERTAIN_SPREAD = 0.1  # L2 distance by which the vectors' errors may move an image: what a certificate promises
 FLAT_SHARE = 0.05  # of the inputs that must touch the box where nothing but the box tells an image's size,
@@ -254,7 +255,10 @@ def certificate(seen: Observed, found: Vectors) -> Certificate:
     x = images(seen, found.c)
     sized = anchored(seen, x)
     moved = spread(seen, found, x)
-    certified = complete & sized & (width < CERTAIN_TAIL) & (distance < CERTAIN_BOX) & (moved < CERTAIN_SPREAD)
+    _, inactive = inactive_units(found.c, seen.p0, seen.p1)
+    enough = inactive.sum(1) >= len(found) - 1 + SURPLUS
+    sound = (width < CERTAIN_TAIL) & (distance < CERTAIN_BOX) & (moved < CERTAIN_SPREAD)
+    certified = complete & sized & enough & sound
     confidence = 1 / (1 + (width / CERTAIN_TAIL) ** 2) / (1 + (distance / CERTAIN_BOX) ** 2)
     confidence = confidence / (1 + (moved / CERTAIN_SPREAD) ** 2)
-    return Certificate(certified, confidence * (1.0 if complete else 0.5) * np.where(sized, 1.0, 0.5))
+    return Certificate(certified, confidence * (1.0 if complete else 0.5) * np.where(sized & enough, 1.0, 0.5))

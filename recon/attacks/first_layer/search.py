@@ -252,7 +252,7 @@ def robust(
       warm: q is nearly right already, so that its entries count from the first solve on.
     """
     upper, _ = inactive_units(c, seen.p0, seen.p1)
-    rms = np.sqrt(np.mean(product(c, seen.p0.T) ** 2, axis=1, keepdims=True))
+    rms = np.sqrt(np.mean(product(c, seen.p0.T) ** 2, axis=1, keepdims=True)) + TINY
     prior = sigmoid(-upper / (softness * rms))
     for i in range(solves):
         # At first only units that lie deep enough not to have been active for a while.
@@ -274,7 +274,7 @@ def sharpened(
     inactive units count at first, which leaves little of the mixture, then ever fewer of those with large entries.
     """
     upper, _ = inactive_units(c, seen.p0, seen.p1)
-    rms = np.sqrt(np.mean(product(c, seen.p0.T) ** 2, axis=1, keepdims=True))
+    rms = np.sqrt(np.mean(product(c, seen.p0.T) ** 2, axis=1, keepdims=True)) + TINY
     prior = sigmoid(-upper / (softness * rms))
     for share in SHARPENED:
         g = product(q, seen.v)
@@ -304,7 +304,9 @@ def judged(seen: Observed, c: Float[np.ndarray, "b n"], q: Float[np.ndarray, "b 
     agreement = ((zero == inactive) & sure).sum(1) / np.maximum(sure.sum(1), 1)
     # Rounding of the weights leaves rms `expected` on inactive units, more on the rows of images of small weight.
     expected = seen.noise * np.linalg.norm(q / seen.s, axis=1)
-    return Vectors(c, q, np.maximum(noise - NOISE_ALLOWED * expected, 0) / level, agreement)
+    # Coordinates that no unit is active on are nobody's, and nothing is the size to compare with.
+    ratio = np.where(level > 2 * TINY, np.maximum(noise - NOISE_ALLOWED * expected, 0) / level, 1.0)
+    return Vectors(c, q, ratio, agreement)
 
 
 def edge(missing: int, n: int) -> float:
