@@ -261,4 +261,6 @@ def certificate(seen: Observed, found: Vectors) -> Certificate:
     certified = complete & sized & enough & sound
     confidence = 1 / (1 + (width / CERTAIN_TAIL) ** 2) / (1 + (distance / CERTAIN_BOX) ** 2)
     confidence = confidence / (1 + (moved / CERTAIN_SPREAD) ** 2)
-    return Certificate(certified, confidence * (1.0 if complete else 0.5) * np.where(sized & enough, 1.0, 0.5))
+    for doubt in (~np.full(len(x), complete), ~sized, ~enough):
+        confidence = np.where(doubt, 0.5, 1.0) * confidence
+    return Certificate(certified, confidence)
