@@ -14,7 +14,7 @@ from recon.regression import cells_of
 from recon.report import charts
 from recon.report.published import beside, published
 from recon.report.results import Figure, Result, figures, seconds
-from recon.report.text import blocks, duration, embedded, packed, scaled
+from recon.report.text import blocks, coded, duration, embedded, packed, scaled
 
 EXPLORER, SOLVERS = "explorer", "solvers"  # the figures that the interactive parts are made of
 MOST_BYTES = 15_000_000  # a page that a phone opens
@@ -71,6 +71,7 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
     environment.filters |= {
         "blocks": blocks,
         "cells": cells_of,
+        "coded": coded,
         "duration": duration,
         "marked": MARKS.__getitem__,
         "scaled": scaled,

@@ -11,7 +11,7 @@ from recon.regression.measures import group_name
 from recon.report import MOST_BYTES, build, page, write
 from recon.report.published import beside
 from recon.report.results import compared, records
-from recon.report.text import blocks
+from recon.report.text import blocks, coded
 from tests.conftest import ROOT
 from tests.report.conftest import MODULES, Page
 
@@ -146,6 +146,15 @@ def test_docstrings_become_paragraphs_code_and_items():
         ("li", ["first goes on", "second"]),
         ("p", ["End."]),
     ]
+
+
+def test_backticks_become_code(page):
+    assert coded("as in `recon.dynamics.dp`, ``a < b``") == (
+        "as in <code>recon.dynamics.dp</code>, <code>a &lt; b</code>"
+    )
+    assert coded("one ` alone & <b>") == "one ` alone &amp; &lt;b&gt;"
+    assert "recon.dynamics.dp" in page.texts["code"]
+    assert not any("`" in part for tag in ("p", "li", "td", "span") for part in page.texts[tag])
 
 
 def test_what_cannot_be_built_is_said(tmp_path, monkeypatch):
