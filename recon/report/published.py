@@ -25,9 +25,6 @@ PLACES = {0: "θ₀", 1: "θ_f"}  # on the straight path between the weights
 TOLD = {"start": "from {}", "side": "{} pixels wide", "stop": "stopped at {:g}", "n_public": "{} public images"}
 BEYOND = ("beyond the paper", "not in the paper")  # how a claim says that it is not the paper's
 
-# Where a statement on the paper comes from.
-CODE, RECALLED = "authors' code", "recalled, not checked"
-
 PICTURE = "The paper shows this as a picture, without numbers."
 UNKNOWN = "No number that the paper gives on this is known here."
 TABLE = "The paper gives accuracies in a table; they could not be checked, so none is repeated here."
@@ -43,18 +40,18 @@ class Said:
     Attributes:
       numbers: what there is of numbers, in a line.
       claim: the paper's, in this suite's words; empty: the figure is not the paper's.
-      settings: the paper's, by name of a setting, each with where it comes from.
+      settings: the paper's as its authors' code has them, by name; "(recalled)" where they could not be checked.
     """
 
     numbers: str
     claim: str = ""
-    settings: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 N, WIDTH, STEPS, SET = "training images N", "width W", "attack steps", "images in a distilled set"
-_ATTACK = {STEPS: ("80,000", CODE)}
-_SETS = {N: ("500", CODE), WIDTH: ("4096", CODE), SET: ("20", CODE), "distillation steps": ("50,000", CODE)}
-_NOTEBOOK = {N: ("200", CODE), WIDTH: ("2048", CODE), **_ATTACK}
+_ATTACK = {STEPS: "80,000"}
+_SETS = {N: "500", WIDTH: "4096", SET: "20", "distillation steps": "50,000"}
+_NOTEBOOK = {N: "200", WIDTH: "2048", **_ATTACK}
 
 SAID = {
     "fig1": Said(
@@ -65,12 +62,12 @@ SAID = {
     "fig2": Said(
         PICTURE,
         "Standard dynamics are attacked better the wider the network is.",
-        {WIDTH: ("1024, 2048, 4096", RECALLED), **_ATTACK},
+        {WIDTH: "1024, 2048, 4096 (recalled)", **_ATTACK},
     ),
     "fig3": Said(
         PICTURE,
         "The error rises with N at fixed width, and follows the kernel distance closely.",
-        {N: ("20 to 500", RECALLED), **_ATTACK},
+        {N: "20 to 500 (recalled)", **_ATTACK},
     ),
     "fig4": Said(PICTURE, "Ten-way networks leak more than binary ones at equal N and W (recalled).", _ATTACK),
     "fig5": Said(PICTURE, "Images with large |α| are reconstructed easily.", _ATTACK),
@@ -136,11 +133,11 @@ def beside(known: Mapping[str, Any], made: Mapping[str, Any], rows: Sequence[Row
     lines: dict[str, list[Line]] = {}
     if said.claim or said.settings:
         lines["claim and settings"] = [*_claim(said, made.get("claims", [])), *_settings(said, made["cells"], rows)]
-    scores = SCORES if SET in said.settings else SCORES[:1]  # accuracies are those of distilled sets
-    for title, line in _scores(made["cells"], [r for r in rows if r.metric in scores]):
-        lines.setdefault(title, []).append(line)
     sized = [c for c in made["cells"] if made["figure"] != SOLVERS or _notebooks(c["cell"])]
     for title, line in _curves(curves, sized) if curves else ():
+        lines.setdefault(title, []).append(line)
+    scores = SCORES if SET in said.settings else SCORES[:1]  # accuracies are those of distilled sets
+    for title, line in _scores(made["cells"], [r for r in rows if r.metric in scores]):
         lines.setdefault(title, []).append(line)
     return Beside(said, curves["source"] if curves else "", lines)
 
@@ -168,11 +165,9 @@ def _settings(said: Said, cells: Sequence[Mapping[str, Any]], rows: Sequence[Row
             found.setdefault("distillation steps", set()).add(record["set"]["steps"])
             found.setdefault(SET, set()).add(record["set"]["n"])
     for name, values in found.items():
-        theirs, source = said.settings.get(name, (NONE, ""))
-        ours = _listed(values)
+        theirs, ours = said.settings.get(name, NONE), _listed(values)
         if ours != NONE or theirs != NONE:
-            paper = f"{theirs} ({source})" if source else NONE
-            yield name, paper, ours if compared else NONE, ours
+            yield name, theirs, ours if compared else NONE, ours
 
 
 def _listed(values: set[int]) -> str:
@@ -226,7 +221,7 @@ def _curves(known: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> Ite
 
 def _notebooks(cell: Mapping[str, Any]) -> bool:
     """Whether a network has the size of the notebook's."""
-    return [str(cell["n_train"]), str(cell["network"]["widths"][0])] == [_NOTEBOOK[name][0] for name in (N, WIDTH)]
+    return [str(cell["n_train"]), str(cell["network"]["widths"][0])] == [_NOTEBOOK[name] for name in (N, WIDTH)]
 
 
 def _rule(cell: Mapping[str, Any]) -> str:
