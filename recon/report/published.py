@@ -54,11 +54,7 @@ _SETS = {N: "500", WIDTH: "4096", SET: "20", "distillation steps": "50,000"}
 _NOTEBOOK = {N: "200", WIDTH: "2048", **_ATTACK}
 
 SAID = {
-    "fig1": Said(
-        PICTURE,
-        "Linearised dynamics are attacked almost perfectly, standard dynamics less well.",
-        _NOTEBOOK,
-    ),
+    "fig1": Said(PICTURE, "Linearised dynamics are attacked almost perfectly, standard dynamics less well.", _NOTEBOOK),
     "fig2": Said(
         PICTURE,
         "Standard dynamics are attacked better the wider the network is.",
@@ -83,10 +79,8 @@ SAID = {
     "figJ1": Said(UNKNOWN, "Convolutional networks can be attacked too.", _ATTACK),
     "figJ2": Said(PICTURE, "At 64 × 64 × 3 quality is lower, but recognisable images still come back.", _ATTACK),
     "table1": Said(TABLE, "RKIP's sets train well at infinite and finite width; KIP is best at infinite width.", _SETS),
-    "theorem1": Said(
-        THEOREM, "As the width grows, a vanishing loss means that the whole training set is recovered.", {}
-    ),
-    "theorem2": Said(THEOREM, "The loss is KIP's in another norm, and a surplus that is never negative.", {}),
+    "theorem1": Said(THEOREM, "As the width grows, a vanishing loss means that the whole training set is recovered."),
+    "theorem2": Said(THEOREM, "The loss is KIP's in another norm, and a surplus that is never negative."),
     SCHEDULE: Said("The published schedule on a smaller network.", "", _NOTEBOOK),
     SOLVERS: Said(f"{ABSENT} Curves of the notebook's networks stand beside its own.", "", _NOTEBOOK),
     **dict.fromkeys(("dim", "dp", "init"), Said(ASKED)),

@@ -108,6 +108,15 @@ def test_a_phone_shows_every_column_and_whole_pictures(opened):
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_the_paper_s_table_of_every_figure_lies_open(opened, size):
+    page = opened(size)
+    sections = page.locator("section:has(> .result)")
+    assert sections.count() > 20
+    for i in range(sections.count()):
+        assert sections.nth(i).locator(".beside").first.is_visible()
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_a_picture_opens_in_full_size(opened, size):
     page = opened(size)
     button = page.locator("#fig1 .drawn > button").first

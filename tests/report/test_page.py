@@ -187,7 +187,6 @@ def test_every_figure_has_the_paper_beside_it_or_says_that_it_is_not_in_the_pape
         assert any(part.startswith(said.numbers) for part in page.texts["p"])
         assert not said.claim or said.claim in page.texts["th"]
     assert {made["figure"] for _, made in RECORDS if made["figure"].startswith(PAPER)} <= PAPERS
-    # Open to the eye: no table of these lies within another fold than a record's own.
     regions = [a for a in page.named("div") if a.get("aria-label") == "Paper, baseline and this run"]
     assert len(regions) == len(RECORDS)
 
