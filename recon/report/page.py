@@ -12,9 +12,9 @@ from recon.progress import Report, silent
 from recon.records import write_bytes
 from recon.regression import cells_of
 from recon.report import charts
-from recon.report.published import beside, published
+from recon.report.published import Beside, beside, published
 from recon.report.results import Figure, Result, figures, seconds
-from recon.report.text import blocks, duration, embedded, packed, scaled
+from recon.report.text import blocks, coded, duration, embedded, packed, scaled
 
 EXPLORER, SOLVERS = "explorer", "solvers"  # the figures that the interactive parts are made of
 MOST_BYTES = 15_000_000  # a page that a phone opens
@@ -71,6 +71,7 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
     environment.filters |= {
         "blocks": blocks,
         "cells": cells_of,
+        "coded": coded,
         "duration": duration,
         "marked": MARKS.__getitem__,
         "scaled": scaled,
@@ -96,15 +97,9 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
     return str(page)
 
 
-def _paper(known: Mapping[str, Any]) -> Callable[[Result], tuple[str, Mapping[str, Any]] | None]:
-    """A record's published numbers: where they are from, and rows by network."""
-
-    def rows(result: Result) -> tuple[str, Mapping[str, Any]] | None:
-        mine = known.get(result.made["figure"])
-        means = {r.group: r.before for r in result.rows or () if r.metric == "mean L2" and r.before is not None}
-        return None if mine is None else (mine["source"], beside(mine, result.made["cells"], means))
-
-    return rows
+def _paper(known: Mapping[str, Any]) -> Callable[[Result], Beside]:
+    """A record beside its baseline and the paper."""
+    return lambda result: beside(known, result.made, result.compared)
 
 
 def _networks(found: list[Figure]) -> list[dict[str, Any]]:

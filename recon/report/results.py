@@ -91,6 +91,12 @@ class Result:
         """How many claims have each verdict."""
         return Counter(c["verdict"] for c in self.claims)
 
+    @cached_property
+    def compared(self) -> Sequence[regression.Row]:
+        """Its metrics against the baseline; without one, its metrics alone."""
+        nothing = regression.Baseline("", "", "", "", [], {})
+        return self.rows or regression.compare(nothing, regression.groups(self.made["cells"]))
+
     def metrics(self, *kinds: str) -> list[regression.Row]:
         """Rows against the baseline of the given kinds: quality, cost, time."""
         return [r for r in self.rows or () if KINDS.get(r.metric) in kinds]

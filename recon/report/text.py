@@ -3,8 +3,10 @@
 import base64
 import gzip
 import io
+import re
 from pathlib import Path
 
+from markupsafe import Markup, escape
 from PIL import Image
 
 from recon.regression.tables import number
@@ -27,6 +29,11 @@ def blocks(text: str) -> list[tuple[str, list[str]]]:
         else:
             found.append(("p", [" ".join(lines)]))
     return found
+
+
+def coded(text: str) -> Markup:
+    """A text as markup, with what stands between backticks as code."""
+    return Markup(re.sub(r"(`+)(.+?)\1", r"<code>\2</code>", str(escape(text))))
 
 
 def embedded(path: Path) -> tuple[str, int, int]:

@@ -13,7 +13,7 @@ from PIL import Image
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
-SIZES = {"phone": (390, 844), "wide": (1280, 900)}
+SIZES = {"phone": (375, 812), "wide": (1280, 900)}
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium on the PATH: `apt-get install chromium` to run this test"
@@ -90,6 +90,46 @@ def test_it_loads_fits_and_can_be_read(opened, size, scheme, tmp_path):
     assert page.locator("#curve .xtick text").first.evaluate("t => getComputedStyle(t).fill") == page.evaluate(
         "getComputedStyle(document.body).color"
     )
+
+
+def test_a_phone_shows_every_column_and_whole_pictures(opened):
+    page = opened("phone")
+    outside = """(selector) => [...document.querySelectorAll(selector)].filter((e) => {
+      const box = e.getBoundingClientRect();
+      return box.width && (box.left < 0 || box.right > innerWidth + 1);
+    }).length"""
+    assert page.locator("#overview [data-mark]").first.bounding_box()["width"] > 20
+    assert page.locator(".drawn img").count() > 20
+    for selector in ("#overview td", ".beside td", ".beside thead th", ".drawn img"):
+        assert page.evaluate(outside, selector) == 0, selector
+    # What a table's region cannot show without scrolling sideways would be wider than it.
+    for region in ("#overview .scrolled", "#fig1 .beside"):
+        assert page.locator(region).first.evaluate("e => e.scrollWidth - e.clientWidth") <= 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_paper_s_table_of_every_figure_lies_open(opened, size):
+    page = opened(size)
+    sections = page.locator("section:has(> .result)")
+    assert sections.count() > 20
+    for i in range(sections.count()):
+        assert sections.nth(i).locator(".beside").first.is_visible()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_picture_opens_in_full_size(opened, size):
+    page = opened(size)
+    button = page.locator("#fig1 .drawn > button").first
+    button.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#full[open]")
+    natural, shown = page.locator("#full img").evaluate("i => i.decode().then(() => [i.naturalWidth, i.width])")
+    assert natural == shown > SIZES["phone"][0]
+    assert page.locator("#full img").get_attribute("alt").startswith("Figure 1")
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+    page.keyboard.press("Escape")
+    assert page.locator("#full").get_attribute("open") is None
+    assert button.evaluate("e => e === document.activeElement")
 
 
 def test_the_theme_can_be_chosen_and_is_kept(opened):

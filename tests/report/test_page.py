@@ -7,15 +7,17 @@ import msgspec
 import pytest
 
 from recon.errors import ReconError
+from recon.regression import Row
 from recon.regression.measures import group_name
 from recon.report import MOST_BYTES, build, page, write
-from recon.report.published import beside
-from recon.report.results import compared, records
-from recon.report.text import blocks
+from recon.report.published import SAID, beside
+from recon.report.results import PAPER, compared, records
+from recon.report.text import blocks, coded
 from tests.conftest import ROOT
 from tests.report.conftest import MODULES, Page
 
 RECORDS = [pair for mine in records(ROOT / "results").values() for pair in mine]
+PAPERS = {name for name, said in SAID.items() if said.claim or said.settings}
 LOADING = {"src", "srcset", "poster", "background", "data", "action", "formaction", "ping"}
 
 
@@ -117,25 +119,76 @@ def test_costs_and_status_against_the_baseline(tmp_path):
     assert compared(path, slower, tmp_path).status == "baseline of other settings"
 
 
-def test_published_points_lie_at_their_share_of_the_curve():
-    known = {
-        "dynamics": "standard",
-        "tasks": {"mnist_odd_even": {"points": [[0.005, 1], [0.5, 2], [1.0, 9]], "recognised": 0.7}},
-    }
-    network = {"widths": [64]}
-    cell = {"task": "mnist_odd_even", "attack": "ntk-fast", "dynamics": {"rule": "GradientFlow"}, "network": network}
+def example(**cell):
+    """A record of figure 1 with one network, attacked once."""
+    settings = {"task": "mnist_odd_even", "n_train": 4, "network": {"widths": [64, 64]}, "attack": "ntk-fast"}
     data = {"title": "MNIST odd/even", "recognisable": 2.5}
-    record = {"cell": cell, "data": data, "images": {"distance": [4.0, 3.0, 1.0, 2.0]}}
-    (rows,) = beside(
-        known, [record, {**record, "cell": {**cell, "attack": "exact"}}], {group_name(cell): 2.25}
-    ).values()
-    assert rows == [
-        ("L2 of image 1 of 4, best first", "≈ 1", "–", "1"),
-        ("L2 of image 2 of 4, best first", "≈ 2", "–", "2"),
-        ("L2 of image 4 of 4, best first", "≈ 9", "–", "4"),
-        ("recognisable (L2 < 2.5)", "≈ 70 %", "–", "50 %"),
-        ("mean L2", "–", "2.25", "2.5"),
+    one = {"cell": {**settings, "dynamics": {"rule": "GradientFlow"}, **cell}, "data": data, "attack": {"steps": 300}}
+    claims = [
+        {"statement": "One.", "verdict": "reproduced"},
+        {"statement": "Beyond the paper: two.", "verdict": "inconclusive"},
     ]
+    return {"figure": "fig1", "claims": claims, "cells": [one | {"images": {"distance": [4.0, 3.0, 1.0, 2.0]}}]}
+
+
+def test_the_paper_the_baseline_and_the_run_stand_side_by_side():
+    """Published points at their share of the curve, means beside the baseline's, settings and the claim."""
+    tasks = {"mnist_odd_even": {"points": [[0.005, 1], [0.5, 2], [1.0, 9]], "recognised": 0.725}}
+    known = {"fig1": {"source": "Read by eye.", "dynamics": "standard", "tasks": tasks}}
+    made = example()
+    row = Row(group_name(made["cells"][0]["cell"]), "mean L2", "lower", 2.25, 2.5, 0.5, None, "within")
+    found = beside(known, made, [row])
+    assert found.papers
+    assert found.source == "Read by eye."
+    series = "ntk-fast, standard, N = 4, W = 64"
+    assert found.lines == {
+        "claim and settings": [
+            (SAID["fig1"].claim, "claimed", "–", "1 reproduced"),
+            ("training images N", "200", "4", "4"),
+            ("width W", "2048", "64", "64"),
+            ("attack steps", "80,000", "300", "300"),
+        ],
+        "MNIST odd/even": [
+            (f"L2 of images 1, 2, 4 of 4, best first: {series}, 300 steps", "≈ 1, 2, 9", "–", "1, 2, 4"),
+            (f"recognisable (L2 < 2.5): {series}, 300 steps", "≈ 72.5 %", "–", "50.0 %"),
+            (f"mean L2: {series}", "–", "2.25", "2.5"),
+        ],
+    }
+    # Numbers of standard dynamics are not set beside the exact recovery or linearised dynamics.
+    for other in ({"attack": "exact"}, {"dynamics": {"rule": "Linearised"}}):
+        assert "MNIST odd/even" not in beside(known, example(**other), []).lines
+
+
+def test_settings_that_the_baseline_lacks_are_not_averaged():
+    first, second = example()["cells"][0], example(options={"steps": 5})["cells"][0]
+    names = [group_name(c["cell"]) for c in (first, second)]
+    rows = [
+        Row(names[0], "mean L2", "lower", 2.0, 3.0, 0.5, None, "worse"),
+        Row(names[1], "mean L2", None, None, 9.0, None, None, "new"),
+    ]
+    made = {"figure": "table1", "cells": [first, second]}
+    series = "mean L2: ntk-fast, standard, N = 4, W = 64"
+    assert beside({}, made, rows).lines["MNIST odd/even"] == [(series, "–", "2", "3")]
+    accuracies = [
+        Row(names[0], f"accuracy, {where}", "higher", 0.5, now, 0.1, None, "better")
+        for where, now in (("infinite width", 0.912), ("standard", 0.8))
+    ]
+    assert beside({}, made, accuracies).lines["MNIST odd/even"] == [
+        (f"test accuracy (infinite width, standard): {series[9:]}", "–", "50.0, 50.0 %", "91.2, 80.0 %")
+    ]
+    alone = beside({}, made, rows[1:]).lines["MNIST odd/even"]
+    assert alone == [(series, "–", "–", "9")]
+
+
+def test_every_figure_has_the_paper_beside_it_or_says_that_it_is_not_in_the_paper(page):
+    assert page.texts["h4"].count("Paper, baseline, this run") == sum(made["figure"] in PAPERS for _, made in RECORDS)
+    for name in PAPERS:
+        said = SAID[name]
+        assert any(part.startswith(said.numbers) for part in page.texts["p"])
+        assert not said.claim or said.claim in page.texts["th"]
+    assert {made["figure"] for _, made in RECORDS if made["figure"].startswith(PAPER)} <= PAPERS
+    regions = [a for a in page.named("div") if a.get("aria-label") == "Paper, baseline and this run"]
+    assert len(regions) == len(RECORDS)
 
 
 def test_docstrings_become_paragraphs_code_and_items():
@@ -146,6 +199,15 @@ def test_docstrings_become_paragraphs_code_and_items():
         ("li", ["first goes on", "second"]),
         ("p", ["End."]),
     ]
+
+
+def test_backticks_become_code(page):
+    assert coded("as in `recon.dynamics.dp`, ``a < b``") == (
+        "as in <code>recon.dynamics.dp</code>, <code>a &lt; b</code>"
+    )
+    assert coded("one ` alone & <b>") == "one ` alone &amp; &lt;b&gt;"
+    assert "recon.dynamics.dp" in page.texts["code"]
+    assert not any("`" in part for tag in ("p", "li", "td", "span") for part in page.texts[tag])
 
 
 def test_what_cannot_be_built_is_said(tmp_path, monkeypatch):

@@ -80,6 +80,14 @@
   const short = (value) => value === 0 || (Math.abs(value) >= 0.01 && Math.abs(value) < 1e4)
     ? String(Number(value.toPrecision(3))) : value.toExponential(1);
 
+  // A picture in full size, in a sheet over the page that Escape closes.
+  for (const button of document.querySelectorAll(".drawn > button")) {
+    button.addEventListener("click", () => {
+      $("full").querySelector(".scrolled").replaceChildren(button.firstElementChild.cloneNode());
+      $("full").showModal();
+    });
+  }
+
   const explorer = () => {
     const curve = $("curve"), scatter = $("scatter"), rank = $("rank"), solver = $("solver");
     let network, attack, place = 0;
