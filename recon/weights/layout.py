@@ -23,6 +23,7 @@ FIRST_MOMENTS = ("mu", "exp_avg", "momentum_buffer", "trace", "velocities", "vel
 OTHER = (*FIRST_MOMENTS, "nu", "exp_avg_sq", "max_exp_avg_sq", "opt_state", "optimizer", "optimiser", "step", "count")
 OUT_IN, IN_OUT = ("weight", "weights"), ("kernel", "coefs")
 NO_BIAS = (*OUT_IN, *IN_OUT, "scale", "gamma")  # a vector of such a name is a normalisation's
+RECURRENT = re.compile(r"weight_h[hr](_l\d+.*)?|recurrent_kernel")  # of PyTorch and Keras
 MOST_ORDERS = 1_000  # of layers that are tried where names do not tell
 Tree = dict[str, dict[str, np.ndarray]]
 Shape = tuple[int, ...]
@@ -187,6 +188,12 @@ def paired(shapes: Mapping[str, Shape], layers: Sequence[str], where: str) -> li
         raise ReconError(
             f"{where} is of no plain MLP: {axes[0]} has {len(shapes[axes[0]])} axes. If it belongs to a frozen feature "
             "extractor, say --features to audit the trained head, or name the head's --layers."
+        )
+    recurrent = [name for name in shapes if any(RECURRENT.fullmatch(part) for part in parts(name))]
+    if recurrent:
+        raise ReconError(
+            f"{where} is of no plain MLP: {recurrent[0]} is a recurrent layer's, whose units also take their own "
+            "output and have two biases. If only a head behind it was trained, name the head's --layers."
         )
 
     def rank(name: str) -> tuple[int, list[Any]]:

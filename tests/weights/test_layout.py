@@ -183,6 +183,23 @@ def test_optimisers_state_under_its_programs_names(rng):
         momentum(mine, arranged(mine), mine)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.bias_ih_l0", "rnn.bias_hh_l0"),
+        ("cell.weight_ih", "cell.weight_hh", "cell.bias_ih", "cell.bias_hh"),
+        ("rnn/kernel", "rnn/recurrent_kernel", "rnn/bias"),
+    ],
+)
+def test_recurrent_layers_are_no_plain_mlp(names, rng):
+    shapes = ((9, 6), (9, 9), (9,), (9,)) if len(names) == 4 else ((6, 9), (9, 9), (9,))
+    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in zip(names, shapes, strict=True)}
+    arrays |= {"fc.weight": np.ones((2, 9), np.float32), "fc.bias": np.ones(2, np.float32)}
+    with pytest.raises(ReconError, match=rf"{names[1]} is a recurrent layer's"):
+        arranged(arrays)
+    assert arranged(arrays, layers=("fc",), kernels="out-in").names == ("fc.weight", "fc.bias")
+
+
 def test_flat_refuses_what_is_no_array():
     assert [*flat({"a": [np.ones(2), {"b": 3.0}]})] == ["a/0", "a/1/b"]
     with pytest.raises(ReconError, match="a is no array"):
