@@ -37,12 +37,14 @@ class Compared:
       index: for each image its reconstruction, −1 for none.
       distance: L2, infinite where there is none; of features relative to the feature vector's length.
       limit: distance under which an image counts as recovered.
+      scaled: distances are to the best multiple of each reconstruction.
     """
 
     images: Images
     index: Int[np.ndarray, " n"]
     distance: Float[np.ndarray, " n"]
     limit: float
+    scaled: bool = False
 
     @property
     def within(self) -> int:
@@ -102,11 +104,33 @@ def shaped(x: np.ndarray, view: View, where: str) -> Float[np.ndarray, "n *shape
     return np.asarray(made, np.float32)
 
 
-def compared(images: Images, found: Float[np.ndarray, "m *shape"], limit: float, relative: bool) -> Compared:
-    """Match reconstructions to images."""
-    apart = distances(images.x, found) if len(found) else np.zeros((len(images.x), 0))
+def compared(
+    images: Images, found: Float[np.ndarray, "m *shape"], limit: float, relative: bool, scaled: bool = False
+) -> Compared:
+    """Match reconstructions to images.
+
+    Args:
+      relative: measure distances in lengths of the image.
+      scaled: brightness does not count: of each reconstruction the multiple counts that is nearest to the image.
+    """
+    if not len(found):
+        apart = np.zeros((len(images.x), 0))
+    else:
+        apart = multiples_apart(images.x, found) if scaled else distances(images.x, found)
     if relative:
         size = np.linalg.norm(images.x.reshape(len(images.x), -1), axis=1, keepdims=True)
         apart = apart / np.maximum(size, np.finfo(float).tiny)
     matched = greedy(apart)
-    return Compared(images, matched.index, matched.distance, limit)
+    return Compared(images, matched.index, matched.distance, limit, scaled)
+
+
+def multiples_apart(
+    images: Float[np.ndarray, "n *shape"], found: Float[np.ndarray, "m *shape"]
+) -> Float[np.ndarray, "n m"]:
+    """L2 from each image to the nearest multiple, above zero, of each reconstruction."""
+    a, b = (np.asarray(v, np.float64).reshape(len(v), -1) for v in (images, found))
+    b = b / np.maximum(np.linalg.norm(b, axis=1, keepdims=True), np.finfo(float).tiny)
+    along = np.maximum(a @ b.T, 0.0)
+    squares = (a**2).sum(axis=1, keepdims=True) - along**2
+    apart: np.ndarray = np.sqrt(np.maximum(squares, 0.0))
+    return apart

@@ -44,8 +44,9 @@ def save(audit: "Audit", folder: Path) -> None:
     for old in images.glob(NAME.format("*")):
         old.unlink()  # of an audit that found more
     if audit.view.pictures and len(found.images):
-        sure = found.images if not audit.certified else found.images[found.certified]
-        pixels = audit.view.shown(found.images, sure)
+        made = bright(audit, found.images)
+        sure = made if not audit.certified else made[found.certified]
+        pixels = audit.view.shown(made, sure)
         for i, picture in enumerate(pixels):
             write_bytes(images / NAME.format(f"{i:03d}"), png(picture))
         write_bytes(folder / "overview.png", png(overview(audit, pixels, sure)))
@@ -68,6 +69,7 @@ def record(audit: "Audit") -> dict[str, Any]:
         "certified": audit.certified,
         "features": audit.features,
         "from_state": audit.from_state,
+        "up_to_scale": audit.up_to_scale,
         "attacks": list(audit.attacks),
         "attack": found.attack,
         "why": found.why,
@@ -139,6 +141,7 @@ def markdown(audit: "Audit", facts: dict[str, Any]) -> str:
     else:
         parts.append("None.\n")
     relative = ", relative to the length of the feature vector" if audit.features else ""
+    relative += ", from the best multiple of a reconstruction" if audit.up_to_scale else ""
     parts += ["## How to read it\n", READ.format(relative=relative)]
     made = facts["provenance"]
     parts.append(f"recon {made['versions']['recon']}, commit {made['commit'] or 'unknown'}, {made['made_at']}.\n")
@@ -166,6 +169,15 @@ def png(pixels: Float[np.ndarray, "h w c"]) -> bytes:
     return out.getvalue()
 
 
+def bright(audit: "Audit", x: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n *shape"]:
+    """Images to show; where nothing tells how bright they are, all equally bright."""
+    if not audit.up_to_scale or not len(x):
+        return x
+    peak = np.abs(x).max(axis=tuple(range(1, x.ndim)), keepdims=True)
+    made: np.ndarray = x / np.maximum(peak, np.finfo(np.float32).tiny)
+    return made
+
+
 def overview(
     audit: "Audit", pixels: Float[np.ndarray, "m h w c"], like: Float[np.ndarray, "k h w c"]
 ) -> Float[np.ndarray, "H W c"]:
@@ -175,7 +187,7 @@ def overview(
     if audit.train is not None:
         train, shown = audit.train, np.argsort(audit.train.distance, kind="stable")
         order = np.array([i for i in shown if train.index[i] >= 0][:MOST], int)
-        strips = [audit.view.shown(train.images.x[order], like), pixels[train.index[order]]]
+        strips = [audit.view.shown(bright(audit, train.images.x[order]), like), pixels[train.index[order]]]
     n = len(strips[0])
     lines = -(-n // COLUMNS)
     canvas = np.ones((lines, len(strips), COLUMNS, h + 1, w + 1, c))

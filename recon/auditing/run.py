@@ -25,6 +25,8 @@ Source = str | Path | Mapping[str, Any]
 LIMIT, RELATIVE = 0.1, 1e-3  # L2 of images, and relative L2 of features, under which one counts as recovered
 TRIES = 4  # of the exact search: now and then one gets stuck where another, by other random numbers, does not;
 TRY_SECONDS = 60.0  # as long as that is quick
+ALL_BUT_SIZE = 0.25  # confidence above which an image of unknown size would be certified if its size were known: the
+# attack halves the confidence for that, and each doubt that forbids a certificate halves it at least once more
 GUESS = 64  # images to stand for the attack's start where nothing tells how many there are
 
 
@@ -40,6 +42,8 @@ class Audit:
       attacks: what was run, in order; `found.attack` is what `found` is from.
       from_state: the optimiser's state was used.
       features: reconstructions are features that a frozen extractor gave the trained head, not images.
+      up_to_scale: reconstructions are images up to their brightness: the first layer has no bias and nobody said what
+        was done to the pixels, so that nothing tells their size; distances are to the best multiple.
       train, held_out: distances to training images, and to others as a control; None where none were given.
       start: distances of the training images to what the attack started from.
       seconds: wall time of reading, attacking and comparing.
@@ -52,6 +56,7 @@ class Audit:
     attacks: tuple[str, ...]
     from_state: bool = False
     features: bool = False
+    up_to_scale: bool = False
     train: Compared | None = None
     held_out: Compared | None = None
     start: Compared | None = None
@@ -70,6 +75,11 @@ class Audit:
     def certified(self) -> int | None:
         """Number of reconstructions that the attack vouches for, None where it has no certificate."""
         return None if self.found.certified is None else int(self.found.certified.sum())
+
+    @property
+    def vouched(self) -> int:
+        """Number of reconstructions that are certified, or would be if their brightness were known."""
+        return sure(self.found, self.up_to_scale)
 
     @cached_property
     def verdict(self) -> str:
@@ -169,18 +179,19 @@ def audit(
         "progress": progress,
     }
     ran, found = attacked(reordered(params0, view), reordered(params1, view), attack, m, seconds, key, common)
-    made = Audit(mlp, layout, view, found, ran, state is not None, features)
+    up_to_scale = sizeless(params0, view.box)
+    made = Audit(mlp, layout, view, found, ran, state is not None, features, up_to_scale)
     if train is not None:
         made = replace(
             made,
-            train=compared(train, found.images, limit, features),
-            start=compared(train, found.start, limit, features),
+            train=compared(train, found.images, limit, features, up_to_scale),
+            start=compared(train, found.start, limit, features, up_to_scale),
         )
     if control is not None:
         # Of more images some come nearer by chance: at most as many as there are training images.
         most = len(control.x) if train is None else len(train.x)
         control = Images(control.x[:most], control.names[:most])
-        made = replace(made, held_out=compared(control, found.images, limit, features))
+        made = replace(made, held_out=compared(control, found.images, limit, features, up_to_scale))
     return replace(made, seconds=time.perf_counter() - began)
 
 
@@ -206,18 +217,22 @@ def attacked(
     other = dict(common)
     if other["state"] is None and not other["linearised"]:
         other["state"] = jax.tree.map(lambda a, b: np.float32(b) - np.float32(a), params0, params1)
-    began = time.perf_counter()
-    while sure(exact) < n and len(ran) < TRIES and not again.interrupted:
+    began, up_to_scale = time.perf_counter(), sizeless(params0, common["box"])
+
+    def count(found: Reconstruction) -> int:
+        return sure(found, up_to_scale)
+
+    while count(exact) < n and len(ran) < TRIES and not again.interrupted:
         if exact.seconds["run"] + time.perf_counter() - began > TRY_SECONDS:
             break
         again = reconstruct(params0, params1, attack="exact", m=m or GUESS, key=key + len(ran), **timed, **other)
         ran.append("exact")
-        exact = max(exact, again, key=sure)
+        exact = max(exact, again, key=count)
     if exact.why == "complete" or again.interrupted:
         return tuple(ran), exact
     both: dict[str, Any] = {**timed, "gradient_seconds": seconds}
     hybrid = reconstruct(params0, params1, attack="hybrid", m=m or 2 * n, key=key, **both, **common)
-    return (*ran, "hybrid"), hybrid if sure(hybrid) >= sure(exact) else exact
+    return (*ran, "hybrid"), hybrid if count(hybrid) >= count(exact) else exact
 
 
 def told(found: Reconstruction) -> Reconstruction:
@@ -225,9 +240,19 @@ def told(found: Reconstruction) -> Reconstruction:
     return found if found.certified is not None else replace(found, n_estimated=None)
 
 
-def sure(found: Reconstruction) -> int:
-    """Number of certified images."""
-    return 0 if found.certified is None else int(found.certified.sum())
+def sure(found: Reconstruction, up_to_scale: bool = False) -> int:
+    """Number of certified images; up to scale, of those too for which only their size is missing."""
+    if found.certified is None:
+        return 0
+    certified = found.certified
+    if up_to_scale and found.confidence is not None:
+        certified = certified | (found.confidence > ALL_BUT_SIZE)
+    return int(certified.sum())
+
+
+def sizeless(params0: Tree, box: object) -> bool:
+    """Whether nothing tells how bright an image is: without biases the change is of any multiple of it."""
+    return box is None and "bias" not in params0["Dense_0"]
 
 
 def given(source: Source) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -102,6 +103,44 @@ def test_without_data_the_certificate_decides(sgd, digits):
     narrow = dataclasses.replace(made, network=recon.MLP((5 * N, W)))
     assert f"With {5 * N} units for {N} images the certificate can be too sure." in narrow.verdict
     assert "held-out" not in made.verdict
+
+
+def unbiased(x, y, seed=0, steps=200, rate=5e-3):
+    """A network without biases before and after full-batch descent."""
+    rng = np.random.default_rng(seed)
+    sizes = (x.shape[1], W, W, 1)
+    before = [rng.normal(0, np.sqrt(2 / a), (a, b)) for a, b in pairwise(sizes)]
+    after = [kernel.copy() for kernel in before]
+    for _ in range(steps):
+        h = [x.astype(np.float64)]
+        for i, kernel in enumerate(after):
+            h.append(np.maximum(h[-1] @ kernel, 0) if i < 2 else h[-1] @ kernel)
+        g = (h[-1] - y) / len(x)
+        for i in (2, 1, 0):
+            step, g = h[i].T @ g, (g @ after[i].T) * (h[i] > 0)
+            after[i] -= rate * step
+    return tuple({f"{i}.kernel": k.astype(np.float32) for i, k in enumerate(kernels)} for kernels in (before, after))
+
+
+def test_without_biases_images_come_back_up_to_their_brightness(digits, tmp_path):
+    x = digits.train.x.reshape(N, -1)
+    before, after = unbiased(x, digits.train.y)
+    made = recon.audit(before, after, data=x, held_out=digits.held_out.x, progress=False)
+    assert (made.up_to_scale, made.n, made.certified, made.vouched) == (True, N, 0, N)
+    assert made.attacks == ("exact",)
+    assert (made.train.within, made.held_out.within, made.start.within) == (N, 0, 0)
+    assert f"gets all {N} training images up to their brightness" in made.verdict
+    assert "--mean and --std" in made.verdict
+    assert "no proof of privacy" not in made.verdict
+    made.save(tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["leaks"]
+    pictures = np.stack([np.asarray(Image.open(f)) for f in sorted((tmp_path / "images").iterdir())])
+    assert pictures.max(axis=(1, 2)).min() > 200  # of unit length they would be dark
+    # Without training images the attack knows it as well.
+    assert "up to their brightness" in recon.audit(before, after, progress=False).verdict
+    # The box of the pixels tells the size of images that touch it.
+    boxed = recon.audit(before, after, data=x, mean=float(digits.mean[0]), progress=False)
+    assert (boxed.up_to_scale, boxed.certified, boxed.train.within) == (False, N, N)
 
 
 def test_change_that_no_images_made_is_not_certified(sgd):
