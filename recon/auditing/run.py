@@ -27,6 +27,7 @@ TRIES = 4  # of the exact search: now and then one gets stuck where another, by 
 TRY_SECONDS = 60.0  # as long as that is quick
 ALL_BUT_SIZE = 0.25  # confidence above which an image of unknown size would be certified if its size were known: the
 # attack halves the confidence for that, and each doubt that forbids a certificate halves it at least once more
+OUT_OF_TIME = ("out of time", "time budget")  # as the exact and the gradient attacks say it
 GUESS = 64  # images to stand for the attack's start where nothing tells how many there are
 
 
@@ -47,6 +48,7 @@ class Audit:
       train, held_out: distances to training images, and to others as a control; None where none were given.
       start: distances of the training images to what the attack started from.
       seconds: wall time of reading, attacking and comparing.
+      allowed: seconds that a stage of the attack was allowed, None for no limit.
     """
 
     network: MLP
@@ -61,6 +63,7 @@ class Audit:
     held_out: Compared | None = None
     start: Compared | None = None
     seconds: float = 0.0
+    allowed: float | None = None
 
     @property
     def n(self) -> int | None:
@@ -80,6 +83,11 @@ class Audit:
     def vouched(self) -> int:
         """Number of reconstructions that are certified, or would be if their brightness were known."""
         return sure(self.found, self.up_to_scale)
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the attack ended for want of time."""
+        return self.allowed is not None and self.found.why in OUT_OF_TIME
 
     @cached_property
     def verdict(self) -> str:
@@ -148,6 +156,7 @@ def audit(
       ReconError: files that cannot be read, networks that cannot be audited, options that do not fit.
     """
     began = time.perf_counter()
+    check(seconds, limit, m, key)
     before, after = given(initial), given(final)
     if features:
         before, after = trained(before, after)
@@ -180,7 +189,7 @@ def audit(
     }
     ran, found = attacked(reordered(params0, view), reordered(params1, view), attack, m, seconds, key, common)
     up_to_scale = sizeless(params0, view.box)
-    made = Audit(mlp, layout, view, found, ran, state is not None, features, up_to_scale)
+    made = Audit(mlp, layout, view, found, ran, state is not None, features, up_to_scale, allowed=seconds)
     if train is not None:
         made = replace(
             made,
@@ -193,6 +202,21 @@ def audit(
         control = Images(control.x[:most], control.names[:most])
         made = replace(made, held_out=compared(control, found.images, limit, features, up_to_scale))
     return replace(made, seconds=time.perf_counter() - began)
+
+
+def check(seconds: Any, limit: Any, m: Any, key: Any) -> None:
+    """Refuse numbers that mean nothing, before anything is computed.
+
+    Raises:
+      ReconError: one of them, as `audit` takes them, is none.
+    """
+    for name, value in (("seconds", seconds), ("limit", limit)):
+        if value is not None and not (isinstance(value, int | float | np.number) and value > 0):
+            raise ReconError(f"{name} is {value!r}: give a number above zero, or leave it out.")
+    if m is not None and not (isinstance(m, int | np.integer) and m > 0):
+        raise ReconError(f"m is {m!r}: give a whole number of images, 1 or more, or leave it out.")
+    if not isinstance(key, int | np.integer):
+        raise ReconError(f"key is {key!r}: give a whole number, the attack's seed.")
 
 
 def attacked(

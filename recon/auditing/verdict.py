@@ -93,6 +93,9 @@ def doubts(audit: "Audit") -> str:
         words += f"With {audit.network.widths[0]} units for {audit.n} images the certificate can be too sure. "
     if audit.up_to_scale and not audit.vouched and audit.train is not None and audit.train.within:
         words += "Nothing tells the images' brightness, as the first layer has no bias: --mean and --std may. "
+    if audit.out_of_time:
+        words += f"Stopped after {audit.allowed:g} seconds; more may come with a larger --seconds. "
     if not leaks(audit):
+        words += "ReLU units are assumed: networks of others, such as tanh, are out of the exact attack's reach. "
         words += "This is no proof of privacy: it is what these attacks found."
     return words.strip()

@@ -256,6 +256,9 @@ def test_what_cannot_be_audited_is_refused(sgd, tmp_path):
         ((before, after), {"mean": 0.1, "std": 0.0}, "above zero"),
         ((before, after), {"data": np.zeros((3, 5))}, r"images of shape \(5,\), the network takes"),
         ((before, after), {"data": np.full((3, 784), np.nan)}, "no images of finite numbers"),
+        ((before, after), {"seconds": -3.0}, "seconds is -3.0: give a number above zero"),
+        ((before, after), {"limit": np.nan}, "limit is nan: give a number above zero"),
+        ((before, after), {"m": 0}, "m is 0: give a whole number"),
         ((before, after), {"optimizer_state": after}, "is the weights themselves"),
         ((before, {**after, "more": np.ones((2, 2))}), {"features": True}, "do not hold the same arrays"),
     )
@@ -267,6 +270,21 @@ def test_what_cannot_be_audited_is_refused(sgd, tmp_path):
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert "is a pickle" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *((name, value) for name in ("seconds", "limit") for value in (0, -3.0, np.nan, "9", [1])),
+        *(("m", value) for value in (0, -1, 2.5, "3")),
+        *(("key", value) for value in ("a", 1.5, None)),
+    ],
+)
+def test_numbers_that_mean_nothing(name, wrong):
+    fine = {"seconds": None, "limit": 0.1, "m": np.int64(3), "key": 0}
+    run.check(**fine)
+    with pytest.raises(ReconError, match=f"^{name} is .*: give a .*number"):
+        run.check(**fine | {name: wrong})
 
 
 def test_images_from_folders_files_and_arrays(tmp_path, rng):
@@ -314,6 +332,19 @@ def test_views():
     np.testing.assert_allclose(View((2,)).shown(x, x), [[0, 1]])
     np.testing.assert_allclose(View((2,)).shown(x / 4 + 0.25, x / 4 + 0.25), [[0, 1]])
     np.testing.assert_allclose(View((2,)).shown(x / 8 + 0.25, x / 8 + 0.25), x / 8 + 0.25)
+
+
+def test_verdict_on_what_stopped_early_or_was_not_found(sgd):
+    before, after = map(arrays, sgd)
+    made = recon.audit(before, after, attack="exact", seconds=1e-6, progress=False)
+    assert made.out_of_time
+    assert "Stopped after 1e-06 seconds; more may come with a larger --seconds." in made.verdict
+    assert "ReLU units are assumed" in made.verdict
+    made = recon.audit(before, after, attack="exact", seconds=60.0, progress=False)
+    assert not made.out_of_time
+    assert not any(words in made.verdict for words in ("Stopped", "ReLU"))
+    made = recon.audit(before, after, attack="ntk-fast", m=2, seconds=1e-6, progress=False)
+    assert "larger --seconds" in made.verdict
 
 
 def test_ctrl_c_reports_what_was_found(sgd, monkeypatch):
