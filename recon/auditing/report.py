@@ -2,6 +2,8 @@
 
 import io
 import math
+import os
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from recon.auditing.verdict import leaks
+from recon.errors import ReconError
 from recon.records import json_bytes, markdown_table, provenance, write_bytes
 from recon.records.files import npz_bytes
 
@@ -30,12 +33,32 @@ READ = """- *Certified*: the reconstructions explain the weights' change to roun
 """
 
 
+def writable(folder: Path) -> None:
+    """Make sure that an audit can be written into a folder, which may be yet to make; leaves nothing behind.
+
+    Raises:
+      ReconError: it cannot.
+    """
+    inner = folder.absolute() / "images"
+    there = next(place for place in (inner, *inner.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise ReconError(f"Cannot write into {folder}: the file {there} is in the way, choose another folder.")
+    try:
+        with tempfile.TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise ReconError(
+            f"Cannot write into {folder} ({error.strerror}): make it writable or choose another folder."
+        ) from error
+
+
 def save(audit: "Audit", folder: Path) -> None:
     """Write the files of an audit.
 
     Raises:
       ReconError: the place cannot be written.
     """
+    writable(folder)
     images, found = folder / "images", audit.found
     arrays = {"images": found.images}
     if found.certified is not None and found.confidence is not None:

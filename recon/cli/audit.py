@@ -100,8 +100,10 @@ def audit(
     was found so far. Writes report.md, report.json, reconstructions.npz and a PNG of each reconstruction.
     """
     from recon.auditing import audit as audited
+    from recon.auditing.report import writable
     from recon.auditing.verdict import leaks
 
+    writable(folder)  # before hours of work, not after
     made = audited(
         init,
         final,
