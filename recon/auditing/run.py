@@ -27,6 +27,7 @@ TRIES = 4  # of the exact search: now and then one gets stuck where another, by 
 TRY_SECONDS = 60.0  # as long as that is quick
 ALL_BUT_SIZE = 0.25  # confidence above which an image of unknown size would be certified if its size were known: the
 # attack halves the confidence for that, and each doubt that forbids a certificate halves it at least once more
+WEIGHTS_LIKE = 0.99  # cosine to the weights from which a state is taken for these, however scaled or rounded
 OUT_OF_TIME = ("out of time", "time budget")  # as the exact and the gradient attacks say it
 GUESS = 64  # images to stand for the attack's start where nothing tells how many there are
 
@@ -175,6 +176,11 @@ def audit(
             f"Training did not change the first layer, {layout.names[0]}: say --features to audit the head behind it."
         )
     state = None if optimizer_state is None else momentum(given(optimizer_state), last, after)
+    firsts = [params["Dense_0"]["kernel"] for params in (params0, params1)]
+    if state is not None and any(parallel(state["Dense_0"]["kernel"], k) > WEIGHTS_LIKE for k in firsts):
+        raise ReconError(
+            "The optimiser's state is the weights, initial or final: give Adam's first moment or SGD's momentum buffer."
+        )
     view = viewed(len(params0["Dense_0"]["kernel"]), image_shape, mean, std, layout.transposed, features)
     limit = limit if limit is not None else RELATIVE if features else LIMIT
     train, control = (None if source is None else load_images(source, view) for source in (data, held_out))
@@ -303,6 +309,13 @@ def trained(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -
     if not moved:
         raise ReconError("Initial and final weights are equal: there is no change to reconstruct from.")
     return {n: before[n] for n in moved}, {n: after[n] for n in moved}
+
+
+def parallel(a: np.ndarray, b: np.ndarray) -> float:
+    """Absolute cosine of two arrays, 0 where one vanishes."""
+    x, y = (np.asarray(v, np.float64).ravel() for v in (a, b))
+    sizes = np.linalg.norm(x) * np.linalg.norm(y)
+    return float(abs(x @ y) / sizes) if sizes else 0.0
 
 
 def described(params: Tree) -> str:

@@ -245,6 +245,7 @@ def test_what_cannot_be_audited_is_refused(sgd, tmp_path):
     narrow = {"coefs_": [before["coefs_"][0][:, :64], before["coefs_"][1][:64], before["coefs_"][2]],
               "intercepts_": [before["intercepts_"][0][:64], *before["intercepts_"][1:]]}  # fmt: skip
     broken = {**after, "coefs_": [after["coefs_"][0] * np.nan, *after["coefs_"][1:]]}
+    near = {kind: [-3 * a.astype(np.float16) for a in after[kind]] for kind in after}
     cases = (
         ((before, before), {}, "are equal"),
         ((before, narrow), {}, f"of mlp:{W}x{W} from 784 to 1, the final ones of mlp:64x{W}"),
@@ -260,6 +261,8 @@ def test_what_cannot_be_audited_is_refused(sgd, tmp_path):
         ((before, after), {"seconds": -3.0}, "seconds is -3.0: give a number above zero"),
         ((before, after), {"limit": np.nan}, "limit is nan: give a number above zero"),
         ((before, after), {"m": 0}, "m is 0: give a whole number"),
+        ((before, after), {"optimizer_state": before}, "state is the weights, initial or final"),
+        ((before, after), {"optimizer_state": near}, "state is the weights, initial or final"),
         ((before, after), {"optimizer_state": after}, "is the weights themselves"),
         ((before, {**after, "more": np.ones((2, 2))}), {"features": True}, "do not hold the same arrays"),
     )
