@@ -22,10 +22,12 @@ class Images:
     Attributes:
       x: shaped as the view's.
       names: files, or numbers in the order of the array.
+      pixels: they were pixels, which the view's mean and std made inputs.
     """
 
     x: Float[np.ndarray, "n *shape"]
     names: tuple[str, ...]
+    pixels: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def load_images(source: str | Path | np.ndarray, view: View) -> Images:
       ReconError: none are there, or they do not fit the network.
     """
     if isinstance(source, np.ndarray):
-        return Images(shaped(source, view, "The array"), numbered(len(source)))
+        return of_array(source, view, "The array")
     path = Path(source)
     if path.is_dir():
         if not view.pictures:
@@ -70,17 +72,18 @@ def load_images(source: str | Path | np.ndarray, view: View) -> Images:
         files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
         if not files:
             raise ReconError(f"{path} holds no picture: add some ({', '.join(sorted(SUFFIXES))}).")
-        return Images(shaped(pictures(files), view, str(path)), tuple(f.relative_to(path).as_posix() for f in files))
+        names = tuple(f.relative_to(path).as_posix() for f in files)
+        return Images(shaped(pictures(files), view, str(path)), names, pixels=True)
     arrays = {name: a for name, a in read_arrays(path).items() if a.ndim > 1}
     named = [name for name in (*NAMES, *(arrays if len(arrays) == 1 else ())) if name in arrays]
     if not named:
         raise ReconError(f"{path} holds {len(arrays)} arrays of images: name the one to take x.")
-    return Images(shaped(arrays[named[0]], view, str(path)), numbered(len(arrays[named[0]])))
+    return of_array(arrays[named[0]], view, str(path))
 
 
-def numbered(n: int) -> tuple[str, ...]:
-    """Names of the images of an array."""
-    return tuple(map(str, range(n)))
+def of_array(x: np.ndarray, view: View, where: str) -> Images:
+    """Images of an array, named by their numbers."""
+    return Images(shaped(x, view, where), tuple(map(str, range(len(x)))), pixels=x.dtype == np.uint8)
 
 
 def shaped(x: np.ndarray, view: View, where: str) -> Float[np.ndarray, "n *shape"]:

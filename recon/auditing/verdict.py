@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recon.auditing.units import units
+
 if TYPE_CHECKING:
     from recon.auditing.data import Compared
     from recon.auditing.run import Audit
@@ -73,7 +75,7 @@ def measured(audit: "Audit") -> str:
     words += "."
     if audit.n is not None and audit.n != len(train.distance):
         words += f" The rank shows {audit.n} different training images, {len(train.distance)} were given."
-    return words
+    return f"{words} {units(audit)}".strip()
 
 
 def near(these: "Compared", unit: str) -> str:

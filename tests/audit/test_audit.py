@@ -15,7 +15,8 @@ from sklearn.neural_network import MLPRegressor
 import recon
 from recon import ReconError
 from recon.auditing import report, run
-from recon.auditing.data import load_images
+from recon.auditing.data import compared, load_images
+from recon.auditing.units import units
 from recon.auditing.view import View, viewed
 from recon.metrics import distances
 
@@ -367,6 +368,36 @@ def test_verdict_on_what_stopped_early_or_was_not_found(sgd):
     assert not any(words in made.verdict for words in ("Stopped", "ReLU"))
     made = recon.audit(before, after, attack="ntk-fast", m=2, seconds=1e-6, progress=False)
     assert "larger --seconds" in made.verdict
+
+
+def test_training_images_in_other_units_are_seen_to_be(sgd, digits):
+    before, after = map(arrays, sgd)
+    found = recon.audit(before, after, data=digits.train.x, progress=False)
+    pixels = np.rint(255 * digits.pixels(digits.train.x)).astype(np.uint8)
+    more = np.rint(255 * digits.pixels(digits.held_out.x)).astype(np.uint8)
+    mean = float(digits.mean[0])
+
+    def said(x, **view):
+        """The sentence on given images; the same reconstructions, seen by another view."""
+        view = viewed(784, None, view.get("mean"), view.get("std"), False)
+        train = compared(load_images(x, view), found.found.images, 0.1, False)
+        return units(dataclasses.replace(found, view=view, train=train))
+
+    told = f"are within the limit of a reconstruction with --mean {mean:.4g} --std 1."
+    assert units(found) == said(pixels, mean=mean) == ""
+    assert f"all {N} {told}" in said(pixels)
+    assert f"all {N} {told}" in said(pixels, mean=0.5, std=0.25)
+    assert f" {N} {told}" in said(np.concatenate([more, pixels]))
+    assert f"by the factor 0.003922 and the offset {-mean:.4g}." in said(255 * (digits.train.x + mean))
+    image = np.random.default_rng(0).normal(0, 0.1, digits.train.x.shape[1:]).astype(np.float32)
+    assert f"all {N} are a reconstruction plus one and the same image" in said(digits.train.x + image)
+    # Other images are none of this, nor a change of units for each image by itself.
+    assert said(more) == said(pixels[:2]) == ""
+    each = np.linspace(0.5, 1, N, dtype=np.float32).reshape(N, 1, 1, 1)
+    assert said(digits.train.x * each) == ""
+    other = recon.audit(before, after, data=pixels, progress=False)
+    assert "0 are within" in other.verdict
+    assert f"in other units than the network's inputs: all {N} {told}" in other.verdict
 
 
 def test_ctrl_c_reports_what_was_found(sgd, monkeypatch):
