@@ -27,9 +27,9 @@ def units(audit: "Audit") -> str:
         return ""
     channels = audit.view.shape[-1] if audit.view.pictures else 1
     sure = found.images[found.certified]
-    given, made = (np.asarray(v, np.float64).reshape(len(v), -1, channels) for v in (train.images.x, sure))
-    if min(len(given), len(made)) < FEWEST:
+    if min(len(train.images.x), len(sure)) < FEWEST:
         return ""
+    given, made = (np.asarray(v, np.float64).reshape(len(v), -1, channels) for v in (train.images.x, sure))
     for axis in (1, 0):
         i, j = matched(given, made, axis)
         x, r = given[i], made[j]
@@ -37,7 +37,7 @@ def units(audit: "Audit") -> str:
         start = f"The training images given are in other units than the network's inputs: {many} are"
         factor, offset = affine(x, r)
         if (factor > 0).all() and explained(factor * x + offset, r, train.limit):
-            by = f"by the factor {listed(factor)} and the offset {listed(offset)}"
+            by = f"with the factor {listed(factor)} and the offset {listed(offset)}"
             if train.images.pixels:
                 m, s = (np.array(v or d) for v, d in ((audit.view.mean, 0.0), (audit.view.std, 1.0)))
                 by = f"with --mean {listed(m - offset * s / factor)} --std {listed(s / factor)}"

@@ -359,7 +359,7 @@ def test_views():
 
 def test_verdict_on_what_stopped_early_or_was_not_found(sgd):
     before, after = map(arrays, sgd)
-    made = recon.audit(before, after, attack="exact", seconds=1e-6, progress=False)
+    made = recon.audit(before, after, attack="exact", data=np.ones((N, 784)), seconds=1e-6, progress=False)
     assert made.out_of_time
     assert "Stopped after 1e-06 seconds; more may come with a larger --seconds." in made.verdict
     assert "ReLU units are assumed" in made.verdict
@@ -388,7 +388,7 @@ def test_training_images_in_other_units_are_seen_to_be(sgd, digits):
     assert f"all {N} {told}" in said(pixels)
     assert f"all {N} {told}" in said(pixels, mean=0.5, std=0.25)
     assert f" {N} {told}" in said(np.concatenate([more, pixels]))
-    assert f"by the factor 0.003922 and the offset {-mean:.4g}." in said(255 * (digits.train.x + mean))
+    assert f"with the factor 0.003922 and the offset {-mean:.4g}." in said(255 * (digits.train.x + mean))
     image = np.random.default_rng(0).normal(0, 0.1, digits.train.x.shape[1:]).astype(np.float32)
     assert f"all {N} are a reconstruction plus one and the same image" in said(digits.train.x + image)
     # Other images are none of this, nor a change of units for each image by itself.
