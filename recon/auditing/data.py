@@ -1,7 +1,10 @@
 """Images to compare reconstructions with: folders of pictures, or files of arrays."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -54,8 +57,8 @@ class Compared:
         return int((self.distance < self.limit).sum())
 
 
-def load_images(source: str | Path | np.ndarray, view: View) -> Images:
-    """Images from a folder of pictures (or of class folders), a file of arrays, or an array.
+def load_images(source: Any, view: View) -> Images:
+    """Images from a folder of pictures (or of class folders), a file of arrays, an array, or arrays by name.
 
     Pictures and 8-bit arrays are brought into the network's input space by the view's mean and std; other arrays are
     taken as the network's inputs, flat in its own order, or shaped.
@@ -63,9 +66,13 @@ def load_images(source: str | Path | np.ndarray, view: View) -> Images:
     Raises:
       ReconError: none are there, or they do not fit the network.
     """
-    if isinstance(source, np.ndarray):
-        return of_array(source, view, "The array")
+    if isinstance(source, Mapping):
+        return chosen({str(name): array(value) for name, value in source.items()}, view, "The dictionary")
+    if not isinstance(source, str | Path):
+        return of_array(array(source), view, "The array")
     path = Path(source)
+    if not os.access(path, os.R_OK):
+        raise ReconError(f"{path} is not there or cannot be read: give a folder of pictures or an .npz of images.")
     if path.is_dir():
         if not view.pictures:
             raise ReconError(f"{path} holds pictures, the network takes {view.shape[0]} numbers: give an .npz of them.")
@@ -74,11 +81,34 @@ def load_images(source: str | Path | np.ndarray, view: View) -> Images:
             raise ReconError(f"{path} holds no picture: add some ({', '.join(sorted(SUFFIXES))}).")
         names = tuple(f.relative_to(path).as_posix() for f in files)
         return Images(shaped(pictures(files), view, str(path)), names, pixels=True)
-    arrays = {name: a for name, a in read_arrays(path).items() if a.ndim > 1}
+    return chosen(read_arrays(path), view, str(path))
+
+
+def array(value: Any) -> np.ndarray:
+    """An array, or what NumPy makes one of.
+
+    Raises:
+      ReconError: it makes none, as of lists of different lengths.
+    """
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ReconError(
+            f"Images of the type {type(value).__name__} make no array: give a folder, a file, an array or a dictionary."
+        ) from error
+
+
+def chosen(arrays: Mapping[str, np.ndarray], view: View, where: str) -> Images:
+    """Images of the array that holds them.
+
+    Raises:
+      ReconError: names do not tell which does, or it holds none.
+    """
+    arrays = {name: a for name, a in arrays.items() if a.ndim > 1}
     named = [name for name in (*NAMES, *(arrays if len(arrays) == 1 else ())) if name in arrays]
     if not named:
-        raise ReconError(f"{path} holds {len(arrays)} arrays of images: name the one to take x.")
-    return of_array(arrays[named[0]], view, str(path))
+        raise ReconError(f"{where} holds {len(arrays)} arrays of images: name the one to take x.")
+    return of_array(arrays[named[0]], view, where)
 
 
 def of_array(x: np.ndarray, view: View, where: str) -> Images:
@@ -92,8 +122,9 @@ def shaped(x: np.ndarray, view: View, where: str) -> Float[np.ndarray, "n *shape
     Raises:
       ReconError: they are of another shape, or no finite numbers.
     """
-    if x.dtype.kind not in "uif" or not len(x) or not np.isfinite(x).all():
-        raise ReconError(f"{where} holds no images of finite numbers: give some.")
+    if x.dtype.kind not in "uif" or x.ndim < 2 or not len(x) or not np.isfinite(x).all():
+        form = ", ".join(map(str, view.shape))
+        raise ReconError(f"{where} holds no images of finite numbers: give an array of them, (n, {form}).")
     mine, n = x.shape[1:], len(x)
     if mine == (view.order.size,) and view.pictures:
         made = x[:, view.order].reshape(n, *view.shape)

@@ -22,6 +22,9 @@ from recon.weights.layout import Tree
 Source = str | Path | Mapping[str, Any]
 """Weights: a file, or arrays by name, nested or not."""
 
+Pictures = str | Path | np.ndarray | Sequence[Any] | Mapping[str, Any]
+"""Images: a folder or a file, an array or a list of them, or arrays by name."""
+
 LIMIT, RELATIVE = 0.1, 1e-3  # L2 of images, and relative L2 of features, under which one counts as recovered
 TRIES = 4  # of the exact search: now and then one gets stuck where another, by other random numbers, does not;
 TRY_SECONDS = 60.0  # as long as that is quick
@@ -113,12 +116,12 @@ def audit(
     final: Source,
     *,
     network: str | Sequence[int] | MLP | None = None,
-    layers: Sequence[str] = (),
+    layers: str | Sequence[str] = (),
     kernels: str | None = None,
     optimizer_state: Source | None = None,
     features: bool = False,
-    data: str | Path | np.ndarray | None = None,
-    held_out: str | Path | np.ndarray | None = None,
+    data: Pictures | None = None,
+    held_out: Pictures | None = None,
     image_shape: Sequence[int] | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -140,7 +143,8 @@ def audit(
         attacked in place of the weights' change.
       features: leave out what training did not change, a frozen feature extractor, and attack the head behind it:
         what comes back are the features of the training images.
-      data: training images to measure distances to: a folder of pictures, a file with an array, or an array.
+      data: training images to measure distances to: a folder of pictures, a file with an array, an array or a
+        list of them, or a dictionary with one, named x if it holds several.
       held_out: as many images that were not trained on, the control.
       image_shape: (h, w, c) or (c, h, w), the order in which the network takes them (default: a square, if it is one).
       mean, std: the network takes (pixel − mean)/std of pixels in [0, 1]; tells the attack the box they lie in.

@@ -108,7 +108,7 @@ def audit(
         init,
         final,
         network=network,
-        layers=tuple(part.strip() for part in (layers or "").split(",") if part.strip()),
+        layers=layers or (),
         kernels=kernels,
         optimizer_state=optimizer_state,
         features=features,

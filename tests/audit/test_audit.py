@@ -310,6 +310,27 @@ def test_numbers_that_mean_nothing(name, wrong):
         run.check(**fine | {name: wrong})
 
 
+def test_what_is_no_image_is_refused_and_lists_and_dictionaries_are_taken(tmp_path, rng):
+    x, view = rng.uniform(size=(3, 5, 5, 1)).astype(np.float32), View((5, 5, 1))
+    for source in (x.tolist(), [*x], {"x": x, "y": np.arange(3)}, {"any": x.reshape(3, 25).tolist()}):
+        np.testing.assert_allclose(load_images(source, view).x, x)
+    for source in (3, np.float32(3), np.array(3.0), x.ravel(), [], ["a"], np.array([{}]), [[1.0, 2.0], [1.0]], None):
+        with pytest.raises(ReconError, match=r"give an array of them, \(n, 5, 5, 1\)|make no array: give a folder"):
+            load_images(source, view)
+    with pytest.raises(ReconError, match="holds 2 arrays of images: name the one to take x"):
+        load_images({"a": x, "b": x}, view)
+    with pytest.raises(ReconError, match=r"is not there or cannot be read: give a folder of pictures or an \.npz"):
+        load_images(tmp_path / "absent", view)
+    for shape in ("28x28", (28.0, 28), 2.5, [], [[28, 28], "a"]):
+        with pytest.raises(
+            ReconError, match=r"no shape of an image: give numbers such as \(28, 28\)|not the 784 numbers"
+        ):
+            viewed(784, shape, None, None, False)
+    for mean in ("a", [[0.1], [0.2, 0.3]], {}):
+        with pytest.raises(ReconError, match="give a number, or one for each channel"):
+            viewed(784, None, mean, None, False)
+
+
 def test_images_from_folders_files_and_arrays(tmp_path, rng):
     pixels = rng.integers(0, 256, (4, 6, 5, 3), dtype=np.uint8)
     for i, p in enumerate(pixels):
