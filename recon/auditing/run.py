@@ -30,6 +30,7 @@ TRIES = 4  # of the exact search: now and then one gets stuck where another, by 
 TRY_SECONDS = 60.0  # as long as that is quick
 ALL_BUT_SIZE = 0.25  # confidence above which an image of unknown size would be certified if its size were known: the
 # attack halves the confidence for that, and each doubt that forbids a certificate halves it at least once more
+LARGEST = 1e12  # weight: audits still work at 1e10 times the usual, at 1e30 products overflow float32
 WEIGHTS_LIKE = 0.99  # cosine to the weights from which a state is taken for these, however scaled or rounded
 OUT_OF_TIME = ("out of time", "time budget")  # as the exact and the gradient attacks say it
 GUESS = 64  # images to stand for the attack's start where nothing tells how many there are
@@ -174,6 +175,8 @@ def audit(
     mlp = from_params(params0)
     if mlp != from_params(params1):
         raise ReconError(f"The initial weights are of {described(params0)}, the final ones of {described(params1)}.")
+    usable(params0, layout, "initial")
+    usable(params1, last, "final")
     frozen = np.array_equal(params0["Dense_0"]["kernel"], params1["Dense_0"]["kernel"])
     if frozen and any(not np.array_equal(before[a], after[b]) for a, b in zip(layout.names, last.names, strict=True)):
         raise ReconError(
@@ -313,6 +316,21 @@ def trained(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -
     if not moved:
         raise ReconError("Initial and final weights are equal: there is no change to reconstruct from.")
     return {n: before[n] for n in moved}, {n: after[n] for n in moved}
+
+
+def usable(params: Tree, layout: Layout, which: str) -> None:
+    """Refuse weights with which no attack can compute.
+
+    Raises:
+      ReconError: a first layer of zeros, whose units see nothing, or numbers whose products overflow.
+    """
+    if not params["Dense_0"]["kernel"].any():
+        raise ReconError(
+            f"The {which} weights of the first layer, {layout.names[0]}, are all zero: give those the network had."
+        )
+    largest = max(float(np.abs(part).max()) for layer in params.values() for part in layer.values())
+    if largest > LARGEST:
+        raise ReconError(f"The {which} weights are as large as {largest:.2g}: give those of a network that computes.")
 
 
 def parallel(a: np.ndarray, b: np.ndarray) -> float:

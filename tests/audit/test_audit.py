@@ -246,11 +246,18 @@ def test_what_cannot_be_audited_is_refused(sgd, tmp_path):
     narrow = {"coefs_": [before["coefs_"][0][:, :64], before["coefs_"][1][:64], before["coefs_"][2]],
               "intercepts_": [before["intercepts_"][0][:64], *before["intercepts_"][1:]]}  # fmt: skip
     broken = {**after, "coefs_": [after["coefs_"][0] * np.nan, *after["coefs_"][1:]]}
+
+    def times(weights, factor):
+        return {kind: [np.float32(factor) * a for a in weights[kind]] for kind in weights}
+
     near = {kind: [-3 * a.astype(np.float16) for a in after[kind]] for kind in after}
     cases = (
         ((before, before), {}, "are equal"),
         ((before, narrow), {}, f"of mlp:{W}x{W} from 784 to 1, the final ones of mlp:64x{W}"),
         ((before, broken), {}, "not finite"),
+        ((times(before, 0), after), {}, r"initial weights of the first layer, coefs_/0, are all zero"),
+        ((before, times(after, 0)), {}, r"final weights of the first layer, coefs_/0, are all zero"),
+        ((times(before, 1e30), times(after, 1e30)), {}, r"initial weights are as large as .*e\+29"),
         ((before, after), {"network": "mlp:64x64"}, "hidden layers of 64 and 64"),
         ((before, after), {"network": "resnet18"}, "only plain ReLU MLPs"),
         ((before, after), {"attack": "magic"}, "Unknown attack"),
