@@ -1,7 +1,10 @@
 """Images to compare reconstructions with: folders of pictures, or files of arrays."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,10 +25,12 @@ class Images:
     Attributes:
       x: shaped as the view's.
       names: files, or numbers in the order of the array.
+      pixels: they were pixels, which the view's mean and std made inputs.
     """
 
     x: Float[np.ndarray, "n *shape"]
     names: tuple[str, ...]
+    pixels: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,14 @@ class Compared:
       index: for each image its reconstruction, −1 for none.
       distance: L2, infinite where there is none; of features relative to the feature vector's length.
       limit: distance under which an image counts as recovered.
+      scaled: distances are to the best multiple of each reconstruction.
     """
 
     images: Images
     index: Int[np.ndarray, " n"]
     distance: Float[np.ndarray, " n"]
     limit: float
+    scaled: bool = False
 
     @property
     def within(self) -> int:
@@ -50,8 +57,8 @@ class Compared:
         return int((self.distance < self.limit).sum())
 
 
-def load_images(source: str | Path | np.ndarray, view: View) -> Images:
-    """Images from a folder of pictures (or of class folders), a file of arrays, or an array.
+def load_images(source: Any, view: View) -> Images:
+    """Images from a folder of pictures (or of class folders), a file of arrays, an array, or arrays by name.
 
     Pictures and 8-bit arrays are brought into the network's input space by the view's mean and std; other arrays are
     taken as the network's inputs, flat in its own order, or shaped.
@@ -59,26 +66,54 @@ def load_images(source: str | Path | np.ndarray, view: View) -> Images:
     Raises:
       ReconError: none are there, or they do not fit the network.
     """
-    if isinstance(source, np.ndarray):
-        return Images(shaped(source, view, "The array"), numbered(len(source)))
+    if isinstance(source, Mapping):
+        return chosen({str(name): array(value) for name, value in source.items()}, view, "The dictionary")
+    if not isinstance(source, str | Path):
+        return of_array(array(source), view, "The array")
     path = Path(source)
+    if not os.access(path, os.R_OK):
+        raise ReconError(f"{path} is not there or cannot be read: give a folder of pictures or an .npz of images.")
     if path.is_dir():
         if not view.pictures:
             raise ReconError(f"{path} holds pictures, the network takes {view.shape[0]} numbers: give an .npz of them.")
         files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
         if not files:
             raise ReconError(f"{path} holds no picture: add some ({', '.join(sorted(SUFFIXES))}).")
-        return Images(shaped(pictures(files), view, str(path)), tuple(f.relative_to(path).as_posix() for f in files))
-    arrays = {name: a for name, a in read_arrays(path).items() if a.ndim > 1}
+        names = tuple(f.relative_to(path).as_posix() for f in files)
+        return Images(shaped(pictures(files), view, str(path)), names, pixels=True)
+    return chosen(read_arrays(path), view, str(path))
+
+
+def array(value: Any) -> np.ndarray:
+    """An array, or what NumPy makes one of.
+
+    Raises:
+      ReconError: it makes none, as of lists of different lengths.
+    """
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ReconError(
+            f"Images of the type {type(value).__name__} make no array: give a folder, a file, an array or a dictionary."
+        ) from error
+
+
+def chosen(arrays: Mapping[str, np.ndarray], view: View, where: str) -> Images:
+    """Images of the array that holds them.
+
+    Raises:
+      ReconError: names do not tell which does, or it holds none.
+    """
+    arrays = {name: a for name, a in arrays.items() if a.ndim > 1}
     named = [name for name in (*NAMES, *(arrays if len(arrays) == 1 else ())) if name in arrays]
     if not named:
-        raise ReconError(f"{path} holds {len(arrays)} arrays of images: name the one to take x.")
-    return Images(shaped(arrays[named[0]], view, str(path)), numbered(len(arrays[named[0]])))
+        raise ReconError(f"{where} holds {len(arrays)} arrays of images: name the one to take x.")
+    return of_array(arrays[named[0]], view, where)
 
 
-def numbered(n: int) -> tuple[str, ...]:
-    """Names of the images of an array."""
-    return tuple(map(str, range(n)))
+def of_array(x: np.ndarray, view: View, where: str) -> Images:
+    """Images of an array, named by their numbers."""
+    return Images(shaped(x, view, where), tuple(map(str, range(len(x)))), pixels=x.dtype == np.uint8)
 
 
 def shaped(x: np.ndarray, view: View, where: str) -> Float[np.ndarray, "n *shape"]:
@@ -87,8 +122,9 @@ def shaped(x: np.ndarray, view: View, where: str) -> Float[np.ndarray, "n *shape
     Raises:
       ReconError: they are of another shape, or no finite numbers.
     """
-    if x.dtype.kind not in "uif" or not len(x) or not np.isfinite(x).all():
-        raise ReconError(f"{where} holds no images of finite numbers: give some.")
+    if x.dtype.kind not in "uif" or x.ndim < 2 or not len(x) or not np.isfinite(x).all():
+        form = ", ".join(map(str, view.shape))
+        raise ReconError(f"{where} holds no images of finite numbers: give an array of them, (n, {form}).")
     mine, n = x.shape[1:], len(x)
     if mine == (view.order.size,) and view.pictures:
         made = x[:, view.order].reshape(n, *view.shape)
@@ -102,11 +138,33 @@ def shaped(x: np.ndarray, view: View, where: str) -> Float[np.ndarray, "n *shape
     return np.asarray(made, np.float32)
 
 
-def compared(images: Images, found: Float[np.ndarray, "m *shape"], limit: float, relative: bool) -> Compared:
-    """Match reconstructions to images."""
-    apart = distances(images.x, found) if len(found) else np.zeros((len(images.x), 0))
+def compared(
+    images: Images, found: Float[np.ndarray, "m *shape"], limit: float, relative: bool, scaled: bool = False
+) -> Compared:
+    """Match reconstructions to images.
+
+    Args:
+      relative: measure distances in lengths of the image.
+      scaled: brightness does not count: of each reconstruction the multiple counts that is nearest to the image.
+    """
+    if not len(found):
+        apart = np.zeros((len(images.x), 0))
+    else:
+        apart = multiples_apart(images.x, found) if scaled else distances(images.x, found)
     if relative:
         size = np.linalg.norm(images.x.reshape(len(images.x), -1), axis=1, keepdims=True)
         apart = apart / np.maximum(size, np.finfo(float).tiny)
     matched = greedy(apart)
-    return Compared(images, matched.index, matched.distance, limit)
+    return Compared(images, matched.index, matched.distance, limit, scaled)
+
+
+def multiples_apart(
+    images: Float[np.ndarray, "n *shape"], found: Float[np.ndarray, "m *shape"]
+) -> Float[np.ndarray, "n m"]:
+    """L2 from each image to the nearest multiple, above zero, of each reconstruction."""
+    a, b = (np.asarray(v, np.float64).reshape(len(v), -1) for v in (images, found))
+    b = b / np.maximum(np.linalg.norm(b, axis=1, keepdims=True), np.finfo(float).tiny)
+    along = np.maximum(a @ b.T, 0.0)
+    squares = (a**2).sum(axis=1, keepdims=True) - along**2
+    apart: np.ndarray = np.sqrt(np.maximum(squares, 0.0))
+    return apart

@@ -2,6 +2,8 @@
 
 import io
 import math
+import os
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from recon.auditing.verdict import leaks
+from recon.errors import ReconError
 from recon.records import json_bytes, markdown_table, provenance, write_bytes
 from recon.records.files import npz_bytes
 
@@ -30,12 +33,32 @@ READ = """- *Certified*: the reconstructions explain the weights' change to roun
 """
 
 
+def writable(folder: Path) -> None:
+    """Make sure that an audit can be written into a folder, which may be yet to make; leaves nothing behind.
+
+    Raises:
+      ReconError: it cannot.
+    """
+    inner = folder.absolute() / "images"
+    there = next(place for place in (inner, *inner.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise ReconError(f"Cannot write into {folder}: the file {there} is in the way, choose another folder.")
+    try:
+        with tempfile.TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise ReconError(
+            f"Cannot write into {folder} ({error.strerror}): make it writable or choose another folder."
+        ) from error
+
+
 def save(audit: "Audit", folder: Path) -> None:
     """Write the files of an audit.
 
     Raises:
       ReconError: the place cannot be written.
     """
+    writable(folder)
     images, found = folder / "images", audit.found
     arrays = {"images": found.images}
     if found.certified is not None and found.confidence is not None:
@@ -44,8 +67,9 @@ def save(audit: "Audit", folder: Path) -> None:
     for old in images.glob(NAME.format("*")):
         old.unlink()  # of an audit that found more
     if audit.view.pictures and len(found.images):
-        sure = found.images if not audit.certified else found.images[found.certified]
-        pixels = audit.view.shown(found.images, sure)
+        made = bright(audit, found.images)
+        sure = made if not audit.certified else made[found.certified]
+        pixels = audit.view.shown(made, sure)
         for i, picture in enumerate(pixels):
             write_bytes(images / NAME.format(f"{i:03d}"), png(picture))
         write_bytes(folder / "overview.png", png(overview(audit, pixels, sure)))
@@ -68,6 +92,7 @@ def record(audit: "Audit") -> dict[str, Any]:
         "certified": audit.certified,
         "features": audit.features,
         "from_state": audit.from_state,
+        "up_to_scale": audit.up_to_scale,
         "attacks": list(audit.attacks),
         "attack": found.attack,
         "why": found.why,
@@ -139,6 +164,7 @@ def markdown(audit: "Audit", facts: dict[str, Any]) -> str:
     else:
         parts.append("None.\n")
     relative = ", relative to the length of the feature vector" if audit.features else ""
+    relative += ", from the best multiple of a reconstruction" if audit.up_to_scale else ""
     parts += ["## How to read it\n", READ.format(relative=relative)]
     made = facts["provenance"]
     parts.append(f"recon {made['versions']['recon']}, commit {made['commit'] or 'unknown'}, {made['made_at']}.\n")
@@ -166,6 +192,15 @@ def png(pixels: Float[np.ndarray, "h w c"]) -> bytes:
     return out.getvalue()
 
 
+def bright(audit: "Audit", x: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n *shape"]:
+    """Images to show; where nothing tells how bright they are, all equally bright."""
+    if not audit.up_to_scale or not len(x):
+        return x
+    peak = np.abs(x).max(axis=tuple(range(1, x.ndim)), keepdims=True)
+    made: np.ndarray = x / np.maximum(peak, np.finfo(np.float32).tiny)
+    return made
+
+
 def overview(
     audit: "Audit", pixels: Float[np.ndarray, "m h w c"], like: Float[np.ndarray, "k h w c"]
 ) -> Float[np.ndarray, "H W c"]:
@@ -175,7 +210,7 @@ def overview(
     if audit.train is not None:
         train, shown = audit.train, np.argsort(audit.train.distance, kind="stable")
         order = np.array([i for i in shown if train.index[i] >= 0][:MOST], int)
-        strips = [audit.view.shown(train.images.x[order], like), pixels[train.index[order]]]
+        strips = [audit.view.shown(bright(audit, train.images.x[order]), like), pixels[train.index[order]]]
     n = len(strips[0])
     lines = -(-n // COLUMNS)
     canvas = np.ones((lines, len(strips), COLUMNS, h + 1, w + 1, c))

@@ -22,9 +22,17 @@ from recon.weights.layout import Tree
 Source = str | Path | Mapping[str, Any]
 """Weights: a file, or arrays by name, nested or not."""
 
+Pictures = str | Path | np.ndarray | Sequence[Any] | Mapping[str, Any]
+"""Images: a folder or a file, an array or a list of them, or arrays by name."""
+
 LIMIT, RELATIVE = 0.1, 1e-3  # L2 of images, and relative L2 of features, under which one counts as recovered
 TRIES = 4  # of the exact search: now and then one gets stuck where another, by other random numbers, does not;
 TRY_SECONDS = 60.0  # as long as that is quick
+ALL_BUT_SIZE = 0.25  # confidence above which an image of unknown size would be certified if its size were known: the
+# attack halves the confidence for that, and each doubt that forbids a certificate halves it at least once more
+LARGEST = 1e12  # weight: audits still work at 1e10 times the usual, at 1e30 products overflow float32
+WEIGHTS_LIKE = 0.99  # cosine to the weights from which a state is taken for these, however scaled or rounded
+OUT_OF_TIME = ("out of time", "time budget")  # as the exact and the gradient attacks say it
 GUESS = 64  # images to stand for the attack's start where nothing tells how many there are
 
 
@@ -40,9 +48,12 @@ class Audit:
       attacks: what was run, in order; `found.attack` is what `found` is from.
       from_state: the optimiser's state was used.
       features: reconstructions are features that a frozen extractor gave the trained head, not images.
+      up_to_scale: reconstructions are images up to their brightness: the first layer has no bias and nobody said what
+        was done to the pixels, so that nothing tells their size; distances are to the best multiple.
       train, held_out: distances to training images, and to others as a control; None where none were given.
       start: distances of the training images to what the attack started from.
       seconds: wall time of reading, attacking and comparing.
+      allowed: seconds that a stage of the attack was allowed, None for no limit.
     """
 
     network: MLP
@@ -52,10 +63,12 @@ class Audit:
     attacks: tuple[str, ...]
     from_state: bool = False
     features: bool = False
+    up_to_scale: bool = False
     train: Compared | None = None
     held_out: Compared | None = None
     start: Compared | None = None
     seconds: float = 0.0
+    allowed: float | None = None
 
     @property
     def n(self) -> int | None:
@@ -70,6 +83,16 @@ class Audit:
     def certified(self) -> int | None:
         """Number of reconstructions that the attack vouches for, None where it has no certificate."""
         return None if self.found.certified is None else int(self.found.certified.sum())
+
+    @property
+    def vouched(self) -> int:
+        """Number of reconstructions that are certified, or would be if their brightness were known."""
+        return sure(self.found, self.up_to_scale)
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the attack ended for want of time."""
+        return self.allowed is not None and self.found.why in OUT_OF_TIME
 
     @cached_property
     def verdict(self) -> str:
@@ -94,12 +117,12 @@ def audit(
     final: Source,
     *,
     network: str | Sequence[int] | MLP | None = None,
-    layers: Sequence[str] = (),
+    layers: str | Sequence[str] = (),
     kernels: str | None = None,
     optimizer_state: Source | None = None,
     features: bool = False,
-    data: str | Path | np.ndarray | None = None,
-    held_out: str | Path | np.ndarray | None = None,
+    data: Pictures | None = None,
+    held_out: Pictures | None = None,
     image_shape: Sequence[int] | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -121,7 +144,8 @@ def audit(
         attacked in place of the weights' change.
       features: leave out what training did not change, a frozen feature extractor, and attack the head behind it:
         what comes back are the features of the training images.
-      data: training images to measure distances to: a folder of pictures, a file with an array, or an array.
+      data: training images to measure distances to: a folder of pictures, a file with an array, an array or a
+        list of them, or a dictionary with one, named x if it holds several.
       held_out: as many images that were not trained on, the control.
       image_shape: (h, w, c) or (c, h, w), the order in which the network takes them (default: a square, if it is one).
       mean, std: the network takes (pixel − mean)/std of pixels in [0, 1]; tells the attack the box they lie in.
@@ -138,6 +162,7 @@ def audit(
       ReconError: files that cannot be read, networks that cannot be audited, options that do not fit.
     """
     began = time.perf_counter()
+    check(seconds, limit, m, key)
     before, after = given(initial), given(final)
     if features:
         before, after = trained(before, after)
@@ -150,12 +175,19 @@ def audit(
     mlp = from_params(params0)
     if mlp != from_params(params1):
         raise ReconError(f"The initial weights are of {described(params0)}, the final ones of {described(params1)}.")
+    usable(params0, layout, "initial")
+    usable(params1, last, "final")
     frozen = np.array_equal(params0["Dense_0"]["kernel"], params1["Dense_0"]["kernel"])
     if frozen and any(not np.array_equal(before[a], after[b]) for a, b in zip(layout.names, last.names, strict=True)):
         raise ReconError(
             f"Training did not change the first layer, {layout.names[0]}: say --features to audit the head behind it."
         )
     state = None if optimizer_state is None else momentum(given(optimizer_state), last, after)
+    firsts = [params["Dense_0"]["kernel"] for params in (params0, params1)]
+    if state is not None and any(parallel(state["Dense_0"]["kernel"], k) > WEIGHTS_LIKE for k in firsts):
+        raise ReconError(
+            "The optimiser's state is the weights, initial or final: give Adam's first moment or SGD's momentum buffer."
+        )
     view = viewed(len(params0["Dense_0"]["kernel"]), image_shape, mean, std, layout.transposed, features)
     limit = limit if limit is not None else RELATIVE if features else LIMIT
     train, control = (None if source is None else load_images(source, view) for source in (data, held_out))
@@ -169,19 +201,35 @@ def audit(
         "progress": progress,
     }
     ran, found = attacked(reordered(params0, view), reordered(params1, view), attack, m, seconds, key, common)
-    made = Audit(mlp, layout, view, found, ran, state is not None, features)
+    up_to_scale = sizeless(params0, view.box)
+    made = Audit(mlp, layout, view, found, ran, state is not None, features, up_to_scale, allowed=seconds)
     if train is not None:
         made = replace(
             made,
-            train=compared(train, found.images, limit, features),
-            start=compared(train, found.start, limit, features),
+            train=compared(train, found.images, limit, features, up_to_scale),
+            start=compared(train, found.start, limit, features, up_to_scale),
         )
     if control is not None:
         # Of more images some come nearer by chance: at most as many as there are training images.
         most = len(control.x) if train is None else len(train.x)
         control = Images(control.x[:most], control.names[:most])
-        made = replace(made, held_out=compared(control, found.images, limit, features))
+        made = replace(made, held_out=compared(control, found.images, limit, features, up_to_scale))
     return replace(made, seconds=time.perf_counter() - began)
+
+
+def check(seconds: Any, limit: Any, m: Any, key: Any) -> None:
+    """Refuse numbers that mean nothing, before anything is computed.
+
+    Raises:
+      ReconError: one of them, as `audit` takes them, is none.
+    """
+    for name, value in (("seconds", seconds), ("limit", limit)):
+        if value is not None and not (isinstance(value, int | float | np.number) and value > 0):
+            raise ReconError(f"{name} is {value!r}: give a number above zero, or leave it out.")
+    if m is not None and not (isinstance(m, int | np.integer) and m > 0):
+        raise ReconError(f"m is {m!r}: give a whole number of images, 1 or more, or leave it out.")
+    if not isinstance(key, int | np.integer):
+        raise ReconError(f"key is {key!r}: give a whole number, the attack's seed.")
 
 
 def attacked(
@@ -206,18 +254,22 @@ def attacked(
     other = dict(common)
     if other["state"] is None and not other["linearised"]:
         other["state"] = jax.tree.map(lambda a, b: np.float32(b) - np.float32(a), params0, params1)
-    began = time.perf_counter()
-    while sure(exact) < n and len(ran) < TRIES and not again.interrupted:
+    began, up_to_scale = time.perf_counter(), sizeless(params0, common["box"])
+
+    def count(found: Reconstruction) -> int:
+        return sure(found, up_to_scale)
+
+    while count(exact) < n and len(ran) < TRIES and not again.interrupted:
         if exact.seconds["run"] + time.perf_counter() - began > TRY_SECONDS:
             break
         again = reconstruct(params0, params1, attack="exact", m=m or GUESS, key=key + len(ran), **timed, **other)
         ran.append("exact")
-        exact = max(exact, again, key=sure)
+        exact = max(exact, again, key=count)
     if exact.why == "complete" or again.interrupted:
         return tuple(ran), exact
     both: dict[str, Any] = {**timed, "gradient_seconds": seconds}
     hybrid = reconstruct(params0, params1, attack="hybrid", m=m or 2 * n, key=key, **both, **common)
-    return (*ran, "hybrid"), hybrid if sure(hybrid) >= sure(exact) else exact
+    return (*ran, "hybrid"), hybrid if count(hybrid) >= count(exact) else exact
 
 
 def told(found: Reconstruction) -> Reconstruction:
@@ -225,9 +277,19 @@ def told(found: Reconstruction) -> Reconstruction:
     return found if found.certified is not None else replace(found, n_estimated=None)
 
 
-def sure(found: Reconstruction) -> int:
-    """Number of certified images."""
-    return 0 if found.certified is None else int(found.certified.sum())
+def sure(found: Reconstruction, up_to_scale: bool = False) -> int:
+    """Number of certified images; up to scale, of those too for which only their size is missing."""
+    if found.certified is None:
+        return 0
+    certified = found.certified
+    if up_to_scale and found.confidence is not None:
+        certified = certified | (found.confidence > ALL_BUT_SIZE)
+    return int(certified.sum())
+
+
+def sizeless(params0: Tree, box: object) -> bool:
+    """Whether nothing tells how bright an image is: without biases the change is of any multiple of it."""
+    return box is None and "bias" not in params0["Dense_0"]
 
 
 def given(source: Source) -> dict[str, np.ndarray]:
@@ -254,6 +316,28 @@ def trained(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -
     if not moved:
         raise ReconError("Initial and final weights are equal: there is no change to reconstruct from.")
     return {n: before[n] for n in moved}, {n: after[n] for n in moved}
+
+
+def usable(params: Tree, layout: Layout, which: str) -> None:
+    """Refuse weights with which no attack can compute.
+
+    Raises:
+      ReconError: a first layer of zeros, whose units see nothing, or numbers whose products overflow.
+    """
+    if not params["Dense_0"]["kernel"].any():
+        raise ReconError(
+            f"The {which} weights of the first layer, {layout.names[0]}, are all zero: give those the network had."
+        )
+    largest = max(float(np.abs(part).max()) for layer in params.values() for part in layer.values())
+    if largest > LARGEST:
+        raise ReconError(f"The {which} weights are as large as {largest:.2g}: give those of a network that computes.")
+
+
+def parallel(a: np.ndarray, b: np.ndarray) -> float:
+    """Absolute cosine of two arrays, 0 where one vanishes."""
+    x, y = (np.asarray(v, np.float64).ravel() for v in (a, b))
+    sizes = np.linalg.norm(x) * np.linalg.norm(y)
+    return float(abs(x @ y) / sizes) if sizes else 0.0
 
 
 def described(params: Tree) -> str:

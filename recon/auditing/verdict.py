@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recon.auditing.units import units
+
 if TYPE_CHECKING:
     from recon.auditing.data import Compared
     from recon.auditing.run import Audit
@@ -18,8 +20,11 @@ FEW = 6  # first-layer units for each image below which `make bars-exact` saw im
 
 
 def leaks(audit: "Audit") -> bool:
-    """Whether anything came back: a certified reconstruction, or one within the limit of a training image."""
-    return bool(audit.certified) or (audit.train is not None and audit.train.within > 0)
+    """Whether anything came back: a certified reconstruction, or one within the limit of a training image.
+
+    Where nothing tells how bright the images are, a reconstruction counts that is right but for that.
+    """
+    return audit.vouched > 0 or (audit.train is not None and audit.train.within > 0)
 
 
 def verdict(audit: "Audit") -> str:
@@ -30,11 +35,17 @@ def verdict(audit: "Audit") -> str:
 
 def attacked(audit: "Audit") -> str:
     """What the attack says by itself."""
-    n, k, found = audit.n, audit.certified, audit.found
+    n, k, found = audit.n, audit.vouched, audit.found
     things = "training images' features" if audit.features else "training images"
     known = "the initial and the final weights" + (" and the optimiser's state" if audit.from_state else "")
     if k and n:
         share = f"all {n}" if k == n else f"{k} of at least {n}"
+        if audit.up_to_scale:
+            tell = "" if audit.features else ": give --mean and --std to have them certified at their own"
+            return (
+                f"An attacker who has {known} gets {share} {things} up to their brightness, and knows it without a "
+                f"look at the training data. Nothing tells their brightness, as the first layer has no bias{tell}."
+            )
         return (
             f"An attacker who has {known} gets {share} {things}, and knows it: the attack certifies each without a "
             "look at the training data."
@@ -64,14 +75,15 @@ def measured(audit: "Audit") -> str:
     words += "."
     if audit.n is not None and audit.n != len(train.distance):
         words += f" The rank shows {audit.n} different training images, {len(train.distance)} were given."
-    return words
+    return f"{words} {units(audit)}".strip()
 
 
 def near(these: "Compared", unit: str) -> str:
     """How many of some images are within the limit, and the range of the distances."""
     reached = these.distance[np.isfinite(these.distance)]
     span = f" ({reached.min():.2g} to {reached.max():.2g})" if len(reached) else ""
-    return f"{these.within} are within {unit} {these.limit:g} of a reconstruction{span}"
+    multiple = " at its best brightness" if these.scaled else ""
+    return f"{these.within} are within {unit} {these.limit:g} of a reconstruction{multiple}{span}"
 
 
 def doubts(audit: "Audit") -> str:
@@ -81,6 +93,11 @@ def doubts(audit: "Audit") -> str:
         words += "Without --data nothing tells which of them are training images. "
     if audit.certified and audit.n and audit.network.widths[0] < FEW * audit.n:
         words += f"With {audit.network.widths[0]} units for {audit.n} images the certificate can be too sure. "
+    if audit.up_to_scale and not audit.vouched and audit.train is not None and audit.train.within:
+        words += "Nothing tells the images' brightness, as the first layer has no bias: --mean and --std may. "
+    if audit.out_of_time:
+        words += f"Stopped after {audit.allowed:g} seconds; more may come with a larger --seconds. "
     if not leaks(audit):
+        words += "ReLU units are assumed: networks of others, such as tanh, are out of the exact attack's reach. "
         words += "This is no proof of privacy: it is what these attacks found."
     return words.strip()

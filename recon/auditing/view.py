@@ -1,8 +1,8 @@
 """How a network's inputs are pictures: their shape, what was done to the pixels, and the order of the numbers."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -74,9 +74,9 @@ class View:
 
 def viewed(
     dim: int,
-    image_shape: Sequence[int] | None,
-    mean: float | Sequence[float] | None,
-    std: float | Sequence[float] | None,
+    image_shape: Any,
+    mean: Any,
+    std: Any,
     channels_first: bool,
     features: bool = False,
 ) -> View:
@@ -93,7 +93,10 @@ def viewed(
     """
     first = False
     if image_shape is not None:
-        shape = tuple(image_shape)
+        sizes = [] if isinstance(image_shape, str) else np.atleast_1d(np.asarray(image_shape, object)).tolist()
+        if not sizes or not all(isinstance(size, int | np.integer) for size in sizes):
+            raise ReconError(f"{image_shape!r} is no shape of an image: give numbers such as (28, 28) or (32, 32, 3).")
+        shape = tuple(map(int, sizes))
         if len(shape) == 2:
             shape = (*shape, 1)
         if len(shape) == 3 and shape[0] in CHANNELS and shape[2] not in CHANNELS:
@@ -110,7 +113,10 @@ def viewed(
         first = channels_first and shape[-1] == 3
     told = []
     for name, value in (("mean", mean), ("std", std)):
-        numbers = None if value is None else tuple(np.atleast_1d(np.asarray(value, float)).tolist())
+        try:
+            numbers = None if value is None else tuple(np.asarray(value, float).ravel().tolist())
+        except (ValueError, TypeError) as error:
+            raise ReconError(f"The {name} is {value!r}: give a number, or one for each channel.") from error
         if numbers is not None and (len(numbers) not in (1, shape[-1]) or not np.isfinite(numbers).all()):
             raise ReconError(f"The {name} is {numbers}: give one number, or one for each of {shape[-1]} channels.")
         told.append(numbers)

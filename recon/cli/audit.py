@@ -100,13 +100,15 @@ def audit(
     was found so far. Writes report.md, report.json, reconstructions.npz and a PNG of each reconstruction.
     """
     from recon.auditing import audit as audited
+    from recon.auditing.report import writable
     from recon.auditing.verdict import leaks
 
+    writable(folder)  # before hours of work, not after
     made = audited(
         init,
         final,
         network=network,
-        layers=tuple(part.strip() for part in (layers or "").split(",") if part.strip()),
+        layers=layers or (),
         kernels=kernels,
         optimizer_state=optimizer_state,
         features=features,

@@ -13,6 +13,8 @@ from recon.weights.formats import formats
 from recon.weights.formats.base import PICKLE, Arrays
 from recon.weights.layout import arranged, natural
 
+# Protocols 2 to 5. A safetensors header of 640, 896, 1152 or 1408 bytes begins alike, but its length ends in zeros.
+PICKLED = re.compile(rb"\x80[\x02-\x05](?!\0{6}\{)")
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
 LONGEST = 200  # characters of an array's name, which messages repeat
 OWN = re.compile(r"\w+/(kernel|bias)")  # names as `save_weights` writes them
@@ -34,7 +36,7 @@ def read_arrays(path: str | Path) -> Arrays:
                 head = file.read(16)
     except OSError as error:
         raise ReconError(f"{path} cannot be read ({error.strerror}): give a file of weights.") from error
-    if path.suffix in PICKLES or re.match(rb"\x80[\x02-\x05]", head):
+    if path.suffix in PICKLES or PICKLED.match(head):
         raise ReconError(PICKLE.format(path))
     if size > LIMIT:
         raise ReconError(f"{path} holds more than {LIMIT >> 30} GiB: save the weights by themselves.")

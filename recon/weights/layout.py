@@ -23,6 +23,7 @@ FIRST_MOMENTS = ("mu", "exp_avg", "momentum_buffer", "trace", "velocities", "vel
 OTHER = (*FIRST_MOMENTS, "nu", "exp_avg_sq", "max_exp_avg_sq", "opt_state", "optimizer", "optimiser", "step", "count")
 OUT_IN, IN_OUT = ("weight", "weights"), ("kernel", "coefs")
 NO_BIAS = (*OUT_IN, *IN_OUT, "scale", "gamma")  # a vector of such a name is a normalisation's
+RECURRENT = re.compile(r"weight_h[hr](_l\d+.*)?|recurrent_kernel")  # of PyTorch and Keras
 MOST_ORDERS = 1_000  # of layers that are tried where names do not tell
 Tree = dict[str, dict[str, np.ndarray]]
 Shape = tuple[int, ...]
@@ -106,8 +107,8 @@ def flat(tree: Any) -> Arrays:
     return found
 
 
-def widths_of(network: str | Sequence[int] | MLP | None) -> tuple[int, ...] | None:
-    """Widths of the hidden layers of 'mlp:1024x1024'; None where nothing is said.
+def widths_of(network: Any) -> tuple[int, ...] | None:
+    """Widths of the hidden layers of 'mlp:1024x1024', of a sequence or of an `MLP`; None where nothing is said.
 
     Raises:
       ReconError: another kind of network, or no widths.
@@ -117,7 +118,9 @@ def widths_of(network: str | Sequence[int] | MLP | None) -> tuple[int, ...] | No
     if isinstance(network, MLP):
         return network.widths
     if not isinstance(network, str):
-        return tuple(network)
+        if not isinstance(network, Sequence) or not all(isinstance(w, int | np.integer) and w > 0 for w in network):
+            raise ReconError(f"{network!r} is no network: give 'mlp:1024x1024', widths as in (1024, 1024), or an MLP.")
+        return tuple(map(int, network))
     kind, _, sizes = network.partition(":")
     if kind != "mlp":
         raise ReconError(f"Networks of the kind {kind!r} cannot be audited: only plain ReLU MLPs, mlp:1024x1024.")
@@ -130,7 +133,7 @@ def arranged(
     arrays: Mapping[str, np.ndarray],
     *,
     widths: tuple[int, ...] | None = None,
-    layers: Sequence[str] = (),
+    layers: str | Sequence[str] = (),
     kernels: str | None = None,
     where: str = "The file",
 ) -> Layout:
@@ -138,13 +141,16 @@ def arranged(
 
     Args:
       widths: of the hidden layers, where they are known.
-      layers: the names of the layers from the input on, as far as they tell the arrays apart ('fc1', 'fc2', 'out').
+      layers: the names of the layers from the input on, as far as they tell the arrays apart: ('fc1', 'fc2', 'out'),
+        or 'fc1,fc2,out'.
       kernels: how kernels are stored, "in-out" or "out-in" (default: as shapes and names tell).
       where: the arrays' place, for messages.
 
     Raises:
       ReconError: they are no plain MLP, or several; says which option settles it.
     """
+    if isinstance(layers, str):
+        layers = [name for part in layers.split(",") if (name := part.strip())]
     if kernels not in (None, *KERNELS):
         raise ReconError(f"Kernels are stored {' or '.join(KERNELS)}, not {kernels!r}.")
     pairs = paired({n: a.shape for n, a in arrays.items() if a.ndim and not set(parts(n)) & set(OTHER)}, layers, where)
@@ -187,6 +193,12 @@ def paired(shapes: Mapping[str, Shape], layers: Sequence[str], where: str) -> li
         raise ReconError(
             f"{where} is of no plain MLP: {axes[0]} has {len(shapes[axes[0]])} axes. If it belongs to a frozen feature "
             "extractor, say --features to audit the trained head, or name the head's --layers."
+        )
+    recurrent = [name for name in shapes if any(RECURRENT.fullmatch(part) for part in parts(name))]
+    if recurrent:
+        raise ReconError(
+            f"{where} is of no plain MLP: {recurrent[0]} is a recurrent layer's, whose units also take their own "
+            "output and have two biases. If only a head behind it was trained, name the head's --layers."
         )
 
     def rank(name: str) -> tuple[int, list[Any]]:

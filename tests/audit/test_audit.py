@@ -4,6 +4,8 @@ import dataclasses
 import json
 import subprocess
 import sys
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from sklearn.neural_network import MLPRegressor
 
 import recon
 from recon import ReconError
-from recon.auditing import run
-from recon.auditing.data import load_images
+from recon.auditing import report, run
+from recon.auditing.data import compared, load_images
+from recon.auditing.units import units
 from recon.auditing.view import View, viewed
 from recon.metrics import distances
 
@@ -102,6 +105,44 @@ def test_without_data_the_certificate_decides(sgd, digits):
     narrow = dataclasses.replace(made, network=recon.MLP((5 * N, W)))
     assert f"With {5 * N} units for {N} images the certificate can be too sure." in narrow.verdict
     assert "held-out" not in made.verdict
+
+
+def unbiased(x, y, seed=0, steps=200, rate=5e-3):
+    """A network without biases before and after full-batch descent."""
+    rng = np.random.default_rng(seed)
+    sizes = (x.shape[1], W, W, 1)
+    before = [rng.normal(0, np.sqrt(2 / a), (a, b)) for a, b in pairwise(sizes)]
+    after = [kernel.copy() for kernel in before]
+    for _ in range(steps):
+        h = [x.astype(np.float64)]
+        for i, kernel in enumerate(after):
+            h.append(np.maximum(h[-1] @ kernel, 0) if i < 2 else h[-1] @ kernel)
+        g = (h[-1] - y) / len(x)
+        for i in (2, 1, 0):
+            step, g = h[i].T @ g, (g @ after[i].T) * (h[i] > 0)
+            after[i] -= rate * step
+    return tuple({f"{i}.kernel": k.astype(np.float32) for i, k in enumerate(kernels)} for kernels in (before, after))
+
+
+def test_without_biases_images_come_back_up_to_their_brightness(digits, tmp_path):
+    x = digits.train.x.reshape(N, -1)
+    before, after = unbiased(x, digits.train.y)
+    made = recon.audit(before, after, data=x, held_out=digits.held_out.x, progress=False)
+    assert (made.up_to_scale, made.n, made.certified, made.vouched) == (True, N, 0, N)
+    assert made.attacks == ("exact",)
+    assert (made.train.within, made.held_out.within, made.start.within) == (N, 0, 0)
+    assert f"gets all {N} training images up to their brightness" in made.verdict
+    assert "--mean and --std" in made.verdict
+    assert "no proof of privacy" not in made.verdict
+    made.save(tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["leaks"]
+    pictures = np.stack([np.asarray(Image.open(f)) for f in sorted((tmp_path / "images").iterdir())])
+    assert pictures.max(axis=(1, 2)).min() > 200  # of unit length they would be dark
+    # Without training images the attack knows it as well.
+    assert "up to their brightness" in recon.audit(before, after, progress=False).verdict
+    # The box of the pixels tells the size of images that touch it.
+    boxed = recon.audit(before, after, data=x, mean=float(digits.mean[0]), progress=False)
+    assert (boxed.up_to_scale, boxed.certified, boxed.train.within) == (False, N, N)
 
 
 def test_change_that_no_images_made_is_not_certified(sgd):
@@ -205,10 +246,18 @@ def test_what_cannot_be_audited_is_refused(sgd, tmp_path):
     narrow = {"coefs_": [before["coefs_"][0][:, :64], before["coefs_"][1][:64], before["coefs_"][2]],
               "intercepts_": [before["intercepts_"][0][:64], *before["intercepts_"][1:]]}  # fmt: skip
     broken = {**after, "coefs_": [after["coefs_"][0] * np.nan, *after["coefs_"][1:]]}
+
+    def times(weights, factor):
+        return {kind: [np.float32(factor) * a for a in weights[kind]] for kind in weights}
+
+    near = {kind: [-3 * a.astype(np.float16) for a in after[kind]] for kind in after}
     cases = (
         ((before, before), {}, "are equal"),
         ((before, narrow), {}, f"of mlp:{W}x{W} from 784 to 1, the final ones of mlp:64x{W}"),
         ((before, broken), {}, "not finite"),
+        ((times(before, 0), after), {}, r"initial weights of the first layer, coefs_/0, are all zero"),
+        ((before, times(after, 0)), {}, r"final weights of the first layer, coefs_/0, are all zero"),
+        ((times(before, 1e30), times(after, 1e30)), {}, r"initial weights are as large as .*e\+29"),
         ((before, after), {"network": "mlp:64x64"}, "hidden layers of 64 and 64"),
         ((before, after), {"network": "resnet18"}, "only plain ReLU MLPs"),
         ((before, after), {"attack": "magic"}, "Unknown attack"),
@@ -217,6 +266,11 @@ def test_what_cannot_be_audited_is_refused(sgd, tmp_path):
         ((before, after), {"mean": 0.1, "std": 0.0}, "above zero"),
         ((before, after), {"data": np.zeros((3, 5))}, r"images of shape \(5,\), the network takes"),
         ((before, after), {"data": np.full((3, 784), np.nan)}, "no images of finite numbers"),
+        ((before, after), {"seconds": -3.0}, "seconds is -3.0: give a number above zero"),
+        ((before, after), {"limit": np.nan}, "limit is nan: give a number above zero"),
+        ((before, after), {"m": 0}, "m is 0: give a whole number"),
+        ((before, after), {"optimizer_state": before}, "state is the weights, initial or final"),
+        ((before, after), {"optimizer_state": near}, "state is the weights, initial or final"),
         ((before, after), {"optimizer_state": after}, "is the weights themselves"),
         ((before, {**after, "more": np.ones((2, 2))}), {"features": True}, "do not hold the same arrays"),
     )
@@ -228,6 +282,60 @@ def test_what_cannot_be_audited_is_refused(sgd, tmp_path):
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert "is a pickle" in done.stderr
+
+
+def test_places_that_cannot_be_written_are_refused_first(tmp_path):
+    (tmp_path / "file").write_bytes(b"mine")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "images").write_bytes(b"mine")
+    for place, way in (("file", "file"), ("file/a/b", "file"), ("here", "here/images")):
+        with pytest.raises(ReconError, match=rf"the file {tmp_path / way} is in the way"):
+            report.writable(tmp_path / place)
+    report.writable(tmp_path / "a" / "b")
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["file", "here"]
+    # Before the weights are read.
+    done = command("--init", "absent.npz", "--final", "absent.npz", "--out", tmp_path / "file")
+    assert done.returncode == 1
+    assert "is in the way" in " ".join(done.stderr.split())
+    if Path("/proc/self").exists():  # where not even root can write
+        with pytest.raises(ReconError, match="make it writable or choose another folder"):
+            report.writable(Path("/proc/audit"))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *((name, value) for name in ("seconds", "limit") for value in (0, -3.0, np.nan, "9", [1])),
+        *(("m", value) for value in (0, -1, 2.5, "3")),
+        *(("key", value) for value in ("a", 1.5, None)),
+    ],
+)
+def test_numbers_that_mean_nothing(name, wrong):
+    fine = {"seconds": None, "limit": 0.1, "m": np.int64(3), "key": 0}
+    run.check(**fine)
+    with pytest.raises(ReconError, match=f"^{name} is .*: give a .*number"):
+        run.check(**fine | {name: wrong})
+
+
+def test_what_is_no_image_is_refused_and_lists_and_dictionaries_are_taken(tmp_path, rng):
+    x, view = rng.uniform(size=(3, 5, 5, 1)).astype(np.float32), View((5, 5, 1))
+    for source in (x.tolist(), [*x], {"x": x, "y": np.arange(3)}, {"any": x.reshape(3, 25).tolist()}):
+        np.testing.assert_allclose(load_images(source, view).x, x)
+    for source in (3, np.float32(3), np.array(3.0), x.ravel(), [], ["a"], np.array([{}]), [[1.0, 2.0], [1.0]], None):
+        with pytest.raises(ReconError, match=r"give an array of them, \(n, 5, 5, 1\)|make no array: give a folder"):
+            load_images(source, view)
+    with pytest.raises(ReconError, match="holds 2 arrays of images: name the one to take x"):
+        load_images({"a": x, "b": x}, view)
+    with pytest.raises(ReconError, match=r"is not there or cannot be read: give a folder of pictures or an \.npz"):
+        load_images(tmp_path / "absent", view)
+    for shape in ("28x28", (28.0, 28), 2.5, [], [[28, 28], "a"]):
+        with pytest.raises(
+            ReconError, match=r"no shape of an image: give numbers such as \(28, 28\)|not the 784 numbers"
+        ):
+            viewed(784, shape, None, None, False)
+    for mean in ("a", [[0.1], [0.2, 0.3]], {}):
+        with pytest.raises(ReconError, match="give a number, or one for each channel"):
+            viewed(784, None, mean, None, False)
 
 
 def test_images_from_folders_files_and_arrays(tmp_path, rng):
@@ -275,6 +383,49 @@ def test_views():
     np.testing.assert_allclose(View((2,)).shown(x, x), [[0, 1]])
     np.testing.assert_allclose(View((2,)).shown(x / 4 + 0.25, x / 4 + 0.25), [[0, 1]])
     np.testing.assert_allclose(View((2,)).shown(x / 8 + 0.25, x / 8 + 0.25), x / 8 + 0.25)
+
+
+def test_verdict_on_what_stopped_early_or_was_not_found(sgd):
+    before, after = map(arrays, sgd)
+    made = recon.audit(before, after, attack="exact", data=np.ones((N, 784)), seconds=1e-6, progress=False)
+    assert made.out_of_time
+    assert "Stopped after 1e-06 seconds; more may come with a larger --seconds." in made.verdict
+    assert "ReLU units are assumed" in made.verdict
+    made = recon.audit(before, after, attack="exact", seconds=60.0, progress=False)
+    assert not made.out_of_time
+    assert not any(words in made.verdict for words in ("Stopped", "ReLU"))
+    made = recon.audit(before, after, attack="ntk-fast", m=2, seconds=1e-6, progress=False)
+    assert "larger --seconds" in made.verdict
+
+
+def test_training_images_in_other_units_are_seen_to_be(sgd, digits):
+    before, after = map(arrays, sgd)
+    found = recon.audit(before, after, data=digits.train.x, progress=False)
+    pixels = np.rint(255 * digits.pixels(digits.train.x)).astype(np.uint8)
+    more = np.rint(255 * digits.pixels(digits.held_out.x)).astype(np.uint8)
+    mean = float(digits.mean[0])
+
+    def said(x, **view):
+        """The sentence on given images; the same reconstructions, seen by another view."""
+        view = viewed(784, None, view.get("mean"), view.get("std"), False)
+        train = compared(load_images(x, view), found.found.images, 0.1, False)
+        return units(dataclasses.replace(found, view=view, train=train))
+
+    told = f"are within the limit of a reconstruction with --mean {mean:.4g} --std 1."
+    assert units(found) == said(pixels, mean=mean) == ""
+    assert f"all {N} {told}" in said(pixels)
+    assert f"all {N} {told}" in said(pixels, mean=0.5, std=0.25)
+    assert f" {N} {told}" in said(np.concatenate([more, pixels]))
+    assert f"with the factor 0.003922 and the offset {-mean:.4g}." in said(255 * (digits.train.x + mean))
+    image = np.random.default_rng(0).normal(0, 0.1, digits.train.x.shape[1:]).astype(np.float32)
+    assert f"all {N} are a reconstruction plus one and the same image" in said(digits.train.x + image)
+    # Other images are none of this, nor a change of units for each image by itself.
+    assert said(more) == said(pixels[:2]) == ""
+    each = np.linspace(0.5, 1, N, dtype=np.float32).reshape(N, 1, 1, 1)
+    assert said(digits.train.x * each) == ""
+    other = recon.audit(before, after, data=pixels, progress=False)
+    assert "0 are within" in other.verdict
+    assert f"in other units than the network's inputs: all {N} {told}" in other.verdict
 
 
 def test_ctrl_c_reports_what_was_found(sgd, monkeypatch):

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import re
 import struct
 import warnings
 import zipfile
@@ -145,6 +146,19 @@ def test_pickles_are_refused_and_not_run(tmp_path):
             read_arrays(path)
         assert "\n" not in str(caught.value)
     assert not ran.exists()
+
+
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408])
+def test_safetensors_whose_header_begins_like_a_pickle(tmp_path, length):
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode().ljust(length)
+    content = struct.pack("<Q", length) + header + np.float32([1, 2]).tobytes()
+    assert re.match(rb"\x80[\x02-\x05]", content)
+    (tmp_path / "weights.safetensors").write_bytes(content)
+    np.testing.assert_array_equal(read_arrays(tmp_path / "weights.safetensors")["w"], [1, 2])
+    for protocol in range(2, 6):
+        (tmp_path / "weights.safetensors").write_bytes(pickle.dumps({"w": 1}, protocol))
+        with pytest.raises(ReconError, match="is a pickle"):
+            read_arrays(tmp_path / "weights.safetensors")
 
 
 def test_headers_that_lie_cost_no_memory(tmp_path):

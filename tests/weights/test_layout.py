@@ -97,6 +97,7 @@ def test_order_that_shapes_do_not_tell_is_refused_and_names_settle_it(rng):
     for order in (("a", "z", "b", "out"), ("z", "b", "a", "out")):
         pairs = [(arrays[f"{name}.kernel"], None) for name in order]
         same_function(arranged(arrays, layers=order).tree(arrays), pairs, rng)
+    assert arranged(arrays, layers="z, b,a,out") == arranged(arrays, layers=("z", "b", "a", "out"))
     # Layers that are not named are left out.
     assert arranged(arrays, layers=("z", "b", "out")).names == ("z.kernel", "b.kernel", "out.kernel")
     assert arranged(arrays, layers=("z", "b"), widths=(6,)).names == ("z.kernel", "b.kernel")
@@ -115,6 +116,10 @@ def test_told_widths_choose_and_refuse(rng):
     assert widths_of("mlp:1024x12") == (1024, 12)
     for wrong in ("cnn:32", "mlp", "mlp:", "mlp:3x", "mlp:0", "mlp:²"):
         with pytest.raises(ReconError, match=r"mlp:1024x1024\.$"):
+            widths_of(wrong)
+    assert widths_of([np.int64(3), 4]) == (3, 4)
+    for wrong in (256, [256.0, 3], ["a"], (0,), {"a": 1}):
+        with pytest.raises(ReconError, match=r"is no network: give 'mlp:1024x1024', widths as in \(1024, 1024\)"):
             widths_of(wrong)
 
 
@@ -181,6 +186,23 @@ def test_optimisers_state_under_its_programs_names(rng):
         momentum({"0.exp_avg": moments[0][0]}, layout, weights)
     with pytest.raises(ReconError, match="is the weights themselves"):
         momentum(mine, arranged(mine), mine)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.bias_ih_l0", "rnn.bias_hh_l0"),
+        ("cell.weight_ih", "cell.weight_hh", "cell.bias_ih", "cell.bias_hh"),
+        ("rnn/kernel", "rnn/recurrent_kernel", "rnn/bias"),
+    ],
+)
+def test_recurrent_layers_are_no_plain_mlp(names, rng):
+    shapes = ((9, 6), (9, 9), (9,), (9,)) if len(names) == 4 else ((6, 9), (9, 9), (9,))
+    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in zip(names, shapes, strict=True)}
+    arrays |= {"fc.weight": np.ones((2, 9), np.float32), "fc.bias": np.ones(2, np.float32)}
+    with pytest.raises(ReconError, match=rf"{names[1]} is a recurrent layer's"):
+        arranged(arrays)
+    assert arranged(arrays, layers=("fc",), kernels="out-in").names == ("fc.weight", "fc.bias")
 
 
 def test_flat_refuses_what_is_no_array():

@@ -24,7 +24,9 @@ def read(path: Path) -> Arrays:
     try:
         import orbax.checkpoint as ocp
     except ImportError as error:
-        raise ReconError("Orbax checkpoints need Orbax: pip install 'recon[orbax]'.") from error
+        raise ReconError(
+            "Orbax checkpoints need Orbax: .venv/bin/python -m pip install 'orbax-checkpoint==0.11.16'."
+        ) from error
     import jax
 
     with ocp.PyTreeCheckpointer() as reader:
