@@ -164,8 +164,8 @@ def plot(
         show(found, path)
 
 
-@app.command()
-def run(
+@app.command("attack")
+def attack_(
     task: Task = "mnist_odd_even",
     n: Annotated[int, typer.Option("--n", help="Training images.")] = 20,
     width: Annotated[int, typer.Option(help="Width of each hidden layer.")] = 512,
@@ -183,7 +183,7 @@ def run(
     images: Images = None,
     force: Force = False,
     out_dir: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the record and figure (default: .recon/runs).")
+        Path | None, typer.Option("--out", help="Folder for the record and figure (default: .recon/attacks).")
     ] = None,
 ) -> None:
     """Train one network, attack it, and show what comes back. Takes your own pictures with --images."""
@@ -202,7 +202,7 @@ def run(
     project = bench.project_root()
     found = bench.find(project, "fig1")
     where = {"data_dir": data_dir, "source": source, "images": images}
-    folder = out_dir or project / ".recon" / "runs"
+    folder = out_dir or project / ".recon" / "attacks"
     with overall(cell.title) as report:
         path = bench.reproduce(
             found, [cell], cell.slug, root=project, out=folder, where=where, force=force, report=report

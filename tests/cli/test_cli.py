@@ -13,7 +13,7 @@ from recon.benchmark import benchmarks
 from recon.records import Store, Stored, code_version
 from tests.conftest import ROOT
 
-RUN = ["run", "--source", "samples", "--n", "6", "--width", "32"]
+ATTACK = ["attack", "--source", "samples", "--n", "6", "--width", "32"]
 
 
 @pytest.fixture
@@ -71,13 +71,13 @@ def test_list_names_everything(checkout, env):
         (["reproduce", "fig1", "--preset", "huge"], "choose one of quick"),
         (["reproduce", "fig1", "--data-dir", "nowhere"], "make data"),
         (["reproduce", "fig1", "--preset", "full"], "choose N up to 10"),
-        ([*RUN, "--task", "mnist"], "Unknown task"),
-        ([*RUN, "--attack", "magic"], "Unknown attack"),
-        ([*RUN, "--attack", "exact", "--steps", "9"], "no setting steps"),
-        ([*RUN, "--n", "7"], "multiple of 2"),
-        ([*RUN, "--dynamics", "wild"], "Unknown dynamics"),
-        ([*RUN, "--width", "0"], "at least 1"),
-        ([*RUN, "--images", "nowhere"], "no folder"),
+        ([*ATTACK, "--task", "mnist"], "Unknown task"),
+        ([*ATTACK, "--attack", "magic"], "Unknown attack"),
+        ([*ATTACK, "--attack", "exact", "--steps", "9"], "no setting steps"),
+        ([*ATTACK, "--n", "7"], "multiple of 2"),
+        ([*ATTACK, "--dynamics", "wild"], "Unknown dynamics"),
+        ([*ATTACK, "--width", "0"], "at least 1"),
+        ([*ATTACK, "--images", "nowhere"], "no folder"),
         (["plot", "fig1", "--out", "empty"], "recon reproduce fig1"),
         (["data", "prepare", "imagenet"], "choose from mnist"),
         (["cite", "fig0"], "choose one of attacks"),
@@ -98,8 +98,8 @@ def test_mistakes_end_in_one_sentence(checkout, env, args, message):
     assert took < 6
 
 
-def test_run_writes_a_record_and_pictures(checkout, env):
-    done = recon(*RUN, "--steps", "20", "--out", "out", cwd=checkout, env=env)
+def test_attack_writes_a_record_and_pictures(checkout, env):
+    done = recon(*ATTACK, "--steps", "20", "--out", "out", cwd=checkout, env=env)
     assert done.returncode == 0, done.stderr
     files = {p.suffix for p in (checkout / "out" / "fig1").iterdir()}
     assert files == {".json", ".md", ".csv", ".tex", ".png", ".pdf", ".svg"}
