@@ -164,6 +164,20 @@ def test_check_tells_regressions_and_missing_baselines_apart(tiny, env):
     assert "temporary bytes" in done.stdout
     assert "1 regressions" in (tiny / "check.md").read_text()
 
+    # A figure without a record is named, the others are compared, and all is written.
+    (tiny / "benchmarks" / "other_figure.py").write_text((tiny / "benchmarks" / "tiny_figure.py").read_text())
+    (tiny / "results" / "baselines" / "other-quick-samples.json").write_text(json.dumps(stored))
+    better["value"] *= 2
+    file.write_text(json.dumps(stored))
+    done = recon("check", "--records", ".recon/check", "--json", "check.json", "--markdown", "check.md", **here)
+    assert done.returncode == 2, done.stderr
+    assert "No record: make one with `recon reproduce other --preset quick`" in done.stderr
+    made = json.loads((tiny / "check.json").read_text())
+    assert list(made["figures"]) == ["tiny, quick, samples"]
+    assert made["without_record"] == ["other"]
+    assert "other: no record" in (tiny / "check.md").read_text()
+    assert "no folder" in recon("check", "--records", "nowhere", **here).stderr
+
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_keeps_finished_cells_and_goes_on(checkout, env, sign):
