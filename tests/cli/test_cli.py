@@ -220,3 +220,8 @@ def test_make_help_and_list_find_the_same_figures():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in benchmarks(ROOT):
         assert f"reproduce-{name} " in done.stdout
+
+
+def test_nobody_is_sent_to_another_project_of_the_name():
+    for file in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "recon").rglob("*.py")]:
+        assert "recon[ray]" not in file.read_text(encoding="utf-8"), file
