@@ -11,6 +11,7 @@ from rich.table import Table
 
 from recon.cli import completion
 from recon.cli.console import Cpus, DataDir, Executor, Force, Gpus, Jobs, Memory, Source, err, on_ray, out, overall
+from recon.cli.places import file_to_write, folder_to_write
 from recon.errors import ReconError
 
 if TYPE_CHECKING:
@@ -77,6 +78,11 @@ def check(
 
     if records is not None and not records.is_dir():
         raise ReconError(f"There is no folder {records}: name the folder of records with --records.")
+    folder = folder_to_write(out_dir or project / ".recon" / "check") if records is None else records
+    if json is not None:
+        file_to_write(json)
+    if markdown is not None:
+        append(markdown, "")
     if kernels is not None:
         against(regression.kernels_record(kernels))
     for benchmark in found:
@@ -86,8 +92,8 @@ def check(
             continue
         if records is None:
             made = [measured(benchmark, preset, data_dir, source, force, jobs, ray)]
-            bench.save(made[0], out_dir or project / ".recon" / "check")
-        elif not (made := stored_records(records, benchmark.name, preset)):
+            bench.save(made[0], folder)
+        elif not (made := stored_records(folder, benchmark.name, preset)):
             unrecorded.append(benchmark.name)
         for record in made:
             against(record)
@@ -101,11 +107,7 @@ def check(
         sections = [regression.markdown(title, rows) for title, rows in compared.items()]
         sections += [f"## {name}: no baseline\n\n`{update_command(name, preset)}`\n" for name in lacking]
         sections += [f"## {name}: no record\n\n`{record_command(name, preset)}`\n" for name in unrecorded]
-        try:
-            with open(markdown, "a", encoding="utf-8") as page:
-                page.write("\n".join(sections))
-        except OSError as error:
-            raise ReconError(f"Cannot write {markdown} ({error.strerror}): choose another place.") from error
+        append(markdown, "\n".join(sections))
     for name in lacking:
         err.print(f"No baseline: store one with `{update_command(name, preset)}`.", highlight=False, soft_wrap=True)
     for name in unrecorded:
@@ -155,6 +157,7 @@ def update(
         store(project, regression.make(regression.kernels_record(kernels), [], why))
         return
     benchmark = bench.find(project, figure)
+    folder_to_write(folder_of(project))
     record = measured(benchmark, preset, data_dir, source, force, jobs, ray)
     cells: Sequence[Any] = benchmark.cells(preset)
     wanted = regression.seeds_wanted([c.settings() for c in cells], repeats)
@@ -240,6 +243,19 @@ def update_command(lacking: str, preset: str) -> str:
         return "recon baseline update kernels --kernels FILE --why REASON"
     samples = " --source samples" if source == "samples" else ""
     return f"recon baseline update {name} --preset {preset}{samples} --repeats 3 --why REASON"
+
+
+def append(file: Path, text: str) -> None:
+    """Write at the end of a file, which is made if need be.
+
+    Raises:
+      ReconError: it cannot be written.
+    """
+    try:
+        with open(file, "a", encoding="utf-8") as page:
+            page.write(text)
+    except OSError as error:
+        raise ReconError(f"Cannot write {file} ({error.strerror}): choose another place.") from error
 
 
 def record_command(figure: str, preset: str) -> str:

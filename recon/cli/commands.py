@@ -30,6 +30,7 @@ from recon.cli.console import (
     overall,
     show,
 )
+from recon.cli.places import folder_to_write
 from recon.cli.report import report
 from recon.cli.sets import distill, dynamics_of, train
 from recon.cli.share import cite, export
@@ -128,6 +129,8 @@ def reproduce(
     project = bench.project_root()
     found = bench.find(project, figure)
     cells = found.cells(preset)
+    folder = out_dir or project / "results"
+    folder_to_write(folder / figure)
     where = {"data_dir": data_dir, "source": source}
     with overall(f"{figure} {preset}") as report:
         path = bench.reproduce(
@@ -135,7 +138,7 @@ def reproduce(
             cells,
             preset,
             root=project,
-            out=out_dir or project / "results",
+            out=folder,
             where=where,
             force=force,
             report=report,
@@ -203,6 +206,7 @@ def attack_(
     found = bench.find(project, "fig1")
     where = {"data_dir": data_dir, "source": source, "images": images}
     folder = out_dir or project / ".recon" / "attacks"
+    folder_to_write(folder / found.name)
     with overall(cell.title) as report:
         path = bench.reproduce(
             found, [cell], cell.slug, root=project, out=folder, where=where, force=force, report=report

@@ -80,12 +80,24 @@ def test_list_names_everything(checkout, env):
         ([*ATTACK, "--images", "nowhere"], "no folder"),
         (["plot", "fig1", "--out", "empty"], "recon reproduce fig1"),
         (["data", "prepare", "imagenet"], "choose from mnist"),
+        (["reproduce", "fig1", "--out", "/proc/x"], "Cannot write /proc/x/fig1"),
+        (["reproduce", "fig1", "--source", "samples", "--out", "file"], "the file file is in a folder's place"),
+        ([*ATTACK, "--out", "file/x"], "the file file is in a folder's place"),
+        (["report", "--records", "empty", "--out", "file"], "the file file is in a folder's place"),
+        (["check", "fig1", "--out", "file"], "the file file is in a folder's place"),
+        (["check", "fig1", "--json", "empty"], "it is a folder"),
+        (["check", "fig1", "--markdown", "empty"], "Cannot write empty"),
+        (["distill", "--source", "samples", "--out", "/proc/d.npz"], "Cannot write /proc/d.npz"),
+        (["distill", "--source", "samples", "--pngs", "benchmarks"], "holds something already"),
+        (["train", "--source", "samples", "--out", "file"], "the file file is in a folder's place"),
         (["cite", "fig0"], "choose one of attacks"),
         (["cite", "fig1", "--records", "empty"], "recon reproduce fig1"),
         (["export", "fig1", "--records", "empty"], "recon reproduce fig1"),
     ],
 )
 def test_mistakes_end_in_one_sentence(checkout, env, args, message):
+    (checkout / "file").touch()
+    (checkout / "empty").mkdir()
     began = time.monotonic()
     done = recon(*args, cwd=checkout, env=env)
     took = time.monotonic() - began
