@@ -33,6 +33,7 @@ from recon.cli.console import (
 from recon.cli.places import folder_to_write
 from recon.cli.report import report
 from recon.cli.sets import distill, dynamics_of, train
+from recon.cli.settings import Set, options_of, told_how_to_set
 from recon.cli.share import cite, export
 from recon.errors import ReconError
 
@@ -180,6 +181,7 @@ def attack_(
     steps: Annotated[
         int | None, typer.Option(help="Steps of the attack (default: its own).", show_default=False)
     ] = None,
+    set_: Set = None,
     seed: Annotated[int, typer.Option(help="Chooses images, weights and the attack's start.")] = 0,
     data_dir: DataDir = None,
     source: Source = "auto",
@@ -199,7 +201,7 @@ def attack_(
         raise ReconError(
             f"A network of {depth} hidden layers of width {width} has no hidden unit: choose at least 1 each."
         )
-    options = () if steps is None else (("steps", steps),)
+    options = options_of(attack, set_ or (), steps)
     name = "pictures" if images is not None and task == "mnist_odd_even" else task
     cell = AttackCell(name, n, MLP((width,) * depth), rule, attack, options, seed=seed)
     project = bench.project_root()
@@ -207,7 +209,7 @@ def attack_(
     where = {"data_dir": data_dir, "source": source, "images": images}
     folder = out_dir or project / ".recon" / "attacks"
     folder_to_write(folder / found.name)
-    with overall(cell.title) as report:
+    with told_how_to_set(attack), overall(cell.title) as report:
         path = bench.reproduce(
             found, [cell], cell.slug, root=project, out=folder, where=where, force=force, report=report
         )

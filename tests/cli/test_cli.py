@@ -73,7 +73,11 @@ def test_list_names_everything(checkout, env):
         (["reproduce", "fig1", "--preset", "full"], "choose N up to 10"),
         ([*ATTACK, "--task", "mnist"], "Unknown task"),
         ([*ATTACK, "--attack", "magic"], "Unknown attack"),
-        ([*ATTACK, "--attack", "exact", "--steps", "9"], "no setting steps"),
+        ([*ATTACK, "--attack", "exact", "--steps", "9"], "no setting steps: with --set"),
+        ([*ATTACK, "--set", "magic=1"], "no setting magic: with --set NAME=VALUE it takes box_weight"),
+        ([*ATTACK, "--set", "steps"], "write NAME=VALUE"),
+        ([*ATTACK, "--set", "steps=few"], "--set steps=few: expected `int`"),
+        ([*ATTACK, "--attack", "simudy", "--set", "distance=long"], "--set distance=long: invalid enum value"),
         ([*ATTACK, "--n", "7"], "multiple of 2"),
         ([*ATTACK, "--dynamics", "wild"], "Unknown dynamics"),
         ([*ATTACK, "--width", "0"], "at least 1"),
@@ -119,6 +123,21 @@ def test_attack_writes_a_record_and_pictures(checkout, env):
     assert json.loads(path.read_text())["cells"][0]["cell"]["n_train"] == 6
     redrawn = recon("plot", "fig1", "--out", "out", cwd=checkout, env=env)
     assert redrawn.returncode == 0, redrawn.stderr
+
+
+def test_settings_of_an_attack_are_given_by_name(checkout, env):
+    attack = [*ATTACK, "--attack", "simudy", "--dynamics", "descent"]
+    done = recon(*attack, cwd=checkout, env=env)
+    assert done.returncode == 1
+    assert "give its train_rate and train_steps (with --set NAME=VALUE)." in done.stderr
+    assert "cells failed" not in done.stderr
+    assert "goes on from there" not in done.stderr
+    chosen = {"train_rate": 0.1, "train_steps": 3, "steps": 5, "distance": "squared", "seconds": None}
+    given = [word for name, value in chosen.items() for word in ("--set", f"{name}={value or 'null'}")]
+    done = recon(*attack, *given, "--out", "out", cwd=checkout, env=env)
+    assert done.returncode == 0, done.stderr
+    (path,) = (checkout / "out" / "fig1").glob("*.json")
+    assert json.loads(path.read_text())["cells"][0]["cell"]["options"] == chosen
 
 
 def test_cache_is_listed_verified_and_pruned(checkout, env):
