@@ -58,6 +58,11 @@ def distill(
     if pngs is not None and folder_to_write(pngs).exists() and any(pngs.iterdir()):
         raise ReconError(f"{pngs} holds something already: give an empty or a new folder.")
     data = loaded(task, n, seed, source, data_dir, images)
+    classes = max(2, data.outputs)  # one output tells two apart
+    if per_class * classes >= n:
+        raise ReconError(
+            f"{per_class} images for each of {classes} classes are no fewer than the {n} to distil: lower --per-class."
+        )
     options: dict[str, Any] = {"steps": steps, "select": select}
     options = {name: value for name, value in options.items() if value is not None}
     if method == "rkip-finite" and "steps" in options:

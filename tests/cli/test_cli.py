@@ -92,6 +92,8 @@ def test_list_names_everything(checkout, env):
         (["check", "fig1", "--json", "empty"], "it is a folder"),
         (["check", "fig1", "--markdown", "empty"], "Cannot write empty"),
         (["distill", "--source", "samples", "--out", "/proc/d.npz"], "Cannot write /proc/d.npz"),
+        (["distill", "--source", "samples", "--n", "40", "--per-class", "100", "--method", "kip"], "lower --per-class"),
+        (["distill", "--source", "samples", "--n", "4", "--per-class", "2"], "no fewer than the 4 to distil"),
         (["distill", "--source", "samples", "--pngs", "benchmarks"], "holds something already"),
         (["train", "--source", "samples", "--out", "file"], "the file file is in a folder's place"),
         (["cite", "fig0"], "choose one of attacks"),
