@@ -156,6 +156,8 @@ def update(
     if kernels is not None:
         store(project, regression.make(regression.kernels_record(kernels), [], why))
         return
+    if figure == "kernels":
+        raise ReconError("The kernels are timed apart: give the file of `make benchmark-kernels` with --kernels FILE.")
     benchmark = bench.find(project, figure)
     folder_to_write(folder_of(project))
     record = measured(benchmark, preset, data_dir, source, force, jobs, ray)

@@ -88,6 +88,7 @@ def test_list_names_everything(checkout, env):
         (["reproduce", "fig1", "--source", "samples", "--out", "file"], "the file file is in a folder's place"),
         ([*ATTACK, "--out", "file/x"], "the file file is in a folder's place"),
         (["report", "--records", "empty", "--out", "file"], "the file file is in a folder's place"),
+        (["baseline", "update", "kernels", "--why", "x"], "--kernels FILE"),
         (["check", "fig1", "--out", "file"], "the file file is in a folder's place"),
         (["check", "fig1", "--json", "empty"], "it is a folder"),
         (["check", "fig1", "--markdown", "empty"], "Cannot write empty"),
