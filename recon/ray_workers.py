@@ -1,4 +1,4 @@
-"""Cells computed on a Ray cluster (`recon[ray]`), whose address is in RAY_ADDRESS.
+"""Cells computed on a Ray cluster (`make setup-ray`), whose address is in RAY_ADDRESS.
 
 A task computes one cell and sends the result back; this process alone writes to the store, so that the nodes need no
 disk in common and a cell that was begun twice is stored once. What a lost worker or node was at is computed again

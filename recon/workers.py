@@ -111,8 +111,10 @@ def compute_all(
 
 def failed(failures: Sequence[str], cells: int) -> ReconError:
     """The error that ends a run of so many cells, some of which failed."""
-    others = "all others are stored, the same command goes on from there"
-    return ReconError(f"{len(failures)} of {cells} cells failed, {others}. " + " ".join(failures))
+    if cells == 1:
+        return ReconError(failures[0])
+    others = ", all others are stored, the same command goes on from there" if len(failures) < cells else ""
+    return ReconError(f"{len(failures)} of {cells} cells failed{others}. " + " ".join(failures))
 
 
 class Worker:

@@ -115,8 +115,17 @@ def test_failures_are_said_after_the_others_are_stored(probe, store):
         run_cells(planned, store, False, lambda *_: None, 2)
     for text in ("probe a: its worker was killed by signal 9, 2 times over", "probe b: no such luck", "KeyError"):
         assert text in str(error.value)
+    assert "all others are stored" in str(error.value)
     assert [p.name for p in store.root.iterdir()] == ["key-d"]
     assert len(probe.begun()["a"]) == 2
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_nothing_is_said_of_others_where_there_are_none(probe, store, names):
+    with pytest.raises(ReconError, match="no such luck") as error:
+        run_cells([probe.make(name, "fails") for name in names], store, False, lambda *_: None, 2)
+    assert "others" not in str(error.value)
+    assert ("2 of 2 cells failed" in str(error.value)) == (names == "ab")
 
 
 def test_attack_cells_are_the_same_in_workers(tmp_path):

@@ -4,19 +4,28 @@ import sys
 
 from recon.errors import ReconError
 
+STOPPED = 130  # as shells have it of Ctrl-C
+
 
 def main() -> None:
     """Entry point of `recon`. Exit codes: 0 done, 1 a stated error, 2 wrong usage, 130 interrupted."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    from recon.cli.commands import app
-
     try:
+        from recon.cli.interrupts import heed_interrupts
+
+        heed_interrupts()
+
+        from recon.cli.commands import app
+
         app()
     except ReconError as error:
+        from rich.console import Console
+        from rich.markup import escape
+
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer makes a silent exit of the interrupt; one that comes while it is imported arrives as itself.
+        if isinstance(end, SystemExit) and end.code != STOPPED:
+            raise
+        print("Interrupted: finished cells are stored, the same command goes on from there.", file=sys.stderr)
+        sys.exit(STOPPED)

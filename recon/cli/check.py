@@ -11,6 +11,7 @@ from rich.table import Table
 
 from recon.cli import completion
 from recon.cli.console import Cpus, DataDir, Executor, Force, Gpus, Jobs, Memory, Source, err, on_ray, out, overall
+from recon.cli.places import file_to_write, folder_to_write
 from recon.errors import ReconError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def check(
     json: Annotated[Path | None, typer.Option(help="Write all comparisons to this file.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Append a summary to this file, for a CI job's page.")] = None,
 ) -> None:
-    """Compare figures with their baselines. Exit code 0: no regression, 1: some, 2: a figure has no baseline."""
+    """Compare figures with their baselines. Exit code 0: no regression, 1: some, 2: a baseline or record is missing."""
     from recon import benchmark as bench
     from recon import regression
     from recon.records import json_bytes, write_bytes
@@ -62,6 +63,7 @@ def check(
     names = figures or (list(bench.benchmarks(project)) if kernels is None else [])
     found = [bench.find(project, name) for name in names]
     lacking: list[str] = []
+    unrecorded: list[str] = []
     compared: dict[str, list[Row]] = {}
 
     def against(record: dict[str, Any]) -> None:
@@ -74,41 +76,49 @@ def check(
         compared[title] = regression.compare(baseline, regression.groups(record["cells"]))
         show(title, compared[title])
 
+    if records is not None and not records.is_dir():
+        raise ReconError(f"There is no folder {records}: name the folder of records with --records.")
+    folder = folder_to_write(out_dir or project / ".recon" / "check") if records is None else records
+    if json is not None:
+        file_to_write(json)
+    if markdown is not None:
+        append(markdown, "")
     if kernels is not None:
         against(regression.kernels_record(kernels))
     for benchmark in found:
-        baselines = baselines_of(project, benchmark.name, preset)
-        made = stored_records(records, benchmark.name, preset) if records is not None else []
-        if baselines and records is None:
-            # A figure without any baseline is not computed only to say so.
+        if not baselines_of(project, benchmark.name, preset):
+            # It is not computed only to say so.
+            lacking.append(benchmark.name)
+            continue
+        if records is None:
             made = [measured(benchmark, preset, data_dir, source, force, jobs, ray)]
-            bench.save(made[0], out_dir or project / ".recon" / "check")
+            bench.save(made[0], folder)
+        elif not (made := stored_records(folder, benchmark.name, preset)):
+            unrecorded.append(benchmark.name)
         for record in made:
             against(record)
-        if not made:
-            lacking.append(benchmark.name)
     if json is not None:
         figures_ = {
             t: {"failed": any(r.failed for r in rows), "rows": regression.plain(rows)} for t, rows in compared.items()
         }
-        write_bytes(json, json_bytes({"preset": preset, "figures": figures_, "without_baseline": lacking}))
+        without = {"without_baseline": lacking, "without_record": unrecorded}
+        write_bytes(json, json_bytes({"preset": preset, "figures": figures_, **without}))
     if markdown is not None:
         sections = [regression.markdown(title, rows) for title, rows in compared.items()]
         sections += [f"## {name}: no baseline\n\n`{update_command(name, preset)}`\n" for name in lacking]
-        try:
-            with open(markdown, "a", encoding="utf-8") as page:
-                page.write("\n".join(sections))
-        except OSError as error:
-            raise ReconError(f"Cannot write {markdown} ({error.strerror}): choose another place.") from error
+        sections += [f"## {name}: no record\n\n`{record_command(name, preset)}`\n" for name in unrecorded]
+        append(markdown, "\n".join(sections))
     for name in lacking:
         err.print(f"No baseline: store one with `{update_command(name, preset)}`.", highlight=False, soft_wrap=True)
+    for name in unrecorded:
+        err.print(f"No record: make one with `{record_command(name, preset)}`.", highlight=False, soft_wrap=True)
     failed = sum(r.failed for rows in compared.values() for r in rows)
     if failed:
         raise ReconError(
             f"{failed} metrics got worse than their baselines allow: mend it, or store the new ones with "
             f"`recon baseline update FIGURE --preset {preset} --why REASON`."
         )
-    if lacking:
+    if lacking or unrecorded:
         raise typer.Exit(2)
 
 
@@ -146,7 +156,10 @@ def update(
     if kernels is not None:
         store(project, regression.make(regression.kernels_record(kernels), [], why))
         return
+    if figure == "kernels":
+        raise ReconError("The kernels are timed apart: give the file of `make benchmark-kernels` with --kernels FILE.")
     benchmark = bench.find(project, figure)
+    folder_to_write(folder_of(project))
     record = measured(benchmark, preset, data_dir, source, force, jobs, ray)
     cells: Sequence[Any] = benchmark.cells(preset)
     wanted = regression.seeds_wanted([c.settings() for c in cells], repeats)
@@ -208,20 +221,17 @@ def baselines_of(project: Path, figure: str, preset: str) -> list[Path]:
 
 
 def stored_records(folder: Path, figure: str, preset: str) -> list[dict[str, Any]]:
-    """A figure's records in a folder of results.
+    """A figure's records in a folder of results, none or several.
 
     Raises:
-      ReconError: there is none, or one that cannot be compared.
+      ReconError: one cannot be compared.
     """
     from recon import regression
     from recon.reading import refused
     from recon.records import read_figure
 
-    files = sorted((folder / figure).glob(f"{preset}-*.json"))
-    if not files:
-        raise ReconError(f"There is no record of {figure} in {folder}: make one with `recon reproduce {figure}`.")
     made: list[dict[str, Any]] = []
-    for file in files:
+    for file in sorted((folder / figure).glob(f"{preset}-*.json")):
         made.append({**read_figure(file)})
         with refused(f"{file} holds no cells to compare", f"make it again with `recon reproduce {figure}`"):
             regression.groups(made[-1]["cells"])
@@ -235,6 +245,24 @@ def update_command(lacking: str, preset: str) -> str:
         return "recon baseline update kernels --kernels FILE --why REASON"
     samples = " --source samples" if source == "samples" else ""
     return f"recon baseline update {name} --preset {preset}{samples} --repeats 3 --why REASON"
+
+
+def append(file: Path, text: str) -> None:
+    """Write at the end of a file, which is made if need be.
+
+    Raises:
+      ReconError: it cannot be written.
+    """
+    try:
+        with open(file, "a", encoding="utf-8") as page:
+            page.write(text)
+    except OSError as error:
+        raise ReconError(f"Cannot write {file} ({error.strerror}): choose another place.") from error
+
+
+def record_command(figure: str, preset: str) -> str:
+    """The command that makes a missing record."""
+    return f"recon reproduce {figure} --preset {preset}"
 
 
 def show(title: str, rows: "list[Row]") -> None:

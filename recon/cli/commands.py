@@ -30,8 +30,10 @@ from recon.cli.console import (
     overall,
     show,
 )
+from recon.cli.places import folder_to_write
 from recon.cli.report import report
 from recon.cli.sets import distill, dynamics_of, train
+from recon.cli.settings import Set, options_of, told_how_to_set
 from recon.cli.share import cite, export
 from recon.errors import ReconError
 
@@ -128,6 +130,8 @@ def reproduce(
     project = bench.project_root()
     found = bench.find(project, figure)
     cells = found.cells(preset)
+    folder = out_dir or project / "results"
+    folder_to_write(folder / figure)
     where = {"data_dir": data_dir, "source": source}
     with overall(f"{figure} {preset}") as report:
         path = bench.reproduce(
@@ -135,7 +139,7 @@ def reproduce(
             cells,
             preset,
             root=project,
-            out=out_dir or project / "results",
+            out=folder,
             where=where,
             force=force,
             report=report,
@@ -164,8 +168,8 @@ def plot(
         show(found, path)
 
 
-@app.command()
-def run(
+@app.command("attack")
+def attack_(
     task: Task = "mnist_odd_even",
     n: Annotated[int, typer.Option("--n", help="Training images.")] = 20,
     width: Annotated[int, typer.Option(help="Width of each hidden layer.")] = 512,
@@ -177,13 +181,14 @@ def run(
     steps: Annotated[
         int | None, typer.Option(help="Steps of the attack (default: its own).", show_default=False)
     ] = None,
+    set_: Set = None,
     seed: Annotated[int, typer.Option(help="Chooses images, weights and the attack's start.")] = 0,
     data_dir: DataDir = None,
     source: Source = "auto",
     images: Images = None,
     force: Force = False,
     out_dir: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the record and figure (default: .recon/runs).")
+        Path | None, typer.Option("--out", help="Folder for the record and figure (default: .recon/attacks).")
     ] = None,
 ) -> None:
     """Train one network, attack it, and show what comes back. Takes your own pictures with --images."""
@@ -196,14 +201,15 @@ def run(
         raise ReconError(
             f"A network of {depth} hidden layers of width {width} has no hidden unit: choose at least 1 each."
         )
-    options = () if steps is None else (("steps", steps),)
+    options = options_of(attack, set_ or (), steps)
     name = "pictures" if images is not None and task == "mnist_odd_even" else task
     cell = AttackCell(name, n, MLP((width,) * depth), rule, attack, options, seed=seed)
     project = bench.project_root()
     found = bench.find(project, "fig1")
     where = {"data_dir": data_dir, "source": source, "images": images}
-    folder = out_dir or project / ".recon" / "runs"
-    with overall(cell.title) as report:
+    folder = out_dir or project / ".recon" / "attacks"
+    folder_to_write(folder / found.name)
+    with told_how_to_set(attack), overall(cell.title) as report:
         path = bench.reproduce(
             found, [cell], cell.slug, root=project, out=folder, where=where, force=force, report=report
         )

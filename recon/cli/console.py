@@ -136,11 +136,7 @@ def overall(title: str) -> Iterator[Callable[[Sequence[Any]], Callable[[int, flo
 
             return report
 
-        try:
-            yield both
-        except KeyboardInterrupt:
-            err.print("Interrupted: finished cells are stored, the same command goes on from there.")
-            raise
+        yield both
 
 
 def announce(planned: Sequence[Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from recon.cli.console import out
+from recon.cli.places import folder_to_write
 from recon.errors import ReconError
 
 
@@ -30,7 +31,8 @@ def report(
     folder = records or project / "results"
     if not folder.is_dir():
         raise ReconError(f"There is no folder {folder}: name the folder of records with --records.")
+    page = folder_to_write(out_dir or project / "results" / "report")
     modules = {name: benchmark.path for name, benchmark in bench.benchmarks(project).items()}
     with reporter("report") as told:
-        file = write(out_dir or project / "results" / "report", folder, modules, told)
+        file = write(page, folder, modules, told)
     out.print(f"{file} ({file.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)

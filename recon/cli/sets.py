@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from recon.cli import completion
 from recon.cli.console import DataDir, Images, Rule, Source, Task, out
+from recon.cli.places import file_to_write, folder_to_write
 from recon.errors import ReconError
 
 if TYPE_CHECKING:
@@ -53,9 +54,15 @@ def distill(
     from recon.distillation import distill as distilled
     from recon.distillation import infinite_accuracy
 
+    file_to_write(path)
+    if pngs is not None and folder_to_write(pngs).exists() and any(pngs.iterdir()):
+        raise ReconError(f"{pngs} holds something already: give an empty or a new folder.")
     data = loaded(task, n, seed, source, data_dir, images)
-    if not path.parent.is_dir():
-        raise ReconError(f"There is no folder {path.parent} to write {path.name} in: create it.")
+    classes = max(2, data.outputs)  # one output tells two apart
+    if per_class * classes >= n:
+        raise ReconError(
+            f"{per_class} images for each of {classes} classes are no fewer than the {n} to distil: lower --per-class."
+        )
     options: dict[str, Any] = {"steps": steps, "select": select}
     options = {name: value for name, value in options.items() if value is not None}
     if method == "rkip-finite" and "steps" in options:
@@ -120,6 +127,7 @@ def train(
     network, rule = network_of(widths), dynamics_of(dynamics, loss)
     if kind not in ("npz", "safetensors"):
         raise ReconError(f"Weights are stored as npz or safetensors, not {kind!r}: choose one.")
+    folder_to_write(folder)
     chosen = None if data is None else distilled_set(data)
     drawn = loaded(task, n if chosen is None else max(2, len(chosen.classes)), seed, source, data_dir, images)
     x, y, test = drawn.train.x, drawn.train.y, drawn.test.x

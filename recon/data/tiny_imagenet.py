@@ -117,8 +117,11 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
     """Pictures of 64 × 64 × 3 with one of 200 WordNet ids; the name is what TFDS makes `tiny_imagenet` of.
 
     Args:
-      archive: the archive, if it need not be downloaded.
+      archive: the archive, if it need not be downloaded. It is checked at once, before TFDS makes any folder.
       options: as every builder of TFDS takes them.
+
+    Raises:
+      ReconError: as `contents`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -126,6 +129,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
 
     def __init__(self, archive: Path | None = None, **options: Any) -> None:  # noqa: D107
         self.archive = archive
+        self.labelled = None if archive is None else contents(archive)
         super().__init__(**options)
 
     def _info(self) -> Any:
@@ -143,7 +147,8 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         archive = self.archive or Path(dl_manager.download(URL))
-        return {split: self._generate_examples(archive, labelled) for split, labelled in contents(archive).items()}
+        splits = self.labelled or contents(archive)
+        return {split: self._generate_examples(archive, labelled) for split, labelled in splits.items()}
 
     def _generate_examples(self, archive: Path, labelled: Labelled) -> Iterator[tuple[str, dict[str, Any]]]:
         return examples(archive, labelled)

@@ -35,7 +35,9 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.unlink(name)
             raise
     except OSError as error:
-        raise ReconError(f"Cannot write {path} ({error.strerror}): free some space or choose another place.") from error
+        in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+        mend = "remove the file in its folder's place" if in_the_way else "free some space"
+        raise ReconError(f"Cannot write {path} ({error.strerror}): {mend} or choose another place.") from error
 
 
 def json_bytes(value: Any) -> bytes:

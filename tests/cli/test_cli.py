@@ -13,7 +13,7 @@ from recon.benchmark import benchmarks
 from recon.records import Store, Stored, code_version
 from tests.conftest import ROOT
 
-RUN = ["run", "--source", "samples", "--n", "6", "--width", "32"]
+ATTACK = ["attack", "--source", "samples", "--n", "6", "--width", "32"]
 
 
 @pytest.fixture
@@ -71,21 +71,40 @@ def test_list_names_everything(checkout, env):
         (["reproduce", "fig1", "--preset", "huge"], "choose one of quick"),
         (["reproduce", "fig1", "--data-dir", "nowhere"], "make data"),
         (["reproduce", "fig1", "--preset", "full"], "choose N up to 10"),
-        ([*RUN, "--task", "mnist"], "Unknown task"),
-        ([*RUN, "--attack", "magic"], "Unknown attack"),
-        ([*RUN, "--attack", "exact", "--steps", "9"], "no setting steps"),
-        ([*RUN, "--n", "7"], "multiple of 2"),
-        ([*RUN, "--dynamics", "wild"], "Unknown dynamics"),
-        ([*RUN, "--width", "0"], "at least 1"),
-        ([*RUN, "--images", "nowhere"], "no folder"),
+        ([*ATTACK, "--task", "mnist"], "Unknown task"),
+        ([*ATTACK, "--attack", "magic"], "Unknown attack"),
+        ([*ATTACK, "--attack", "exact", "--steps", "9"], "no setting steps: with --set"),
+        ([*ATTACK, "--set", "magic=1"], "no setting magic: with --set NAME=VALUE it takes box_weight"),
+        ([*ATTACK, "--set", "steps"], "write NAME=VALUE"),
+        ([*ATTACK, "--set", "steps=few"], "--set steps=few: expected `int`"),
+        ([*ATTACK, "--attack", "simudy", "--set", "distance=long"], "--set distance=long: invalid enum value"),
+        ([*ATTACK, "--n", "7"], "multiple of 2"),
+        ([*ATTACK, "--dynamics", "wild"], "Unknown dynamics"),
+        ([*ATTACK, "--width", "0"], "at least 1"),
+        ([*ATTACK, "--images", "nowhere"], "no folder"),
         (["plot", "fig1", "--out", "empty"], "recon reproduce fig1"),
         (["data", "prepare", "imagenet"], "choose from mnist"),
+        (["reproduce", "fig1", "--out", "/proc/x"], "Cannot write /proc/x/fig1"),
+        (["reproduce", "fig1", "--source", "samples", "--out", "file"], "the file file is in a folder's place"),
+        ([*ATTACK, "--out", "file/x"], "the file file is in a folder's place"),
+        (["report", "--records", "empty", "--out", "file"], "the file file is in a folder's place"),
+        (["baseline", "update", "kernels", "--why", "x"], "--kernels FILE"),
+        (["check", "fig1", "--out", "file"], "the file file is in a folder's place"),
+        (["check", "fig1", "--json", "empty"], "it is a folder"),
+        (["check", "fig1", "--markdown", "empty"], "Cannot write empty"),
+        (["distill", "--source", "samples", "--out", "/proc/d.npz"], "Cannot write /proc/d.npz"),
+        (["distill", "--source", "samples", "--n", "40", "--per-class", "100", "--method", "kip"], "lower --per-class"),
+        (["distill", "--source", "samples", "--n", "4", "--per-class", "2"], "no fewer than the 4 to distil"),
+        (["distill", "--source", "samples", "--pngs", "benchmarks"], "holds something already"),
+        (["train", "--source", "samples", "--out", "file"], "the file file is in a folder's place"),
         (["cite", "fig0"], "choose one of attacks"),
         (["cite", "fig1", "--records", "empty"], "recon reproduce fig1"),
         (["export", "fig1", "--records", "empty"], "recon reproduce fig1"),
     ],
 )
 def test_mistakes_end_in_one_sentence(checkout, env, args, message):
+    (checkout / "file").touch()
+    (checkout / "empty").mkdir()
     began = time.monotonic()
     done = recon(*args, cwd=checkout, env=env)
     took = time.monotonic() - began
@@ -98,8 +117,8 @@ def test_mistakes_end_in_one_sentence(checkout, env, args, message):
     assert took < 6
 
 
-def test_run_writes_a_record_and_pictures(checkout, env):
-    done = recon(*RUN, "--steps", "20", "--out", "out", cwd=checkout, env=env)
+def test_attack_writes_a_record_and_pictures(checkout, env):
+    done = recon(*ATTACK, "--steps", "20", "--out", "out", cwd=checkout, env=env)
     assert done.returncode == 0, done.stderr
     files = {p.suffix for p in (checkout / "out" / "fig1").iterdir()}
     assert files == {".json", ".md", ".csv", ".tex", ".png", ".pdf", ".svg"}
@@ -107,6 +126,21 @@ def test_run_writes_a_record_and_pictures(checkout, env):
     assert json.loads(path.read_text())["cells"][0]["cell"]["n_train"] == 6
     redrawn = recon("plot", "fig1", "--out", "out", cwd=checkout, env=env)
     assert redrawn.returncode == 0, redrawn.stderr
+
+
+def test_settings_of_an_attack_are_given_by_name(checkout, env):
+    attack = [*ATTACK, "--attack", "simudy", "--dynamics", "descent"]
+    done = recon(*attack, cwd=checkout, env=env)
+    assert done.returncode == 1
+    assert "give its train_rate and train_steps (with --set NAME=VALUE)." in done.stderr
+    assert "cells failed" not in done.stderr
+    assert "goes on from there" not in done.stderr
+    chosen = {"train_rate": 0.1, "train_steps": 3, "steps": 5, "distance": "squared", "seconds": None}
+    given = [word for name, value in chosen.items() for word in ("--set", f"{name}={value or 'null'}")]
+    done = recon(*attack, *given, "--out", "out", cwd=checkout, env=env)
+    assert done.returncode == 0, done.stderr
+    (path,) = (checkout / "out" / "fig1").glob("*.json")
+    assert json.loads(path.read_text())["cells"][0]["cell"]["options"] == chosen
 
 
 def test_cache_is_listed_verified_and_pruned(checkout, env):
@@ -164,6 +198,20 @@ def test_check_tells_regressions_and_missing_baselines_apart(tiny, env):
     assert "temporary bytes" in done.stdout
     assert "1 regressions" in (tiny / "check.md").read_text()
 
+    # A figure without a record is named, the others are compared, and all is written.
+    (tiny / "benchmarks" / "other_figure.py").write_text((tiny / "benchmarks" / "tiny_figure.py").read_text())
+    (tiny / "results" / "baselines" / "other-quick-samples.json").write_text(json.dumps(stored))
+    better["value"] *= 2
+    file.write_text(json.dumps(stored))
+    done = recon("check", "--records", ".recon/check", "--json", "check.json", "--markdown", "check.md", **here)
+    assert done.returncode == 2, done.stderr
+    assert "No record: make one with `recon reproduce other --preset quick`" in done.stderr
+    made = json.loads((tiny / "check.json").read_text())
+    assert list(made["figures"]) == ["tiny, quick, samples"]
+    assert made["without_record"] == ["other"]
+    assert "other: no record" in (tiny / "check.md").read_text()
+    assert "no folder" in recon("check", "--records", "nowhere", **here).stderr
+
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_keeps_finished_cells_and_goes_on(checkout, env, sign):
@@ -206,3 +254,8 @@ def test_make_help_and_list_find_the_same_figures():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in benchmarks(ROOT):
         assert f"reproduce-{name} " in done.stdout
+
+
+def test_nobody_is_sent_to_another_project_of_the_name():
+    for file in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "recon").rglob("*.py")]:
+        assert "recon[ray]" not in file.read_text(encoding="utf-8"), file

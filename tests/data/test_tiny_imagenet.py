@@ -139,6 +139,8 @@ def test_bad_archives_are_refused_in_one_sentence(layout, tmp_path, make, messag
     assert ". " not in text
     assert prepared.find("tiny_imagenet", data) is None
     assert not list(data.glob("tiny_imagenet/*"))  # nothing half-made stays
+    # Pictures are decoded as they are stored; all else is found before a folder is made.
+    assert not data.exists() or FIRST.split("/")[-1] in text
     assert {p.name for p in tmp_path.iterdir()} <= {path.name, "data"}  # nothing was written beside it
 
 
