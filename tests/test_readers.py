@@ -52,7 +52,7 @@ def real(tmp_path_factory):
 @pytest.mark.filterwarnings("ignore")  # those of libraries about what they read
 def test_damaged_files_are_read_or_refused_in_one_line(name, real, tmp_path):
     if name == "weights-orbax":
-        pytest.importorskip("orbax.checkpoint", reason="Orbax is an extra: pip install 'recon[orbax]'")
+        pytest.importorskip("orbax.checkpoint", reason="orbax-checkpoint is not installed")
     reader = fuzz_readers.READERS[name]
     for files in real(reader):
         fuzz_readers.laid(files, tmp_path / "files")

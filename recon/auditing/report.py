@@ -2,8 +2,6 @@
 
 import io
 import math
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +11,15 @@ from jaxtyping import Float
 from PIL import Image
 
 from recon.auditing.verdict import leaks
-from recon.errors import ReconError
 from recon.records import json_bytes, markdown_table, provenance, write_bytes
 from recon.records.files import npz_bytes
+from recon.records.places import folder_to_write
 
 if TYPE_CHECKING:
     from recon.auditing.data import Compared
     from recon.auditing.run import Audit
 
-NAME = "reconstruction-{}.png"
+IMAGES, NAME = "images", "reconstruction-{}.png"
 COLUMNS, MOST = 10, 100  # pictures in a row of the overview, and in all of it
 ZOOM = 64  # least height of a picture in it, in pixels
 READ = """- *Certified*: the reconstructions explain the weights' change to rounding; the attack finds so without having
@@ -33,33 +31,14 @@ READ = """- *Certified*: the reconstructions explain the weights' change to roun
 """
 
 
-def writable(folder: Path) -> None:
-    """Make sure that an audit can be written into a folder, which may be yet to make; leaves nothing behind.
-
-    Raises:
-      ReconError: it cannot.
-    """
-    inner = folder.absolute() / "images"
-    there = next(place for place in (inner, *inner.parents) if os.path.lexists(place))
-    if not there.is_dir():
-        raise ReconError(f"Cannot write into {folder}: the file {there} is in the way, choose another folder.")
-    try:
-        with tempfile.TemporaryDirectory(dir=there):
-            pass
-    except OSError as error:
-        raise ReconError(
-            f"Cannot write into {folder} ({error.strerror}): make it writable or choose another folder."
-        ) from error
-
-
 def save(audit: "Audit", folder: Path) -> None:
     """Write the files of an audit.
 
     Raises:
       ReconError: the place cannot be written.
     """
-    writable(folder)
-    images, found = folder / "images", audit.found
+    folder_to_write(folder / IMAGES)
+    images, found = folder / IMAGES, audit.found
     arrays = {"images": found.images}
     if found.certified is not None and found.confidence is not None:
         arrays |= {"certified": found.certified, "confidence": found.confidence}

@@ -10,6 +10,7 @@ from rich.markup import escape
 from recon.cli import completion
 from recon.cli.console import out
 from recon.errors import ReconError
+from recon.records.places import folder_to_write
 
 WEIGHTS = ".safetensors, .npz, Flax .msgpack or an Orbax folder."
 
@@ -100,10 +101,10 @@ def audit(
     was found so far. Writes report.md, report.json, reconstructions.npz and a PNG of each reconstruction.
     """
     from recon.auditing import audit as audited
-    from recon.auditing.report import writable
+    from recon.auditing.report import IMAGES
     from recon.auditing.verdict import leaks
 
-    writable(folder)  # before hours of work, not after
+    folder_to_write(folder / IMAGES)  # before hours of work, not after
     made = audited(
         init,
         final,

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from recon.cli import completion
 from recon.cli.console import Cpus, DataDir, Executor, Force, Gpus, Jobs, Memory, Source, err, on_ray, out, overall
-from recon.cli.places import file_to_write, folder_to_write
 from recon.errors import ReconError
+from recon.records.places import file_to_write, folder_to_write
 
 if TYPE_CHECKING:
     from recon.ray_workers import Resources

@@ -30,12 +30,12 @@ from recon.cli.console import (
     overall,
     show,
 )
-from recon.cli.places import folder_to_write
 from recon.cli.report import report
 from recon.cli.sets import distill, dynamics_of, train
 from recon.cli.settings import Set, options_of, told_how_to_set
 from recon.cli.share import cite, export
 from recon.errors import ReconError
+from recon.records.places import folder_to_write
 
 app = typer.Typer(
     help="Reconstruction attacks with the neural tangent kernel: reproduce, check, go beyond.",

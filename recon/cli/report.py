@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from recon.cli.console import out
-from recon.cli.places import folder_to_write
 from recon.errors import ReconError
+from recon.records.places import folder_to_write
 
 
 def report(

@@ -9,8 +9,8 @@ from rich.markup import escape
 
 from recon.cli import completion
 from recon.cli.console import DataDir, Images, Rule, Source, Task, out
-from recon.cli.places import file_to_write, folder_to_write
 from recon.errors import ReconError
+from recon.records.places import file_to_write, folder_to_write
 
 if TYPE_CHECKING:
     from recon.distillation import DistilledSet
