@@ -39,15 +39,20 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     signal.default_int_handler(number, frame)
 
 
+_put_off = threading.Event()
+
+
 def _later() -> None:
-    main = threading.main_thread().ident
-    assert main is not None
-    if any(isinstance(thread, _Again) for thread in threading.enumerate()):
+    if _put_off.is_set():
         return  # one is enough, however often the key is pressed
-    timer = _Again(AGAIN, signal.pthread_kill, (main, signal.SIGINT))
+    _put_off.set()
+    timer = threading.Timer(AGAIN, _again)
     timer.daemon = True
     timer.start()
 
 
-class _Again(threading.Timer):
-    """The interrupt that was put off."""
+def _again() -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    _put_off.clear()  # first: it may have to be put off once more
+    signal.pthread_kill(main, signal.SIGINT)
