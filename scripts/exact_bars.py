@@ -110,26 +110,33 @@ def share(part: int, whole: int) -> dict[str, Any]:
     return {"part": part, "of": whole, "value": part / whole, "low": float(interval.low), "high": float(interval.high)}
 
 
-def certificate(rows: Sequence[Row], made: Made) -> dict[str, Any]:
-    """Precision and recall of the certificate over the pool, and what it certified on null instances."""
-    runs = {g: [run for row in rows if row.group == g for run in made.get(row.name, ())] for g in POOL}
-    pool, nulls = ([run for run in runs[g] if "error" not in run] for g in POOL)
-    total = {k: sum(run[k] for run in pool) for k in ("n", "within", "certified", "certified_within")}
-    precision = share(total["certified_within"], total["certified"])
-    recall = share(total["certified_within"], total["within"])
-    false = sum(run["certified"] for run in nulls)
-    done = all(complete(row, made.get(row.name, ())) for row in rows if row.group in POOL)
-    high = (precision["value"] or 0) >= PRECISION and (recall["value"] or 0) >= RECALL
-    failed = sum("error" in run for g in POOL for run in runs[g])
-    met = total["n"] >= POOL_IMAGES and high and false == 0 and not failed
+def tallied(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Images of some runs, how many came back, how many are certified, and the certificate's precision."""
+    total = {k: sum(run[k] for run in runs) for k in ("n", "within", "certified", "certified_within")}
     return {
-        "bar": f"≥ {POOL_IMAGES} images, precision ≥ {PRECISION}, recall of the recoverable ≥ {RECALL}, null: none",
-        "met": met if done else None,
         "images": total["n"],
         "recoverable": total["within"],
         "certified": total["certified"],
         "certified_within": total["certified_within"],
-        "precision": precision,
+        "precision": share(total["certified_within"], total["certified"]),
+    }
+
+
+def certificate(rows: Sequence[Row], made: Made) -> dict[str, Any]:
+    """Precision and recall of the certificate over the pool, and what it certified on null instances."""
+    runs = {g: [run for row in rows if row.group == g for run in made.get(row.name, ())] for g in POOL}
+    pool, nulls = ([run for run in runs[g] if "error" not in run] for g in POOL)
+    total = tallied(pool)
+    recall = share(total["certified_within"], total["recoverable"])
+    false = sum(run["certified"] for run in nulls)
+    done = all(complete(row, made.get(row.name, ())) for row in rows if row.group in POOL)
+    high = (total["precision"]["value"] or 0) >= PRECISION and (recall["value"] or 0) >= RECALL
+    failed = sum("error" in run for g in POOL for run in runs[g])
+    met = total["images"] >= POOL_IMAGES and high and false == 0 and not failed
+    return {
+        "bar": f"≥ {POOL_IMAGES} images, precision ≥ {PRECISION}, recall of the recoverable ≥ {RECALL}, null: none",
+        "met": met if done else None,
+        **total,
         "recall": recall,
         "null": {"runs": len(nulls), "images": sum(run["n"] for run in nulls), "certified": false},
         "failed_runs": failed,
@@ -141,18 +148,17 @@ def narrow(rows: Sequence[Row], made: Made) -> dict[str, Any]:
     chosen = [row for row in rows if row.group == NARROW]
     every = [run for row in chosen for run in made.get(row.name, ())]
     runs = [run for run in every if "error" not in run]
-    total = {k: sum(run[k] for run in runs) for k in ("n", "within", "certified", "certified_within")}
-    precision = share(total["certified_within"], total["certified"])
+    total = tallied(runs)
     done = bool(chosen) and all(complete(row, made.get(row.name, ())) for row in chosen)
-    met = total["certified"] >= POOL_IMAGES and (precision["value"] or 0) >= PRECISION and len(runs) == len(every)
+    met = (
+        total["certified"] >= POOL_IMAGES
+        and (total["precision"]["value"] or 0) >= PRECISION
+        and len(runs) == len(every)
+    )
     return {
         "bar": f"≥ {POOL_IMAGES} images certified, precision ≥ {PRECISION}",
         "met": met if done else None,
-        "images": total["n"],
-        "recoverable": total["within"],
-        "certified": total["certified"],
-        "certified_within": total["certified_within"],
-        "precision": precision,
+        **total,
         "units_per_image": [min(ratios), max(ratios)] if (ratios := [row.width / row.n for row in chosen]) else None,
     }
 
