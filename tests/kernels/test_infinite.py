@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recon import ReconError
@@ -130,6 +130,7 @@ def test_wide_networks_come_close(rng, bias):
     w_std=st.floats(0.3, 3),
     b_std=st.sampled_from([0.0, 0.1, 1.0]),
 )
+@example(seed=561, n=8, depth=1, w_std=1.75, b_std=0.0)  # two images 175° apart: an entry of 1e-5 from terms near 1
 @settings(max_examples=25, deadline=None)
 def test_symmetric_and_positive_semi_definite(seed, n, depth, w_std, b_std):
     rng = np.random.default_rng(seed)
@@ -137,7 +138,9 @@ def test_symmetric_and_positive_semi_definite(seed, n, depth, w_std, b_std):
     x[-1] = x[0] * rng.choice([0, 1, -1, 2])
     with enable_x64():
         for kernel in map(np.asarray, InfiniteMLP(depth, w_std, b_std).both(x)):
-            np.testing.assert_allclose(kernel, kernel.T, rtol=1e-12, atol=1e-300)
+            # Rounding is of the terms' size, √(K(x, x) K(x', x')): nearly opposite images have far smaller entries.
+            scale = np.sqrt(np.outer(kernel.diagonal(), kernel.diagonal()))
+            assert (np.abs(kernel - kernel.T) <= 1e-12 * scale).all()
             assert np.linalg.eigvalsh(kernel)[0] > -1e-10 * np.trace(kernel)
 
 
