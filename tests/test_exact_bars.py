@@ -33,16 +33,9 @@ def rows():
 
 
 @pytest.fixture(scope="module")
-def instances(script):
-    import exact_instances
-
-    return exact_instances
-
-
-@pytest.fixture(scope="module")
-def instance(instances):
+def instance(rows):
     data = load_task("mnist_odd_even", 6, seed=0, source="samples", n_test=1)
-    return instances.trained(0, data, MLP((64, 64)), Linearised())
+    return rows.trained(0, data, MLP((64, 64)), Linearised())
 
 
 def small(rows, **options):
@@ -100,19 +93,19 @@ def test_ctrl_c_and_failures(script, rows, tmp_path):
     assert not row.bar.passes(run)
 
 
-def test_counts_are_of_images_matched_once(script, instances):
+def test_counts_are_of_images_matched_once(script, rows):
     truth = np.random.default_rng(0).normal(size=(4, 9)).astype(np.float32)
     images = np.stack([truth[0], truth[0] + 0.001, truth[1], truth[2] + 1])
     found = Reconstruction(
         "exact", images, truth + 5, np.zeros((0, 2)), 0, "", certified=np.array([True, True, False, True])
     )
-    run = script.judged(instances.Instance({}, {}, truth, -truth, {}), found)
+    run = script.judged(rows.Instance({}, {}, truth, -truth, {}), found)
     assert (run["found"], run["certified"], run["within"], run["certified_within"]) == (4, 3, 2, 1)
     assert run["start"] == pytest.approx(distances(truth, truth + 5).min(1).mean())
-    relative = script.judged(instances.Instance({}, {}, 1e4 * truth, truth, {}, relative=True), found)
+    relative = script.judged(rows.Instance({}, {}, 1e4 * truth, truth, {}, relative=True), found)
     assert (relative["unit"], relative["limit"], relative["within"]) == ("relative", 1e-3, 0)
     none = Reconstruction("exact", images[:0], truth, np.zeros((0, 2)), 0, "", certified=np.zeros(0, bool))
-    run = script.judged(instances.Instance({}, {}, truth, truth, {}), none)
+    run = script.judged(rows.Instance({}, {}, truth, truth, {}), none)
     assert (run["within"], run["certified_within"], run["max"], run["held_out"]) == (0, 0, None, None)
 
 
@@ -141,26 +134,18 @@ def test_pool(script, rows):
     assert summary["met"] is True
     assert summary["precision"]["value"] == 396 / 398
     assert summary["recall"]["value"] == 0.99
-    assert (summary["networks"]["part"], summary["networks"]["of"]) == (0, 1)
+    # Clopper-Pearson by its definition: the tail beyond what was seen holds 2.5 %.
+    from scipy.stats import binom
+
+    low, high = summary["recall"]["low"], summary["recall"]["high"]
+    assert binom.sf(395, 400, low) == pytest.approx(0.025)
+    assert binom.cdf(396, 400, high) == pytest.approx(0.025)
     failed = {"a": [*made["a"], {"code_version": pool.version, "seed": 1001, "error": "no images"}], "b": made["b"]}
     wider = small(rows, name="a", group="certificate", seeds=(1000, 1001))
     assert script.certificate([wider, nothing], failed)["met"] is False
     made["b"][0]["certified"] = 1
     assert script.certificate([pool, nothing], made)["met"] is False
     assert script.certificate([pool, nothing], {"a": made["a"]})["met"] is None
-
-
-def test_the_interval_of_the_precision_is_over_networks(script):
-    right = {"n": 10, "within": 10, "certified": 10, "certified_within": 10}
-    wrong, none = right | {"certified_within": 3}, right | {"certified": 0, "certified_within": 0}
-    networks = script.tallied([right] * 38 + [wrong] * 2 + [none] * 5)["networks"]
-    assert (networks["part"], networks["of"]) == (38, 40)
-    # Clopper-Pearson by its definition: the tail beyond what was seen holds 2.5 %.
-    from scipy.stats import binom
-
-    assert binom.sf(37, 40, networks["low"]) == pytest.approx(0.025)
-    assert binom.cdf(38, 40, networks["high"]) == pytest.approx(0.025)
-    assert script.tallied([none])["networks"] == {"part": 0, "of": 0, "value": None, "low": None, "high": None}
 
 
 def test_narrow_instances_are_judged_by_precision_alone(script, rows):
@@ -170,19 +155,6 @@ def test_narrow_instances_are_judged_by_precision_alone(script, rows):
     assert script.narrow([row], {"a": [{**run, "certified_within": 989}]})["met"] is False
     assert script.narrow([row], {"a": [{**run, "certified": 999, "certified_within": 999}]})["met"] is False
     assert script.narrow([row], {})["met"] is None
-
-
-def test_a_row_is_measured_again_when_its_instances_change(rows, tmp_path, monkeypatch):
-    before, file = small(rows).version, tmp_path / "exact_instances.py"
-    text = (ROOT / "scripts" / "exact_instances.py").read_text()
-    monkeypatch.setattr(rows.exact_instances, "__file__", str(file))
-    file.write_text("# a comment\n" + text)
-    assert small(rows).version == before
-    file = tmp_path / "more" / "exact_instances.py"
-    file.parent.mkdir()
-    file.write_text(text.replace("momentum 0.9, rate", "momentum 0.8, rate"))
-    monkeypatch.setattr(rows.exact_instances, "__file__", str(file))
-    assert small(rows).version != before
 
 
 def test_rows_are_distinct_and_the_pool_is_large_and_fresh(script, rows):

@@ -11,7 +11,6 @@ from typing import Any
 from recon.records.code_version import code_version
 
 LIBRARIES = ("recon", "jax", "jaxlib", "numpy", "scipy", "optax", "scikit-image")
-SOURCES = ("recon", "benchmarks", "scripts", "pyproject.toml")
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -26,7 +25,7 @@ def _git(*args: str) -> str | None:
 def commit() -> tuple[str | None, bool | None]:
     """(commit, whether tracked source files differ from it), or (None, None) outside a checkout."""
     head = _git("rev-parse", "HEAD")
-    status = _git("status", "--porcelain", "--untracked-files=normal", "--", *SOURCES)
+    status = _git("status", "--porcelain", "--untracked-files=normal", "--", "recon", "benchmarks", "pyproject.toml")
     return head, None if head is None or status is None else bool(status)
 
 
