@@ -23,8 +23,8 @@ IMAGES, NAME = "images", "reconstruction-{}.png"
 COLUMNS, MOST = 10, 100  # pictures in a row of the overview, and in all of it
 ZOOM = 64  # least height of a picture in it, in pixels
 READ = """- *Certified*: the reconstructions explain the weights' change to rounding; the attack finds so without having
-  seen a training image. Not certified does not mean wrong; with few units for each image it can be too sure of images
-  that are merely close.
+  seen a training image, and that what is left of it moves them by less than L2 0.1. Not certified does not mean wrong;
+  with few units for each image it can be too sure of images that are merely close.
 - Distances are L2 in the network's input space{relative}, each training image matched to one reconstruction. Those of
   held-out images are what chance gives.
 - The audit is of plain MLPs with ReLU units. That nothing came back is no proof of privacy.
@@ -43,8 +43,8 @@ def save(audit: "Audit", folder: Path) -> None:
     if found.certified is not None and found.confidence is not None:
         arrays |= {"certified": found.certified, "confidence": found.confidence}
     write_bytes(folder / "reconstructions.npz", npz_bytes(arrays))
-    for old in images.glob(NAME.format("*")):
-        old.unlink()  # of an audit that found more
+    for old in (*images.glob(NAME.format("*")), folder / "overview.png"):
+        old.unlink(missing_ok=True)  # of an audit that found more
     if audit.view.pictures and len(found.images):
         made = bright(audit, found.images)
         sure = made if not audit.certified else made[found.certified]
@@ -115,7 +115,7 @@ def markdown(audit: "Audit", facts: dict[str, Any]) -> str:
     """The report."""
     layers = ", ".join(name for name in audit.layout.names)
     gap = facts["work"].get("gap")
-    least = "" if audit.certified == audit.n else "at least "
+    least = "" if audit.vouched == audit.n else "at least "
     rank = "not told by the rank" if audit.n is None else f"{least}{audit.n}, by the rank of the first layer's change"
     about = [
         ("network", f"{audit.network.widths} hidden units, {audit.network.outputs} outputs, ReLU assumed"),

@@ -33,6 +33,7 @@ ALL_BUT_SIZE = 0.25  # confidence above which an image of unknown size would be 
 LARGEST = 1e12  # weight: audits still work at 1e10 times the usual, at 1e30 products overflow float32
 WEIGHTS_LIKE = 0.99  # cosine to the weights from which a state is taken for these, however scaled or rounded
 OUT_OF_TIME = ("out of time", "time budget")  # as the exact and the gradient attacks say it
+SEEDS = 2**31  # keys are below
 GUESS = 64  # images to stand for the attack's start where nothing tells how many there are
 
 
@@ -200,7 +201,7 @@ def audit(
         "state": None if state is None else reordered(state, view),
         "progress": progress,
     }
-    ran, found = attacked(reordered(params0, view), reordered(params1, view), attack, m, seconds, key, common)
+    ran, found = attacked(reordered(params0, view), reordered(params1, view), attack, m, seconds, int(key), common)
     up_to_scale = sizeless(params0, view.box)
     made = Audit(mlp, layout, view, found, ran, state is not None, features, up_to_scale, allowed=seconds)
     if train is not None:
@@ -210,11 +211,18 @@ def audit(
             start=compared(train, found.start, limit, features, up_to_scale),
         )
     if control is not None:
-        # Of more images some come nearer by chance: at most as many as there are training images.
-        most = len(control.x) if train is None else len(train.x)
-        control = Images(control.x[:most], control.names[:most])
+        control = sampled(control, len(control.x) if train is None else len(train.x))
         made = replace(made, held_out=compared(control, found.images, limit, features, up_to_scale))
     return replace(made, seconds=time.perf_counter() - began)
+
+
+def sampled(control: Images, most: int) -> Images:
+    """At most as many images as there are training images: of more, some come nearer by chance.
+
+    They are drawn, the same each time: files lie ordered by class, and their first are of few.
+    """
+    chosen = np.sort(np.random.default_rng(0).permutation(len(control.x))[:most])
+    return Images(control.x[chosen], tuple(control.names[i] for i in chosen), control.pixels)
 
 
 def check(seconds: Any, limit: Any, m: Any, key: Any) -> None:
@@ -228,8 +236,8 @@ def check(seconds: Any, limit: Any, m: Any, key: Any) -> None:
             raise ReconError(f"{name} is {value!r}: give a number above zero, or leave it out.")
     if m is not None and not (isinstance(m, int | np.integer) and m > 0):
         raise ReconError(f"m is {m!r}: give a whole number of images, 1 or more, or leave it out.")
-    if not isinstance(key, int | np.integer):
-        raise ReconError(f"key is {key!r}: give a whole number, the attack's seed.")
+    if not (isinstance(key, int | np.integer) and 0 <= key < SEEDS):
+        raise ReconError(f"key is {key!r}: give a whole number from 0 to {SEEDS - 1}, the attack's seed.")
 
 
 def attacked(
@@ -250,10 +258,11 @@ def attacked(
             reconstruct(params0, params1, attack="ntk-fast", m=m, key=key, **timed, **common)
         )
     ran, again = ["exact"], exact
-    # Other random numbers, and the patterns alone, more loosely: as a state, a change is searched by nothing else.
-    other = dict(common)
-    if other["state"] is None and not other["linearised"]:
-        other["state"] = jax.tree.map(lambda a, b: np.float32(b) - np.float32(a), params0, params1)
+    # Other random numbers, and on odd tries the patterns alone, more loosely: as a state, a change is searched by
+    # nothing else. On even ones as before, since a state is not freed of weight decay.
+    loose = dict(common)
+    if loose["state"] is None and not loose["linearised"]:
+        loose["state"] = jax.tree.map(lambda a, b: np.float32(b) - np.float32(a), params0, params1)
     began, up_to_scale = time.perf_counter(), sizeless(params0, common["box"])
 
     def count(found: Reconstruction) -> int:
@@ -262,7 +271,8 @@ def attacked(
     while count(exact) < n and len(ran) < TRIES and not again.interrupted:
         if exact.seconds["run"] + time.perf_counter() - began > TRY_SECONDS:
             break
-        again = reconstruct(params0, params1, attack="exact", m=m or GUESS, key=key + len(ran), **timed, **other)
+        how = loose if len(ran) % 2 else common
+        again = reconstruct(params0, params1, attack="exact", m=m or GUESS, key=key + len(ran), **timed, **how)
         ran.append("exact")
         exact = max(exact, again, key=count)
     if exact.why == "complete" or again.interrupted:
@@ -322,8 +332,10 @@ def usable(params: Tree, layout: Layout, which: str) -> None:
     """Refuse weights with which no attack can compute.
 
     Raises:
-      ReconError: a first layer of zeros, whose units see nothing, or numbers whose products overflow.
+      ReconError: a first layer of one unit, or of zeros, whose units see nothing, or numbers whose products overflow.
     """
+    if params["Dense_0"]["kernel"].shape[1] < 2:
+        raise ReconError(f"The first layer, {layout.names[0]}, has one unit, whose change tells no two images apart.")
     if not params["Dense_0"]["kernel"].any():
         raise ReconError(
             f"The {which} weights of the first layer, {layout.names[0]}, are all zero: give those the network had."

@@ -70,6 +70,8 @@ def measured(audit: "Audit") -> str:
             f"; of {len(control.distance)} held-out images, {near(control, unit)}. {closer} training images have a "
             "reconstruction nearer than any held-out image has"
         )
+        if len(control.distance) < len(train.distance):
+            words += ", of which more would come nearer by chance"
     elif audit.start is not None:
         words += f"; from what the attack started from, {near(audit.start, unit)}"
     words += "."
@@ -91,7 +93,7 @@ def doubts(audit: "Audit") -> str:
     words = "Interrupted: it is what was found until then. " if audit.found.interrupted else ""
     if audit.certified is None and audit.train is None:
         words += "Without --data nothing tells which of them are training images. "
-    if audit.certified and audit.n and audit.network.widths[0] < FEW * audit.n:
+    if audit.vouched and audit.n and audit.network.widths[0] < FEW * audit.n:
         words += f"With {audit.network.widths[0]} units for {audit.n} images the certificate can be too sure. "
     if audit.up_to_scale and not audit.vouched and audit.train is not None and audit.train.within:
         words += "Nothing tells the images' brightness, as the first layer has no bias: --mean and --std may. "

@@ -160,6 +160,8 @@ def update(
         raise ReconError("The kernels are timed apart: give the file of `make benchmark-kernels` with --kernels FILE.")
     benchmark = bench.find(project, figure)
     folder_to_write(folder_of(project))
+    for file in baselines_of(project, benchmark.name, preset):
+        regression.read(file)  # its reasons are kept: if it is damaged, said before anything is computed
     record = measured(benchmark, preset, data_dir, source, force, jobs, ray)
     cells: Sequence[Any] = benchmark.cells(preset)
     wanted = regression.seeds_wanted([c.settings() for c in cells], repeats)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL.Image import Image
 
 from recon.data.images import ImageSet
 from recon.data.pictures import SUFFIXES as SUFFIXES
@@ -39,6 +40,19 @@ def load(folder: str | Path, split: str = "train") -> ImageSet:
     return pool.take(np.arange(0)) if split == "test" else pool
 
 
+def eight_bits(picture: Image) -> UInt8[np.ndarray, "h w *c"]:
+    """Pixels from 0 to 255, grey or RGB. Of 16 bits the upper eight: Pillow's own conversion clips them to white.
+
+    Raises:
+      ValueError: whole or real numbers without a largest one.
+    """
+    if picture.mode.startswith("I;16"):
+        return (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"its pixels are numbers of 32 bits, mode {picture.mode}")
+    return np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
+
+
 def pictures(files: Sequence[Path]) -> UInt8[np.ndarray, "n h w c"]:
     """Pictures from files, grey or RGB.
 
@@ -48,8 +62,7 @@ def pictures(files: Sequence[Path]) -> UInt8[np.ndarray, "n h w c"]:
     images: list[np.ndarray] = []
     for file in files:
         with refused(f"{file} cannot be read as a picture", "replace or remove it"), opened(file) as picture:
-            grey = picture.mode in ("1", "L", "I;16")
-            pixels = np.asarray(picture.convert("L" if grey else "RGB"))
+            pixels = eight_bits(picture)
         pixels = pixels.reshape(*pixels.shape[:2], -1)
         if pixels.nbytes * len(files) > LIMIT:
             raise ReconError(f"{len(files)} pictures like {file} take more than {LIMIT >> 30} GiB: give fewer.")

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -71,7 +72,11 @@ def entries(store: Store, now: float | None = None) -> list[Entry]:
     """Every folder of the store, oldest first; nothing is verified. `now` is in seconds since 1970."""
     now = time.time() if now is None else now
     folders = [p for p in store.root.glob("*") if p.is_dir()] if store.root.is_dir() else []
-    return sorted((_entry(folder, now) for folder in folders), key=lambda e: -e.age)
+    found = []
+    for folder in folders:
+        with suppress(FileNotFoundError):  # a writer has put its cell in place, or another process removed it
+            found.append(_entry(folder, now))
+    return sorted(found, key=lambda e: -e.age)
 
 
 def prunable(found: Sequence[Entry], older_than: float | None = None) -> list[Entry]:

@@ -29,7 +29,7 @@ def write_bytes(path: Path, content: bytes) -> None:
                 out.write(content)
                 out.flush()
                 os.fsync(out.fileno())
-            os.chmod(name, 0o644)
+            os.chmod(name, 0o666 & ~_umask())
             os.replace(name, path)
         except BaseException:
             os.unlink(name)
@@ -38,6 +38,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
         mend = "remove the file in its folder's place" if in_the_way else "free some space"
         raise ReconError(f"Cannot write {path} ({error.strerror}): {mend} or choose another place.") from error
+
+
+def _umask() -> int:
+    """The process's mask of permissions, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def json_bytes(value: Any) -> bytes:

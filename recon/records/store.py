@@ -77,10 +77,14 @@ class Store:
         """
         try:
             return self.read(key), ""
+        except MemoryError:
+            raise
         except Exception:
             wrong = ""
         try:  # another process may have put a new cell in its place in between
             return self.read(key), ""
+        except MemoryError:
+            raise
         except Exception as error:
             wrong = f"Cell {key} is damaged ({reason(error)})"
         try:

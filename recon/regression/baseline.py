@@ -102,7 +102,7 @@ def read(file: Path) -> Baseline | None:
     """
     if not file.exists():
         return None
-    with reading.refused(f"{file} is no baseline", "store one with `recon baseline update`"):
+    with reading.refused(f"{file} is no baseline", "remove it and store one with `recon baseline update`"):
         return reading.json(file, Baseline)
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from recon.errors import ReconError
 from recon.progress import Report, silent
-from recon.records import write_bytes
+from recon.records import read_json, write_bytes
 from recon.regression import cells_of
 from recon.report import charts
 from recon.report.published import Beside, beside, published
@@ -115,7 +115,7 @@ def _anytime(found: list[Figure]) -> list[dict[str, Any]]:
 
 
 def _stored(file: Path, otherwise: Any) -> Any:
-    return msgspec.json.decode(file.read_bytes()) if file.exists() else otherwise
+    return read_json(file) if file.exists() else otherwise
 
 
 def _asset(name: str) -> str:

@@ -7,8 +7,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from recon.records import read_json
 from recon.regression import Row
 from recon.regression.measures import group_name
 from recon.regression.tables import number
@@ -110,7 +109,7 @@ class Beside:
 def published(results: Path) -> Mapping[str, Any]:
     """What is known of published curves, by figure; empty where the file is absent."""
     file = results / FILE
-    found: Mapping[str, Any] = msgspec.json.decode(file.read_bytes()) if file.exists() else {}
+    found: Mapping[str, Any] = read_json(file) if file.exists() else {}
     return found
 
 

@@ -9,11 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from recon import regression
-from recon.records import described
+from recon.records import described, read_json
 from recon.regression.tables import number
 
 KINDS = {m.name: m.kind for m in regression.MEASURES}
@@ -164,7 +163,7 @@ def records(results: Path) -> dict[str, list[tuple[Path, Any]]]:
     """The records of whole figures by figure, with their paths; a folder's other files are no figure's."""
     found: dict[str, list[tuple[Path, Any]]] = {}
     for path in sorted(results.glob("*/*.json")):
-        made = msgspec.json.decode(path.read_bytes())
+        made = read_json(path)
         if isinstance(made, dict) and made.keys() >= FIGURE:
             found.setdefault(path.parent.name, []).append((path, made))
     return found

@@ -300,7 +300,7 @@ def test_places_that_cannot_be_written_are_refused_first(tmp_path):
     [
         *((name, value) for name in ("seconds", "limit") for value in (0, -3.0, np.nan, "9", [1])),
         *(("m", value) for value in (0, -1, 2.5, "3")),
-        *(("key", value) for value in ("a", 1.5, None)),
+        *(("key", value) for value in ("a", 1.5, None, -1, 2**70)),
     ],
 )
 def test_numbers_that_mean_nothing(name, wrong):
@@ -329,6 +329,29 @@ def test_what_is_no_image_is_refused_and_lists_and_dictionaries_are_taken(tmp_pa
     for mean in ("a", [[0.1], [0.2, 0.3]], {}):
         with pytest.raises(ReconError, match="give a number, or one for each channel"):
             viewed(784, None, mean, None, False)
+
+
+def test_held_out_images_are_drawn_from_all_of_those_given(sgd, digits, tmp_path):
+    before, after = map(arrays, sgd)
+    others = recon.load_task("mnist_10way", 100, seed=1, source="samples", n_test=1).train
+    order = np.argsort(others.labels, kind="stable")  # as a folder of class folders has them
+    given = {"x": others.x[order].reshape(100, -1)}
+    made, again = (recon.audit(before, after, data=digits.train.x, held_out=given, progress=False) for _ in range(2))
+    names = made.held_out.images.names
+    assert len(names) == N
+    assert len({int(others.labels[order][int(i)]) for i in names}) > 4
+    assert names == again.held_out.images.names
+    np.testing.assert_array_equal(made.held_out.images.x.reshape(N, -1), given["x"][[int(i) for i in names]])
+    few = recon.audit(before, after, data=digits.train.x, held_out=digits.held_out.x[:3], progress=False)
+    assert "of which more would come nearer by chance" in few.verdict
+    assert "by chance" not in made.verdict
+    made.save(tmp_path)
+    assert (tmp_path / "overview.png").exists()
+    nothing = dataclasses.replace(made.found, images=made.found.images[:0], certified=np.zeros(0, bool),
+                                  confidence=np.zeros(0))  # fmt: skip
+    dataclasses.replace(made, found=nothing, train=None, held_out=None).save(tmp_path)
+    assert not (tmp_path / "overview.png").exists()
+    assert not list((tmp_path / "images").iterdir())
 
 
 def test_images_from_folders_files_and_arrays(tmp_path, rng):
@@ -437,16 +460,17 @@ def test_ctrl_c_reports_what_was_found(sgd, monkeypatch):
 
 def test_search_that_doubts_an_image_is_tried_again(sgd, monkeypatch):
     before, after = map(arrays, sgd)
-    real, keys = run.reconstruct, []
+    real, tries = run.reconstruct, []
 
     def doubtful(*args, **options):
         found = real(*args, **options)
-        keys.append((options["attack"], options["key"]))
-        return found if len(keys) > 1 else dataclasses.replace(found, certified=np.arange(N) > 0)
+        tries.append((options["attack"], options["key"], options["state"] is not None))
+        return found if len(tries) > 2 else dataclasses.replace(found, certified=np.arange(N) > 0)
 
     monkeypatch.setattr(run, "reconstruct", doubtful)
     made = recon.audit(before, after, key=5, progress=False)
-    assert keys == [("exact", 5), ("exact", 6)]
+    # Patterns alone, as of a state, then as at first: a state is not freed of weight decay.
+    assert tries == [("exact", 5, False), ("exact", 6, True), ("exact", 7, False)]
     assert made.certified == N
 
 

@@ -114,6 +114,7 @@ def test_folder(folder):
         (lambda d: [f.unlink() for f in (d / "cats").iterdir()], "holds no picture"),
         (lambda d: shutil.rmtree(d / "cats"), "1 class folders"),
         (lambda d: Image.new("RGB", (7, 6)).save(d / "dogs" / "9.png"), "bring all to one size"),
+        (lambda d: real_numbers(d / "cats" / "0.tif"), "32 bits, mode F"),
         (shutil.rmtree, "no folder"),
     ],
 )
@@ -121,6 +122,19 @@ def test_bad_folder(folder, spoil, message):
     spoil(folder)
     with pytest.raises(ReconError, match=message):
         load_images(None, images=folder)
+
+
+def real_numbers(file):
+    Image.fromarray(np.ones((7, 6), np.float32)).save(file)
+
+
+def test_pictures_of_16_bits_keep_their_greys(tmp_path):
+    grey = np.linspace(0, 65535, 30).astype(np.uint16).reshape(5, 6)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(grey).save(tmp_path / name / "0.png")
+    found = load_images(None, images=tmp_path).images[0, ..., 0]
+    np.testing.assert_allclose(found, grey / 65535 * 255, atol=1)
 
 
 def test_what_is_not_there(no_prepared_data, no_network, tmp_path):

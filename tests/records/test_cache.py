@@ -57,6 +57,20 @@ def test_folders_are_told_apart(store):
     assert entries(Store(store.root / "nowhere")) == []
 
 
+def test_a_folder_that_vanishes_while_it_is_looked_at_is_left_out(store, monkeypatch):
+    names = {e.key for e in entries(store)}
+    from recon.records import cache
+
+    def moved(folder, now):
+        if folder.name == ".new-abc":
+            folder.rename(folder.with_name("done"))  # as its writer does
+        return real(folder, now)
+
+    real = cache._entry
+    monkeypatch.setattr(cache, "_entry", moved)
+    assert {e.key for e in entries(store)} == names - {".new-abc"}
+
+
 def test_pruning_leaves_current_cells_and_writers_at_work(store):
     going = prunable(entries(store))
     assert {e.key.split("-")[0] for e in going} == {"stale", "gone", "damaged", "cut", ".old"}

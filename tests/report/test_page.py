@@ -218,4 +218,7 @@ def test_what_cannot_be_built_is_said(tmp_path, monkeypatch):
     shutil.copy(ROOT / "results" / "fig1" / "quick-tfds.json", tmp_path / "fig1")
     with pytest.raises(ReconError, match="MB"):
         write(tmp_path / "out", tmp_path, MODULES)
+    (tmp_path / "fig1" / "quick-tfds.json").write_text('{"figure":')
+    with pytest.raises(ReconError, match=r"quick-tfds\.json is damaged .*: remove it and run again"):
+        write(tmp_path / "out", tmp_path, MODULES)
     assert not (tmp_path / "out").exists()
