@@ -79,11 +79,13 @@ class Reconstruction:
       start: the images that the attack started from, a control for every score.
       duals: dual weights for each point of the path, image and output, where the attack has them.
       certified: images that the attack vouches for, where it can (None: it cannot).
-      confidence: in [0, 1], where the attack has one.
+      up_to_scale: images that it vouches for but for their size, the certified ones among them.
+      confidence: in [0, 1], that an image is right at its own size, where the attack has one.
       n_estimated: number of training images as the rank of the first layer's change tells it, or None.
       trace: (step, loss) along the run.
       steps: optimiser steps taken.
       why: why it stopped.
+      doubts: what keeps it from vouching for more, in words, as far as its numbers show.
       work: counts and sizes of what was done: FLOPs and bytes a step as XLA reports them, peak temporary memory.
       seconds: wall time of "trace", "compile" and "run".
       snapshots: images on the way, where they were asked for or cost nothing.
@@ -97,8 +99,10 @@ class Reconstruction:
     why: str
     duals: Float[np.ndarray, "p m c"] | None = None
     certified: Bool[np.ndarray, " m"] | None = None
+    up_to_scale: Bool[np.ndarray, " m"] | None = None
     confidence: Float[np.ndarray, " m"] | None = None
     n_estimated: int | None = None
+    doubts: tuple[str, ...] = ()
     work: dict[str, float | int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     snapshots: tuple[Snapshot, ...] = ()

@@ -8,16 +8,18 @@ the row space for the N vectors that vanish on their own half-space; the inverse
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot
+from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot, Tree
 from recon.attacks.first_layer.batched import normalised
+from recon.attacks.first_layer.certificate import Network, certificate
 from recon.attacks.first_layer.flops import Count, counted, product
-from recon.attacks.first_layer.joint import best, certificate, cleaned, images, joint, leaked, passing, placed
+from recon.attacks.first_layer.joint import best, cleaned, images, joint, leaked, passing, placed
 from recon.attacks.first_layer.observe import Observed, observe
 from recon.attacks.first_layer.search import (
     ALIKE,
@@ -36,6 +38,7 @@ from recon.attacks.first_layer.search import (
 )
 from recon.attacks.first_layer.second import Hidden, hidden, span_search
 from recon.attacks.first_layer.switches import Switches, switch_search, switches
+from recon.networks import MLP
 from recon.progress import Report
 
 MOST_FREE = 0.1  # free directions for each hidden unit beyond which coordinates are too rough to doubt vectors by
@@ -113,11 +116,17 @@ def recover(
     key: PRNGKeyArray,
     report: Report,
     given: Float[np.ndarray, "k d"] | None = None,
+    parts: bool = False,
 ) -> Reconstruction:
-    """The attack as `run` describes it, from images that another attack found if some are given."""
+    """The attack as `run` describes it, from images that another attack found if some are given.
+
+    Args:
+      parts: the images are parts of images.
+    """
     began = time.perf_counter()
+    problem, share = in_standard_parametrisation(problem)
     with counted() as count:
-        seen = observed(problem)
+        seen = observed(problem, share)
         progress = Progress(none(seen.n), none(seen.n), count=count, began=began)
         seconds = {"svd": progress.seconds}
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
@@ -136,14 +145,11 @@ def recover(
         found = progress.found if why == "complete" else progress.top
         if len(found) and why != "complete":
             found = replace(found, c=placed(seen, found, 0.9))
-        vouched = certificate(seen, found)
-        if progress.inferred:
-            # The last vector may be too faint to be right, which turns other images into mixtures with the last one.
-            doubtful = leaked(seen, found)
-            vouched.certified[doubtful] = False
-            vouched.confidence[doubtful] *= 0.5
-        order = np.lexsort((-vouched.confidence, ~vouched.certified))
-        recovered = pictures(seen, found.c[order], problem.image_shape)
+        # The last vector may be too faint to be right, which turns other images into mixtures with the last one.
+        mixed = leaked(seen, found) if progress.inferred else np.zeros(len(found), bool)
+        vouched = certificate(seen, found, known_network(problem), mixed, parts)
+        order = np.lexsort((-vouched.confidence, ~vouched.up_to_scale, ~vouched.certified))
+        recovered = vouched.images[order].astype(np.float32).reshape(-1, *problem.image_shape)
     progress.keep(recovered)
     seconds["run"] = progress.seconds
     control = initial_images(seen, problem.m, rng)
@@ -155,7 +161,9 @@ def recover(
         steps=progress.batches,
         why=why,
         certified=vouched.certified[order],
+        up_to_scale=vouched.up_to_scale[order],
         confidence=vouched.confidence[order],
+        doubts=vouched.doubts,
         n_estimated=seen.n if seen.clear else None,
         work={
             "starts": progress.starts,
@@ -163,6 +171,7 @@ def recover(
             "batches": progress.batches,
             "joint_steps": progress.joint,
             "gap": seen.gap,
+            "tail": seen.tail,
             "flops": count.flops,
         },
         seconds=seconds,
@@ -188,8 +197,61 @@ def from_images(seen: Observed, given: Float[np.ndarray, "k d"], rng: np.random.
     return merged(none(seen.n), vectors.take((vectors.ratio < GIVEN_RATIO) & (vectors.agreement > 0.8)), seen.n)
 
 
-def observed(problem: Problem) -> Observed:
-    """The first layer of a problem as the search sees it."""
+def in_standard_parametrisation(problem: Problem) -> tuple[Problem, float]:
+    """The same network with its scales multiplied into the weights, and the bias's share of a change.
+
+    A kernel's weights act with a factor s, a bias's with t. Their changes act with these once more, so that a bias's
+    is t²/s² of what it is in a network that is trained in the standard parametrisation; of a state, t/s.
+    """
+    network = problem.network
+    if not isinstance(network, MLP) or network.parametrisation == "standard":
+        return problem, 1.0
+    factors = {name: network.scales(layer["kernel"].shape[0]) for name, layer in problem.params0.items()}
+
+    def scaled(tree: Tree) -> Tree:
+        return {
+            name: {"kernel": s * layer["kernel"]} | ({"bias": t * layer["bias"]} if t and "bias" in layer else {})
+            for (name, layer), (s, t) in zip(tree.items(), factors.values(), strict=True)
+        }
+
+    s, t = factors["Dense_0"]
+    standard = replace(network, parametrisation="standard", bias=network.bias and t > 0)
+    state = None if problem.state is None else scaled(problem.state)
+    whole = replace(
+        problem, network=standard, params0=scaled(problem.params0), params1=scaled(problem.params1), state=state
+    )
+    return whole, (t / s) ** 2 if t else 1.0
+
+
+def known_network(problem: Problem) -> Network:
+    """What a certificate asks of the network."""
+    first = problem.params0["Dense_0"]
+    bias = None if "bias" not in first else np.asarray(first["bias"], np.float64)
+    return Network(np.asarray(first["kernel"], np.float64), bias, trained_outputs(problem))
+
+
+def trained_outputs(problem: Problem) -> Callable[[np.ndarray], np.ndarray] | None:
+    """The trained model, or the Taylor model where that was trained, as a function; None of a first layer alone."""
+    if len(problem.params0) < 2:
+        return None
+    network, before, after = problem.mlp, problem.params0, problem.params1
+
+    def outputs(x: np.ndarray) -> np.ndarray:
+        x = np.asarray(x, np.float32)
+        if not problem.linearised:
+            return np.asarray(network.apply(after, x), np.float64)
+        moved = jax.jvp(lambda theta: network.apply(theta, x), (before,), (problem.change,))
+        return np.add(*(np.asarray(part, np.float64) for part in moved))
+
+    return outputs
+
+
+def observed(problem: Problem, share: float = 1.0) -> Observed:
+    """The first layer of a problem as the search sees it.
+
+    Args:
+      share: of a change that is the bias's, as `observe` takes it.
+    """
     first, last = problem.params0["Dense_0"], problem.params1["Dense_0"]
     bias = "bias" in first
 
@@ -203,8 +265,8 @@ def observed(problem: Problem) -> Observed:
         low, high = (np.broadcast_to(np.float64(b), problem.image_shape).ravel() for b in problem.box)
         box = (low, high)
     if problem.state is not None:
-        return observe(before, after, bias, box, state=stacked(problem.state["Dense_0"]))
-    return observe(before, after, bias, box, still=problem.linearised)
+        return observe(before, after, bias, box, state=stacked(problem.state["Dense_0"]), share=share)
+    return observe(before, after, bias, box, still=problem.linearised, share=share)
 
 
 def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Float[np.ndarray, "m d"]:

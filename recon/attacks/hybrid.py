@@ -50,7 +50,8 @@ def run(problem: Problem, settings: Hybrid, key: PRNGKeyArray, report: Report) -
     )
     if near.interrupted:
         unsure = np.zeros(len(near.images))
-        return replace(near, certified=unsure.astype(bool), confidence=unsure)
+        none = unsure.astype(bool)
+        return replace(near, certified=none, up_to_scale=none, confidence=unsure)
     exact = recover(
         "hybrid",
         problem,
@@ -78,6 +79,7 @@ def run(problem: Problem, settings: Hybrid, key: PRNGKeyArray, report: Report) -
         start=near.start,
         duals=None,
         certified=np.concatenate([exact.certified, unsure.astype(bool)]),
+        up_to_scale=np.concatenate([exact.up_to_scale, unsure.astype(bool)]),
         confidence=np.concatenate([exact.confidence, unsure]),
         work={
             **near.work,

@@ -1,6 +1,4 @@
-"""All found images together: each one's coordinates against the others' null vectors, cleaning, the certificate."""
-
-from typing import NamedTuple
+"""All found images together: each one's coordinates against the others' null vectors, and cleaning."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -9,12 +7,10 @@ from recon.attacks.first_layer.batched import TINY, logistic, normalised
 from recon.attacks.first_layer.flops import product
 from recon.attacks.first_layer.observe import SLACK, Observed
 from recon.attacks.first_layer.search import (
-    NOISE_ALLOWED,
     Vectors,
     active_labels,
     complement,
     corrected,
-    inactive_units,
     judged,
     robust,
     sharpened,
@@ -32,14 +28,6 @@ DOUBTFUL = 2.0  # times the median disagreement of patterns above which a vector
 DOUBTS = 3  # at most so often, until no vector moves by more than
 MOVED = 1e-9
 LEAKS = np.linspace(-0.6, 0.6, 31)  # shares of the last image, of unit vectors, zero in the middle
-CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
-CERTAIN_BOX = 0.05  # L2 distance of an image to its box
-ERROR_QUANTILE = 2 / 3  # of the ratios that tell an error: the rest are units that were active for a while
-SURPLUS = 8  # inactive units beyond the N − 1 on which any vector can be made to vanish
-MARGIN = 3.0  # an error is taken for so many times what it shows: several in one vector partly cancel
-CERTAIN_SPREAD = 0.1  # L2 distance by which the vectors' errors may move an image: what a certificate promises
-FLAT_SHARE = 0.05  # of the inputs that must touch the box where nothing but the box tells an image's size,
-FLAT_WIDTH = 0.002  # within this share of its width
 
 
 def images(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k d"]:
@@ -51,22 +39,22 @@ def images(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k 
     if seen.bias:
         last = x[:, -1:]
         return x[:, :-1] / np.where(np.abs(last) > TINY, last, 1.0)
-    if seen.low is None or seen.high is None:
-        return normalised(x)
-    room = np.where(x > 0, seen.high, seen.low) / np.where(x == 0, TINY, x)
-    scaled: np.ndarray = x * room.min(1, keepdims=True)
-    return scaled
+    unit = normalised(x)
+    largest: np.ndarray = unit * room(seen, unit)[:, None]
+    return largest
 
 
-def anchored(seen: Observed, x: Float[np.ndarray, "k d"]) -> Bool[np.ndarray, " k"]:
-    """Whether an image's size is known: by the bias, or by a flat part of it, such as black, that touches the box."""
-    if seen.bias:
-        return np.ones(len(x), bool)
+def room(seen: Observed, x: Float[np.ndarray, "k d"]) -> Float[np.ndarray, " k"]:
+    """Largest multiples of images that are in their box; 1 without one.
+
+    An edge of the box at zero bounds no size: what lies beyond it there is rounding of what lies on it.
+    """
     if seen.low is None or seen.high is None:
-        return np.zeros(len(x), bool)
-    near = FLAT_WIDTH * (seen.high - seen.low)
-    flat: np.ndarray = np.mean((x - seen.low < near) | (seen.high - x < near), axis=1) > FLAT_SHARE
-    return flat
+        return np.ones(len(x))
+    edge = np.where(x > 0, seen.high, seen.low)
+    bounds = edge * x > 0
+    multiple = np.where(bounds, edge / np.where(bounds, x, 1.0), np.inf).min(1)
+    return np.where(np.isfinite(multiple), multiple, 1.0)
 
 
 def boxed(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:
@@ -191,76 +179,3 @@ def best(found: Vectors, count: int) -> Vectors:
     """The `count` vectors whose patterns agree best with their images, in their order."""
     order = np.argsort(-found.agreement, kind="stable")
     return found.take(np.sort(order[: max(count, 0)]))
-
-
-class Certificate(NamedTuple):
-    """What the attack vouches for.
-
-    Attributes:
-      certified: by image.
-      confidence: in [0, 1], by image.
-    """
-
-    certified: Bool[np.ndarray, " k"]
-    confidence: Float[np.ndarray, " k"]
-
-
-def tail(seen: Observed, found: Vectors) -> Float[np.ndarray, " k"]:
-    """80 % quantile of |g| on inactive units over rms |g| on active ones."""
-    g = np.abs(product(found.q, seen.v))
-    _, inactive = inactive_units(found.c, seen.p0, seen.p1)
-    level = np.sqrt((g * g * ~inactive).sum(1) / np.maximum((~inactive).sum(1), 1)) + TINY
-    quantile = np.nanquantile(np.where(inactive, g, np.nan), 0.8, axis=1) if len(g) else np.zeros(0)
-    ratio: np.ndarray = np.nan_to_num(quantile, nan=1.0) / level
-    return ratio
-
-
-def spread(seen: Observed, found: Vectors, x: Float[np.ndarray, "k d"]) -> Float[np.ndarray, " k"]:
-    """L2 distance by which the vectors' remaining errors may move each image, once all N are found.
-
-    An error ε r_a in r_b mixes the images the other way round: x_a moves by ε (x_b − x_a). Where b is inactive and a
-    is active, g_b should vanish and is ε g_a instead, so the ratio of the two on those units bounds ε: few units where
-    the images are alike, which is where errors hide. What the weights' rounding explains is the same noise on every
-    unit, and averages out over them. Errors of different vectors add up as independent ones.
-
-    Args:
-      x: the images.
-    """
-    raw, r = found.c @ seen.u.T, found.q / seen.s
-    scale = np.linalg.norm(x, axis=1) / (np.linalg.norm(raw[:, : x.shape[1]], axis=1) + TINY)
-    own = np.abs(np.einsum("kn,kn->k", r, found.c)) * scale + TINY  # r·c, to be one
-    g = np.abs(found.q @ seen.v) / own[:, None] + TINY
-    rounding = NOISE_ALLOWED * seen.noise * np.linalg.norm(r, axis=1) / own
-    rest = np.maximum(g - rounding[:, None], 0)
-    _, inactive = inactive_units(found.c, seen.p0, seen.p1)
-    level = np.sqrt((g * g * ~inactive).sum(1) / np.maximum((~inactive).sum(1), 1))
-    squares = np.zeros(len(x))
-    for b in range(len(x)):
-        telling = ~inactive[:, inactive[b]]
-        count = telling.sum(1)
-        ratio = np.where(telling, rest[b, inactive[b]] / g[:, inactive[b]], np.inf)
-        ratio.sort(axis=1)
-        at = np.minimum((ERROR_QUANTILE * count).astype(int), np.maximum(count - 1, 0))
-        error = np.minimum(ratio[np.arange(len(x)), at], 1.0) if ratio.shape[1] else np.ones(len(x))
-        error = np.hypot(MARGIN * error, rounding[b] / level / np.sqrt(count + 1))
-        squares += (error * np.linalg.norm(x - x[b], axis=1)) ** 2
-    moved: np.ndarray = np.sqrt(squares)
-    return moved
-
-
-def certificate(seen: Observed, found: Vectors) -> Certificate:
-    """Vouch for images once all N vectors are found: before that a right vector can carry a wrong image."""
-    width, distance = tail(seen, found), outside(seen, found.c)
-    complete = len(found) == seen.n
-    x = images(seen, found.c)
-    sized = anchored(seen, x)
-    moved = spread(seen, found, x)
-    _, inactive = inactive_units(found.c, seen.p0, seen.p1)
-    enough = inactive.sum(1) >= len(found) - 1 + SURPLUS
-    sound = (width < CERTAIN_TAIL) & (distance < CERTAIN_BOX) & (moved < CERTAIN_SPREAD)
-    certified = complete & sized & enough & sound
-    confidence = 1 / (1 + (width / CERTAIN_TAIL) ** 2) / (1 + (distance / CERTAIN_BOX) ** 2)
-    confidence = confidence / (1 + (moved / CERTAIN_SPREAD) ** 2)
-    for doubt in (~np.full(len(x), complete), ~sized, ~enough):
-        confidence = np.where(doubt, 0.5, 1.0) * confidence
-    return Certificate(certified, confidence)

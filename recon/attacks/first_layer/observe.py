@@ -12,6 +12,7 @@ from recon.attacks.first_layer.flops import product
 NOISE = 1e-6  # singular values below this fraction of the largest are float32 rounding of the weights
 CLEAR_GAP = 4.0  # of neighbouring singular values; N = 500 at W = 4096, linearised, left 7.5
 DECAY_GAP = 1e3  # below this, see whether weight decay hides the rank
+DECAYED = 1e-4  # by which decay must have shrunk the initial weights to matter: less moves no image by L2 0.01
 SLACK = 0.02  # units that were active for a part of the training only
 STATE_SLACK = 0.05  # patterns move while the optimiser averages
 NARROW = 0.4  # images for each hidden unit above which inactive units are too few to tell images from mixtures
@@ -33,7 +34,11 @@ class Observed:
       scale: what the units were scaled by.
       gap: ratio of the singular values on the two sides of the cut.
       noise: rms of an entry of the change below the cut: rounding, mostly.
+      tail: the largest singular value below the cut over that of noise as strong and the same in every entry: about 1
+        for rounding, more where images were not the same in every step.
       bias: whether the last row of U belongs to the biases.
+      decay: by what training multiplied the initial kernel and the initial biases, NaN where biases begin at zero and
+        nothing tells.
       slack: share of the units on which a right vector may disagree with its image's pattern at the known weights.
       low, high: least and greatest value of each input, or None.
     """
@@ -46,7 +51,9 @@ class Observed:
     scale: Float[np.ndarray, "w 1"]
     gap: float
     noise: float
+    tail: float
     bias: bool
+    decay: tuple[float, float]
     slack: float
     low: Float[np.ndarray, " d"] | None
     high: Float[np.ndarray, " d"] | None
@@ -63,6 +70,12 @@ class Observed:
         return bool(self.gap > CLEAR_GAP and self.n < NARROW * self.v.shape[1] and self.n < inputs)
 
     @property
+    def alike(self) -> bool:
+        """Whether decay, if there was any, shrank the biases as it shrank the kernel."""
+        kernel, bias = self.decay
+        return abs(kernel - 1) < DECAYED or abs(kernel - bias) < DECAYED
+
+    @property
     def still(self) -> bool:
         """Whether the patterns at θ₀ and θ_f are one."""
         return self.p0 is self.p1
@@ -74,6 +87,7 @@ class Factors(NamedTuple):
     Attributes:
       gap: ratio of the singular values on the two sides of the cut.
       noise: rms of an entry of the rest, from the largest singular value below the cut.
+      tail: that value over the one that so strong a rest has if it is noise, the same in every entry.
     """
 
     u: Float[np.ndarray, "D n"]
@@ -81,6 +95,7 @@ class Factors(NamedTuple):
     v: Float[np.ndarray, "n w"]
     gap: float
     noise: float
+    tail: float
 
 
 def factors(z: Float[np.ndarray, "D w"]) -> Factors:
@@ -91,11 +106,14 @@ def factors(z: Float[np.ndarray, "D w"]) -> Factors:
     above = s[:-1] > NOISE * s[0]
     ratio = np.where(above, s[:-1] / np.maximum(s[1:], np.finfo(float).tiny), 0.0)
     n = int(np.argmax(ratio)) + 1
-    used = np.count_nonzero(np.any(z, axis=1))  # pixels that are never lit have no change and no noise
-    noise = float(s[n]) / (np.sqrt(used) + np.sqrt(z.shape[1]))
+    # Pixels that are never lit and units that are never active have no change and no noise.
+    used, alive = (np.count_nonzero(np.any(z, axis=axis)) for axis in (1, 0))
+    edge = np.sqrt(used) + np.sqrt(alive)  # largest singular value of noise of variance one
+    noise = float(s[n]) / edge if n < len(s) else 0.0
+    tail = noise * np.sqrt(used * alive) / max(float(np.linalg.norm(s[n:])), np.finfo(float).tiny)
     s, basis = s[:n], vectors[:, ::-1][:, :n]
     u, v = (basis, product((basis / s).T, z)) if wide else (product(z, basis / s), basis.T)
-    return Factors(u, s, v, float(ratio[n - 1]), noise)
+    return Factors(u, s, v, float(ratio[n - 1]), noise, tail)
 
 
 def leading(z: Float[np.ndarray, "d w"], count: int) -> Float[np.ndarray, "d k"]:
@@ -109,28 +127,69 @@ def leading(z: Float[np.ndarray, "d w"], count: int) -> Float[np.ndarray, "d k"]
     return product(vectors, left[:, :count])
 
 
-def decayed(
-    initial: Float[np.ndarray, "D w"], final: Float[np.ndarray, "D w"], plain: Factors, most: int = 20
-) -> Factors:
-    """The change without the multiple of the initial weights that weight decay leaves in the final ones.
+def shrunk(
+    initial: Float[np.ndarray, "D w"], final: Float[np.ndarray, "D w"], cut: Factors, bias: bool
+) -> tuple[float, float]:
+    """By what training multiplied the initial kernel and biases: least squares outside the images' span.
 
-    Plain descent with weight decay ends at A_f = c A₀ + Z with Z in the images' span. The unknown c follows from the
-    part of A_f outside that span, and the span from A_f − c A₀: alternate, from c = 1. The formula (1 − ηλ)^T for c
-    is not accurate enough, as rounding adds up over the steps.
+    The formula (1 − ηλ)^T is not accurate enough, as rounding adds up over the steps. Where the biases begin at zero
+    theirs is NaN.
+    """
+
+    def outside(z: Float[np.ndarray, "D w"]) -> Float[np.ndarray, "D w"]:
+        rest: np.ndarray = z - product(cut.u, product(cut.u.T, z))
+        return rest
+
+    rest = outside(final)
+    kernel = initial.copy()
+    if bias:
+        kernel[-1] = 0
+    kernel = outside(kernel)
+    if not bias or not initial[-1].any():
+        return float(np.vdot(kernel, rest) / max(np.vdot(kernel, kernel), np.finfo(float).tiny)), np.nan
+    # The biases are one row: outside the span it is a column times their vector.
+    column = -product(cut.u, cut.u[-1])
+    column[-1] += 1
+    both, cross = initial[-1], product(column, kernel)
+    gram = np.array([[np.vdot(kernel, kernel), cross @ both], [cross @ both, (column @ column) * (both @ both)]])
+    side = np.array([np.vdot(kernel, rest), column @ rest @ both])
+    c_kernel, c_bias = linalg.lstsq(gram, side)[0]
+    return float(c_kernel), float(c_bias)
+
+
+def without_decay(
+    initial: Float[np.ndarray, "D w"], final: Float[np.ndarray, "D w"], bias: bool, decay: tuple[float, float]
+) -> Float[np.ndarray, "D w"]:
+    """The change less what decay took of the initial weights."""
+    z = final - decay[0] * initial
+    if bias:
+        z[-1] = final[-1] - (1.0 if np.isnan(decay[1]) else decay[1]) * initial[-1]
+    return z
+
+
+def decayed(
+    initial: Float[np.ndarray, "D w"], final: Float[np.ndarray, "D w"], plain: Factors, bias: bool, most: int = 20
+) -> tuple[Factors, tuple[float, float]]:
+    """The change without the multiples of the initial weights that weight decay leaves in the final ones.
+
+    Plain descent with weight decay ends at A_f = c A₀ + Z with Z in the images' span, where c is one number for the
+    kernel and one for the biases. They follow from the part of A_f outside that span, and the span from A_f − c A₀:
+    alternate, from c = 1.
 
     Args:
       plain: the factors for c = 1, returned where no other c gives a clearer gap.
     """
-    now, c = plain, 1.0
+    now, c = plain, shrunk(initial, final, plain, bias)
+    if plain.gap >= DECAY_GAP and abs(c[0] - 1) < DECAYED:
+        return plain, c
     for _ in range(most):
-        inside = product(now.u.T, initial)
-        rest = np.sum(initial * initial) - np.sum(inside * inside)
-        new = (np.sum(initial * final) - np.sum(inside * product(now.u.T, final))) / rest
-        if abs(new - c) < 1e-9:
+        now = factors(without_decay(initial, final, bias, c))
+        new = shrunk(initial, final, now, bias)
+        moved = np.nanmax(np.abs(np.subtract(new, c)))
+        c = new
+        if moved < 1e-9:
             break
-        c = float(new)
-        now = factors(final - c * initial)
-    return now if now.gap > plain.gap else plain
+    return (now, c) if now.gap > plain.gap else (plain, shrunk(initial, final, plain, bias))
 
 
 def observe(
@@ -140,24 +199,33 @@ def observe(
     box: tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]] | None = None,
     still: bool = False,
     state: Float[np.ndarray, "D w"] | None = None,
+    share: float = 1.0,
 ) -> Observed:
-    """Cut the first layer's change at its rank.
+    """Cut the first layer's change at its rank. Biases that did not change are none.
 
     Args:
       initial, final: [W₁; b₁] at θ₀ and at θ_f.
       still: all gradients were taken at θ₀.
       state: a sum of gradients in the change's place, such as a momentum buffer.
+      share: what the parametrisation multiplies a bias's change by, in multiples of the kernel's.
     """
+    if bias and not np.any(final[-1] - initial[-1] if state is None else state[-1]):
+        bias, initial, final = False, initial[:-1], final[:-1]
+        state = None if state is None else state[:-1]
+    ends = initial, final
+    if bias and share != 1:
+        rows = np.append(np.ones(len(initial) - 1), 1 / share)[:, None]
+        initial, final = rows * initial, rows * final
+        state = None if state is None else rows * state
     z = final - initial if state is None else state
-    cut = factors(z)
-    if state is None and cut.gap < DECAY_GAP:
-        cut = decayed(initial, final, cut)
+    cut, decay = factors(z), (1.0, 1.0)
+    if state is None:
+        cut, decay = decayed(initial, final, cut, bias)
     n = len(cut.s)
-    p0 = product(initial.T, cut.u)
+    p0 = product(ends[0].T, cut.u)
     scale = np.sqrt(n) / np.maximum(np.linalg.norm(p0, axis=1, keepdims=True), np.finfo(float).tiny)
     p0 = p0 * scale
-    p1 = p0 if still else product(final.T, cut.u) * scale
+    p1 = p0 if still else product(ends[1].T, cut.u) * scale
     low, high = (None, None) if box is None else box
-    return Observed(
-        cut.u, cut.s, cut.v, p0, p1, scale, cut.gap, cut.noise, bias, SLACK if state is None else STATE_SLACK, low, high
-    )
+    slack = SLACK if state is None else STATE_SLACK
+    return Observed(cut.u, cut.s, cut.v, p0, p1, scale, cut.gap, cut.noise, cut.tail, bias, decay, slack, low, high)

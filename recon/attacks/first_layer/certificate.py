@@ -1,0 +1,258 @@
+"""What the attack vouches for: which reconstructions are training images, and at what size.
+
+An image's coordinates are those that all *other* images' null vectors leave: an error in one of them moves every image
+that differs from it. So an image is vouched for once every other vector is settled: exactly zero on most of its
+inactive units, on more of them than any vector can be made to vanish on, and on some where the image's own is not zero.
+Pixels that turn out to be whole numbers of an 8-bit picture vouch for an image without any of this.
+
+That leaves its size, for which `recon.attacks.first_layer.scale` collects evidence.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from recon.attacks.first_layer import scale
+from recon.attacks.first_layer.batched import TINY
+from recon.attacks.first_layer.flops import product
+from recon.attacks.first_layer.joint import images, room
+from recon.attacks.first_layer.observe import Observed
+from recon.attacks.first_layer.search import NOISE_ALLOWED, Vectors, inactive_units
+
+CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
+CERTAIN_BOX = 0.05  # L2 distance of an image to its box
+ERROR_QUANTILE = 2 / 3  # of the ratios that tell an error: the rest are units that were active for a while
+SURPLUS = 8  # inactive units beyond the N − 1 on which any vector can be made to vanish
+MARGIN = 3.0  # an error is taken for so many times what it shows: several in one vector partly cancel
+CERTAIN_SPREAD = 0.1  # L2 distance by which the vectors' errors may move an image: what a certificate promises;
+CERTAIN_SHARE = 0.01  # without a box, which tells the units, this share of the image's length
+# A vector is settled if it is zero on so many inactive units beyond N − 1, on this share of them all, and on so many
+# where the other image's is not. Networks of 4 to 12 images on 24 to 72 units, without a box, had 19 wrong images that
+# pass the rules above; each hung on a vector with −7 to 4 units beyond, a share of 0.08 to 0.64, or none telling.
+ZEROS, ZERO_SHARE, TELLING = 6, 0.6, 2
+ZERO, ALIVE = (6.0, 1e-5), (20.0, 1e-3)  # in multiples of rounding, and of rms |g| on active units: at most, at least
+# Images that are the same in every step leave a gap above the first, or a `tail` below the second. Networks of 8
+# images: gaps of 1e4, tails of 1.0 to 2.2; with noise of 0.01 or 0.03 a step gaps of 13 to 66, tails of 3.1 to 4.8.
+FIXED_GAP, FIXED_TAIL = 300.0, 2.6
+OWN_SCALE = 0.5  # of what a certificate promises: what an image's size may be off by
+BLANK = 1e-3  # of the box's width (of the rms of all images without one): an image that varies less is none
+GRID_ACCURACY = 0.5  # share of the grid's tolerance below which the bound on an image's error means that it must show
+
+
+@dataclass(frozen=True)
+class Network:
+    """What certificates ask of the network beside the change of its first layer.
+
+    Attributes:
+      kernel, bias: of the first layer at θ₀; no bias: None.
+      outputs: of the trained network at images (k, d), or None where the layers above are not known.
+    """
+
+    kernel: Float[np.ndarray, "d w"]
+    bias: Float[np.ndarray, " w"] | None
+    outputs: Callable[[Float[np.ndarray, "k d"]], Float[np.ndarray, "k c"]] | None
+
+
+class Certificate(NamedTuple):
+    """What the attack vouches for.
+
+    Attributes:
+      images: in their box where it tells their size.
+      certified: by image, that it is a training image.
+      up_to_scale: that it is one but for a factor; those certified too.
+      confidence: in [0, 1], that an image is right at its own size.
+      doubts: what keeps images from being certified, in words.
+    """
+
+    images: Float[np.ndarray, "k d"]
+    certified: Bool[np.ndarray, " k"]
+    up_to_scale: Bool[np.ndarray, " k"]
+    confidence: Float[np.ndarray, " k"]
+    doubts: tuple[str, ...]
+
+
+class Rows(NamedTuple):
+    """Vectors by unit.
+
+    Attributes:
+      g: |q V|.
+      inactive: units that are inactive on the image at both known weights.
+      level: rms |g| on the others.
+      rounding: rms |g| that rounding of the weights leaves where it should be zero.
+    """
+
+    g: Float[np.ndarray, "k w"]
+    inactive: Bool[np.ndarray, "k w"]
+    level: Float[np.ndarray, " k"]
+    rounding: Float[np.ndarray, " k"]
+
+
+def rows_of(seen: Observed, found: Vectors) -> Rows:
+    """The vectors' entries, and what to compare them with."""
+    g = np.abs(product(found.q, seen.v))
+    _, inactive = inactive_units(found.c, seen.p0, seen.p1)
+    level = np.sqrt((g * g * ~inactive).sum(1) / np.maximum((~inactive).sum(1), 1)) + TINY
+    return Rows(g, inactive, level, seen.noise * np.linalg.norm(found.q / seen.s, axis=1))
+
+
+def tail(rows: Rows) -> Float[np.ndarray, " k"]:
+    """80 % quantile of |g| on inactive units over rms |g| on active ones."""
+    some = rows.inactive.any(1)
+    ratio = np.ones(len(rows.g))
+    ratio[some] = np.nanquantile(np.where(rows.inactive, rows.g, np.nan)[some], 0.8, axis=1) / rows.level[some]
+    return ratio
+
+
+def settled(rows: Rows) -> Bool[np.ndarray, " k"]:
+    """Which images hang on settled vectors only: all the others'."""
+    n = len(rows.g)
+    zero = rows.inactive & (rows.g < np.maximum(ZERO[0] * rows.rounding, ZERO[1] * rows.level)[:, None])
+    alive = rows.g > np.maximum(ALIVE[0] * rows.rounding, ALIVE[1] * rows.level)[:, None]
+    count = zero.sum(1)
+    sure = (count >= n - 1 + ZEROS) & (count >= ZERO_SHARE * rows.inactive.sum(1))
+    telling = product(zero.astype(np.float32), alive.T.astype(np.float32)) >= TELLING  # of b's vector on image a
+    right = (sure[:, None] & telling) | np.eye(n, dtype=bool)
+    every: np.ndarray = right.all(0)
+    return every
+
+
+def spread(seen: Observed, found: Vectors, rows: Rows, x: Float[np.ndarray, "k d"]) -> Float[np.ndarray, " k"]:
+    """L2 distance by which the vectors' remaining errors may move each image, once all N are found.
+
+    An error ε r_a in r_b mixes the images the other way round: x_a moves by ε (x_b − x_a). Where b is inactive and a
+    is active, g_b should vanish and is ε g_a instead, so the ratio of the two on those units bounds ε: few units where
+    the images are alike, which is where errors hide. What the weights' rounding explains is the same noise on every
+    unit, and averages out over them. Errors of different vectors add up as independent ones.
+
+    Args:
+      x: the images.
+    """
+    raw, r = found.c @ seen.u.T, found.q / seen.s
+    size = np.linalg.norm(x, axis=1) / (np.linalg.norm(raw[:, : x.shape[1]], axis=1) + TINY)
+    own = np.abs(np.einsum("kn,kn->k", r, found.c)) * size + TINY  # r·c, to be one
+    g = rows.g / own[:, None] + TINY
+    rounding = NOISE_ALLOWED * rows.rounding / own
+    rest = np.maximum(g - rounding[:, None], 0)
+    level = rows.level / own
+    squares = np.zeros(len(x))
+    for b in range(len(x)):
+        telling = ~rows.inactive[:, rows.inactive[b]]
+        count = telling.sum(1)
+        ratio = np.where(telling, rest[b, rows.inactive[b]] / g[:, rows.inactive[b]], np.inf)
+        ratio.sort(axis=1)
+        at = np.minimum((ERROR_QUANTILE * count).astype(int), np.maximum(count - 1, 0))
+        error = np.minimum(ratio[np.arange(len(x)), at], 1.0) if ratio.shape[1] else np.ones(len(x))
+        error = np.hypot(MARGIN * error, rounding[b] / level / np.sqrt(count + 1))
+        squares += (error * np.linalg.norm(x - x[b], axis=1)) ** 2
+    moved: np.ndarray = np.sqrt(squares)
+    return moved
+
+
+def fixed(seen: Observed) -> bool:
+    """Whether the change is one of N images that are the same in every step: what is beyond them is rounding.
+
+    Noise, crops, contrast and the like that change from step to step leave a rest that is not the same in all
+    directions. Most of it lies where the images are, so that its largest singular value stands out of the others.
+    """
+    return seen.gap > FIXED_GAP or seen.tail < FIXED_TAIL
+
+
+def blank(seen: Observed, x: Float[np.ndarray, "k d"]) -> Bool[np.ndarray, " k"]:
+    """Which images are empty, or the same everywhere."""
+    width = np.sqrt(np.mean(x * x)) if seen.low is None or seen.high is None else np.min(seen.high - seen.low)
+    none: np.ndarray = ~(np.ptp(x, axis=1) > BLANK * width) if x.size else np.zeros(len(x), bool)
+    return none
+
+
+def outside(seen: Observed, x: Float[np.ndarray, "k d"]) -> Float[np.ndarray, " k"]:
+    """L2 distance of each image to its box, zero without one."""
+    if seen.low is None or seen.high is None:
+        return np.zeros(len(x))
+    distance: np.ndarray = np.linalg.norm(x - np.clip(x, seen.low, seen.high), axis=1)
+    return distance
+
+
+def promised(seen: Observed, x: Float[np.ndarray, "k d"]) -> Float[np.ndarray, " k"]:
+    """L2 distance to a training image within which a certified image is."""
+    if seen.low is None:
+        share: np.ndarray = CERTAIN_SHARE * np.linalg.norm(x, axis=1)
+        return share
+    return np.full(len(x), CERTAIN_SPREAD)
+
+
+def at_own_scale(
+    seen: Observed, network: Network, rows: Rows, x: Float[np.ndarray, "k d"], pixels: scale.Grid | None
+) -> Bool[np.ndarray, " k"]:
+    """Which images have evidence of their size beside the bias's share of the change.
+
+    Args:
+      x: images at the size that the biases tell.
+      pixels: which lie on the grid of 8-bit pixels, and at what scale, where there is a box.
+    """
+    told = np.zeros(len(x), bool)
+    together = False
+    may = OWN_SCALE * promised(seen, x)
+    if seen.low is not None and seen.high is not None and pixels is not None:
+        told |= pixels.on | scale.flat(x, seen.low, seen.high, may)
+        together = scale.ends(x, seen.low, seen.high) or pixels.common
+    other = pixels is not None and bool((pixels.on & (pixels.factor != 1)).any())
+    if not seen.bias or not seen.alike or other or told.all():
+        return told
+    if not together and network.bias is not None and network.bias.any():
+        alive = rows.g > np.maximum(ALIVE[0] * rows.rounding, ALIVE[1] * rows.level)[:, None]
+        low, high = scale.common_scale(x, network.kernel, network.bias, alive)
+        together = 1 - scale.COMMON < low <= 1 <= high < 1 + scale.COMMON
+    if together:
+        return np.ones(len(x), bool)
+    if network.outputs is not None:
+        here, larger = network.outputs(x), network.outputs((1 + scale.GROWN) * x)
+        right = scale.at_targets(here, (larger - here) / scale.GROWN, np.linalg.norm(x, axis=1), may)
+        if right.mean() >= scale.TARGET_SHARE:
+            told |= right
+    return told
+
+
+def certificate(
+    seen: Observed, found: Vectors, network: Network, mixed: Bool[np.ndarray, " k"], parts: bool = False
+) -> Certificate:
+    """Vouch for images: all N vectors must be found, or the pixels themselves tell.
+
+    Args:
+      mixed: images that may have some of another in them.
+      parts: the images are parts of images, which may be blank.
+    """
+    x = images(seen, found.c)
+    rows = rows_of(seen, found)
+    complete = len(found) == seen.n
+    pixels = None
+    if seen.low is not None and seen.high is not None:
+        pixels = scale.grid(x, seen.low, seen.high)
+    sized = at_own_scale(seen, network, rows, x, pixels)
+    if pixels is not None:
+        x = x * pixels.factor[:, None]
+    on = np.zeros(len(x), bool) if pixels is None else pixels.on
+    width = tail(rows)
+    # How far off an image may be counts at the size that its box allows it, as nothing else may tell its size.
+    largest = np.maximum(room(seen, x), 1.0)
+    moved = spread(seen, found, rows, x) / (promised(seen, x) + TINY)
+    enough = rows.inactive.sum(1) >= len(found) - 1 + SURPLUS
+    empty = blank(seen, x) & (not parts)
+    same, other = fixed(seen), settled(rows)
+    sound = (width < CERTAIN_TAIL) & (moved * largest < 1) & enough & other & complete & same & ~mixed
+    away = outside(seen, x)
+    if pixels is not None and seen.low is not None and seen.high is not None and pixels.on.any():
+        # These pictures are of 8 bits: one that is sharp enough to show it and does not is none of them.
+        tolerance = scale.GRID_RMS / scale.LEVELS * np.linalg.norm(seen.high - seen.low)
+        sized &= ~(pixels.off & (moved * CERTAIN_SPREAD < GRID_ACCURACY * tolerance))
+    up_to_scale = (sound | on) & ~empty
+    certified = up_to_scale & (away < CERTAIN_BOX) & sized
+    confidence = 1 / (1 + (width / CERTAIN_TAIL) ** 2) / (1 + moved**2)
+    confidence = confidence / (1 + (away / CERTAIN_BOX) ** 2)
+    for doubt in (~np.full(len(x), complete and same), ~sized, ~enough, ~other, empty, mixed):
+        confidence = np.where(doubt, 0.5, 1.0) * confidence
+    confidence = np.where(on & ~empty, 1.0, confidence)
+    doubts: list[str] = []
+    return Certificate(x, certified, up_to_scale, confidence, tuple(doubts))

@@ -1,0 +1,246 @@
+"""How large an image is: evidence that does not rest on the bias's share of the change alone.
+
+The change tells (x; 1) up to a factor, and so x, but only where biases were trained exactly as kernels were. A decay on
+kernels alone, another rate, frozen biases, a contrast that changes from step to step: each leaves (x; β) with an
+unknown β in the 1's place, and x/β looks like an image as well. What else tells the size:
+
+* 8-bit pixels. In a known box, an image's pixels are whole numbers of 0 to 255 at one scale and at no other.
+* A flat part, such as black, that lies at an edge of the box which is not zero.
+* Initial biases that are not zero: at another scale x is active on other units than those its gradient shows.
+* All pixels over all images: they reach both ends of the box and do not pass them.
+* The outputs at the images: a network trained to the end gives its targets there.
+
+The first two tell of one image by itself, and so does the last. The others tell of all together: one wrong rate scales
+all alike.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import special
+
+from recon.attacks.first_layer.batched import TINY
+from recon.attacks.first_layer.flops import product
+
+LEVELS = 255  # steps of a pixel of 8 bits
+GRID_RMS = 0.15  # of the distance from whole levels, in levels, at most; by chance it is 0.29
+GRID_LEVELS = 16  # at least: pictures of fewer greys have them at steps, which are whole levels at many scales
+GRID_CHANCE = -14.0  # log of the chance that so many levels lie so near to whole ones at one of the scales tried
+GRID_TRIES = 1e4  # scales that are tried at most
+GRID_FLOOR = 1e-3  # rms distance that counts as none: weights are rounded
+GRID_FAILURES = 16  # images in a row for which no scale is found before the rest is not searched
+GRID_RANGE = 8.0  # scales are tried from what the box allows down to so much less
+GRID_STEP = 0.2  # between two scales, in levels at the farthest pixel
+GRID_PIXELS = 256  # that the scales are tried on
+GRID_BEST = 5  # scales that are then tried on all
+SAME = 5e-4  # relative difference of scales that is none: an L2 distance of 0.01
+COMMON_SHARE = 0.5  # of the images that must lie on the grid at one scale
+FLAT_SHARE = 0.05  # of the inputs that must lie at an edge of the box to be flat,
+FLAT_WIDTH = 0.002  # within this share of its width
+EDGE = 0.02  # least distance of such an edge from zero, as a share of the box's width: zero is at any scale
+END_WIDTH = 0.002  # of the box's width: so near its ends the least and the greatest pixels of all images must come,
+END_IMAGES = 2  # in so many images each
+COMMON = 0.1  # by which one scale for all images may be off, as far as biases tell: rates differ by more or not at all
+TARGET_SHARE = 0.8  # of the images whose outputs must sit at targets
+GROWN = 0.01  # by which an image is enlarged to see how its outputs change
+
+
+class Grid(NamedTuple):
+    """Images on the grid of 8-bit pixels.
+
+    Attributes:
+      on: which lie on it, at some scale.
+      factor: that scale, 1 where there is none.
+      off: which have levels enough to lie on it or not, and do not.
+    """
+
+    on: Bool[np.ndarray, " k"]
+    factor: Float[np.ndarray, " k"]
+    off: Bool[np.ndarray, " k"]
+
+    @property
+    def common(self) -> bool:
+        """Whether most images lie on it at the size that the biases tell, as all do then."""
+        return bool(np.mean(self.on & (self.factor == 1)) >= COMMON_SHARE) if len(self.on) else False
+
+
+class Levels(NamedTuple):
+    """How near pixels are to whole levels.
+
+    Attributes:
+      rms: distance from them, without the pixels at the commonest: a background says once that its level is whole,
+        however many pixels it has.
+      levels: number of different ones but that.
+      step: greatest common divisor of the differences of levels. Where it is above one, as in a picture of few greys,
+        the levels are whole at other scales as well.
+    """
+
+    rms: float
+    levels: int
+    step: int
+
+
+def levels_of(p: Float[np.ndarray, " d"]) -> Levels:
+    """The levels of pixels, in units of a level."""
+    whole = np.rint(p)
+    values, counts = np.unique(whole, return_counts=True)
+    rest = whole != values[np.argmax(counts)]
+    rms = float(np.sqrt(np.mean((p - whole)[rest] ** 2))) if rest.any() else 0.0
+    return Levels(rms, len(values) - 1, int(np.gcd.reduce(np.diff(values).astype(np.int64))))
+
+
+def chance(rms: float, levels: int) -> float:
+    """Log of the chance that `levels` random numbers lie within `rms` of whole ones at one of the scales tried.
+
+    The volume of a ball of that radius in the unit cube; a scale is fitted, which takes one of the levels.
+    """
+    n = levels - 1
+    if n < 1:
+        return 0.0
+    radius = np.sqrt(n) * max(rms, GRID_FLOOR)
+    return float(n / 2 * np.log(np.pi) - special.gammaln(n / 2 + 1) + n * np.log(radius) + np.log(GRID_TRIES))
+
+
+def grid(x: Float[np.ndarray, "k d"], low: Float[np.ndarray, " d"], high: Float[np.ndarray, " d"]) -> Grid:
+    """Find the scale at which each image is a picture of 8 bits in its box, if there is one."""
+    width = high - low
+    zero = -LEVELS * low / width  # the level of an input of zero
+    on, factor, off = np.zeros(len(x), bool), np.ones(len(x)), np.zeros(len(x), bool)
+    common, failures = 1.0, 0
+    for i, y in enumerate(LEVELS * x / width):
+        found = next((s for s in (settled_scale(y, zero, c) for c in {1.0, common}) if s is not None), None)
+        if found is None and failures < GRID_FAILURES:
+            found = scanned_scale(y, zero)
+            failures = 0 if found is not None else failures + 1
+        if found is not None:
+            on[i], factor[i] = True, found
+            common = found if abs(found - 1) > SAME else common
+        else:
+            off[i] = chance(GRID_RMS, levels_of(zero + y).levels) < GRID_CHANCE
+    return Grid(on, np.where(np.abs(factor - 1) < SAME, 1.0, factor), off)
+
+
+def settled_scale(y: Float[np.ndarray, " d"], zero: Float[np.ndarray, " d"], s: float) -> float | None:
+    """The scale near `s` at which zero + s·y are levels, or None."""
+    size = float(y @ y)
+    if size <= TINY:
+        return None
+    for _ in range(4):
+        s = float(y @ (np.rint(zero + s * y) - zero)) / size
+    p = zero + s * y
+    rms, count, step = levels_of(p)
+    inside = p.min() > -0.5 and p.max() < LEVELS + 0.5
+    whole = rms < GRID_RMS and step == 1 and count >= GRID_LEVELS and chance(rms, count) < GRID_CHANCE
+    return s if s > 0 and inside and whole else None
+
+
+def scanned_scale(y: Float[np.ndarray, " d"], zero: Float[np.ndarray, " d"]) -> float | None:
+    """Try every scale that the box allows, largest first."""
+    room = np.where(y > 0, LEVELS - zero, zero) + 0.5
+    most = float(np.min(room / np.maximum(np.abs(y), TINY)))
+    far = float(np.abs(most * y).max())
+    if not np.isfinite(most) or far < 1:
+        return None
+    steps = int(np.log(GRID_RANGE) / np.log1p(GRID_STEP / far))
+    scales = most * np.exp(-np.arange(steps) * np.log1p(GRID_STEP / far))
+    # A background has one level, and would outvote the rest.
+    rest = np.flatnonzero(np.abs(y - np.median(y)) > 0.01 * np.ptp(y))
+    if len(rest) < 2:
+        return None
+    some = rest[np.unique(np.linspace(0, len(rest) - 1, GRID_PIXELS).astype(int))]
+    p = zero[some] + scales[:, None] * y[some]
+    best = np.argsort(((p - np.rint(p)) ** 2).mean(1), kind="stable")[:GRID_BEST]
+    return next((s for s in (settled_scale(y, zero, float(scales[b])) for b in best) if s is not None), None)
+
+
+def flat(
+    x: Float[np.ndarray, "k d"],
+    low: Float[np.ndarray, " d"],
+    high: Float[np.ndarray, " d"],
+    allowed: Float[np.ndarray, " k"],
+) -> Bool[np.ndarray, " k"]:
+    """Which images have a flat part at an edge of the box that tells their size to an L2 distance of `allowed`."""
+    width = high - low
+    told = np.zeros(len(x), bool)
+    size = np.linalg.norm(x, axis=1) + TINY
+    for edge in (low, high):
+        usable = np.abs(edge) > EDGE * width
+        near = (np.abs(x - edge) < FLAT_WIDTH * width) & usable
+        share = near.mean(1)
+        ratio = np.where(near, x / np.where(usable, edge, 1.0), np.nan)
+        some = near.any(1)
+        at = np.full(len(x), np.inf)
+        at[some] = np.nanmedian(ratio[some], axis=1)
+        told |= (share > FLAT_SHARE) & (share < 1 - FLAT_SHARE) & (np.abs(at - 1) * size < allowed)
+    return told
+
+
+def ends(x: Float[np.ndarray, "k d"], low: Float[np.ndarray, " d"], high: Float[np.ndarray, " d"]) -> bool:
+    """Whether the images together reach both ends of the box, neither of them zero, and none passes them."""
+    width = high - low
+    near = END_WIDTH * width
+    if (x < low - near).any() or (x > high + near).any():
+        return False
+    return all(
+        int(((np.abs(x - edge) < near) & (np.abs(edge) > EDGE * width)).any(1).sum()) >= END_IMAGES
+        for edge in (low, high)
+    )
+
+
+def common_scale(
+    x: Float[np.ndarray, "k d"],
+    kernel: Float[np.ndarray, "d w"],
+    bias: Float[np.ndarray, " w"],
+    active: Bool[np.ndarray, "k w"],
+) -> tuple[float, float]:
+    """Between which factors one scale for all images must lie, as initial biases tell; (0, inf) where they do not.
+
+    Where w·x and b differ in sign, the unit's state changes at the scale −b/(w·x): those that the gradients show are
+    right on one side of it. All scales count that break at most as many of them as chance adds to the least.
+
+    Args:
+      active: units whose gradient is not zero at the image.
+    """
+    ahead = product(x, kernel)
+    turn = np.divide(-bias, ahead, out=np.zeros_like(ahead), where=np.abs(ahead) > TINY)
+    crossing = turn > 0
+    at = turn[crossing]
+    if not len(at):
+        return 0.0, np.inf
+    # Above its turn a unit has the sign of w·x, below it that of b.
+    above = (ahead > 0)[crossing] == active[crossing]
+    order = np.argsort(at, kind="stable")
+    at, above = at[order], above[order]
+    # Broken at a scale between at[i−1] and at[i]: those below it that hold below only, those above it that hold above.
+    broken = np.concatenate([[0], np.cumsum(~above)]) + above.sum() - np.concatenate([[0], np.cumsum(above)])
+    least = int(broken.min())
+    good = np.flatnonzero(broken <= least + 2 * np.sqrt(least) + 3)
+    bounds = np.concatenate([[0.0], at, [np.inf]])
+    return float(bounds[good[0]]), float(bounds[good[-1] + 1])
+
+
+def at_targets(
+    outputs: Float[np.ndarray, "k c"],
+    grown: Float[np.ndarray, "k c"],
+    size: Float[np.ndarray, " k"],
+    allowed: Float[np.ndarray, " k"],
+) -> Bool[np.ndarray, " k"]:
+    """At which images the network gives a target, as it does at those that it was trained on to the end.
+
+    Targets are ±1, 0 and 1, one-hot vectors or these less 1/C.
+
+    Args:
+      outputs: at the images.
+      grown: derivative of the outputs as the image grows by its own size.
+      size: L2 norm of the images.
+      allowed: L2 distance by which an image's size may be off.
+    """
+    count = outputs.shape[1]
+    sides = [np.where(outputs > 0, 1.0, -1.0), np.where(outputs > 0.5, 1.0, 0.0)]
+    if count > 1:
+        hot = np.eye(count)[outputs.argmax(1)]
+        sides += [hot, hot - 1 / count]
+    away = np.min([np.linalg.norm(outputs - side, axis=1) for side in sides], axis=0)
+    told: np.ndarray = away < allowed / np.maximum(size, TINY) * np.linalg.norm(grown, axis=1)
+    return told

@@ -1,0 +1,230 @@
+"""Networks on which a certificate may lie: ordinary ways of training that leave what the exact attack takes for granted.
+
+The attack reads an image's size off the bias's change, and takes the images for fixed. Each kind here breaks one of
+these, or comes near to it, and `plain` is the control. All are trained by one descent, full batch, in float64, of the
+network itself or of its Taylor model around the initial weights.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import jax
+import numpy as np
+
+from recon.networks import MLP
+from recon.tasks import TaskData, load_task
+
+RATE = 0.5  # of 1/L, L the largest eigenvalue of the tangent kernel over the number of images
+View = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Weights = list[np.ndarray]  # kernel, bias, kernel, ..., a bias of zeros where there is none
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way of training.
+
+    Attributes:
+      name: in tables.
+      network: what is trained, of the given widths.
+      decay: of kernels and of biases, the weight decay a step adds to their gradients.
+      bias_rate: of the biases, as a multiple of the kernels'.
+      view: what a step sees of the images.
+      images: what is done to images and targets before training.
+      raw: pixels are in [0, 1], without their mean.
+      loss: where training stops.
+      steps: at most.
+    """
+
+    name: str
+    network: Callable[..., MLP] = MLP
+    decay: tuple[float, float] = (0.0, 0.0)
+    bias_rate: float = 1.0
+    view: View | None = None
+    images: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
+    raw: bool = False
+    loss: float = 1e-7
+    steps: int = 3000
+
+
+@dataclass(frozen=True)
+class Made:
+    """Weights before and after training, and what they were trained on, in the network's input space."""
+
+    before: Any
+    after: Any
+    x: np.ndarray
+    box: tuple[np.ndarray, np.ndarray]
+    network: MLP
+    data: TaskData
+    loss: float
+
+
+def noise(sigma: float) -> View:
+    return lambda x, rng: x + sigma * rng.standard_normal(x.shape)
+
+
+def contrast(share: float) -> View:
+    return lambda x, rng: x * (1 + share * rng.standard_normal((len(x), 1)))
+
+
+def flips(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Left and right swapped in half of the images, of square pictures."""
+    channels = 3 if x.shape[1] % 3 == 0 else 1
+    side = round((x.shape[1] / channels) ** 0.5)
+    turned = x.reshape(len(x), side, side, channels)[:, :, ::-1].reshape(x.shape)
+    return np.where(rng.random((len(x), 1)) < 0.5, turned, x)
+
+
+def second_contrast(factor: float) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The last image is the first at another contrast, of the same label."""
+    return lambda x, y: (np.vstack([x[:-1], factor * x[:1]]), np.vstack([y[:-1], y[:1]]))
+
+
+def near_duplicate(distance: float) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The last image is the first but for noise of an L2 norm, of the opposite label."""
+
+    def made(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        off = np.random.default_rng(0).standard_normal(x.shape[1])
+        twin = x[:1] + distance * off / np.linalg.norm(off)
+        return np.vstack([x[:-1], twin]), np.vstack([y[:-1], -y[:1]])
+
+    return made
+
+
+def no_bias(widths: Sequence[int], **options: Any) -> MLP:
+    return MLP(tuple(widths), bias=False, **options)
+
+
+def ntk(b_std: float) -> Callable[..., MLP]:
+    return lambda widths, **options: MLP(tuple(widths), parametrisation="ntk", b_std=b_std, **options)
+
+
+KINDS = (
+    Kind("plain"),
+    Kind("no biases, raw pixels", no_bias, raw=True),
+    Kind("no biases, centred", no_bias),
+    Kind("NTK parametrisation, b 0.1", ntk(0.1)),
+    Kind("NTK parametrisation, b 1", ntk(1.0)),
+    Kind("biases at twice the rate", bias_rate=2.0),
+    Kind("biases at a tenth of the rate", bias_rate=0.1),
+    Kind("frozen biases", bias_rate=0.0),
+    Kind("decay 1e-3 on kernels", decay=(1e-3, 0.0), loss=1e-5),
+    Kind("decay 1e-2 on kernels", decay=(1e-2, 0.0), loss=1e-5),
+    Kind("decay 1e-3 on all", decay=(1e-3, 1e-3), loss=1e-5),
+    Kind("contrast jitter 10 %", view=contrast(0.1)),
+    Kind("one image at contrasts 1, 0.5", images=second_contrast(0.5)),
+    Kind("one image at contrasts 1, 0.8", images=second_contrast(0.8)),
+    Kind("noise 0.01 a step", view=noise(0.01)),
+    Kind("noise 0.03 a step", view=noise(0.03)),
+    Kind("near duplicate, other label", images=near_duplicate(0.01), steps=20000),
+    Kind("flips", view=flips),
+)
+
+
+def forward(
+    weights: Weights, scales: Sequence[tuple[float, float]], x: np.ndarray
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """What goes into each layer and comes out of the last; which units are active."""
+    inputs, active = [x], []
+    for i, (kernel, bias) in enumerate(scales):
+        z = kernel * (inputs[-1] @ weights[2 * i]) + bias * weights[2 * i + 1]
+        if i < len(scales) - 1:
+            active.append(z > 0)
+            z = np.where(z > 0, z, 0.0)
+        inputs.append(z)
+    return inputs, active
+
+
+def backward(
+    weights: Weights, scales: Sequence[tuple[float, float]], inputs: Weights, active: Weights, delta: np.ndarray
+) -> Weights:
+    """Gradients of Σ delta·f, shaped like the weights, by image where `delta` is of one output and one image a row."""
+    found: Weights = []
+    for i in reversed(range(len(scales))):
+        kernel, bias = scales[i]
+        found = [kernel * inputs[i].T @ delta, bias * delta.sum(0), *found]
+        if i:
+            delta = kernel * (delta @ weights[2 * i].T) * active[i - 1]
+    return found
+
+
+def tangent(
+    start: Weights, change: Weights, scales: Sequence[tuple[float, float]], inputs: Weights, active: Weights
+) -> np.ndarray:
+    """Outputs of the Taylor model around `start`, less those at `start`."""
+    moved = np.zeros_like(inputs[0])
+    for i, (kernel, bias) in enumerate(scales):
+        moved = kernel * (moved @ start[2 * i] + inputs[i] @ change[2 * i]) + bias * change[2 * i + 1]
+        if i < len(scales) - 1:
+            moved = moved * active[i]
+    return moved
+
+
+def largest_rate(weights: Weights, scales: Sequence[tuple[float, float]], x: np.ndarray) -> float:
+    """1/L with L the largest eigenvalue of the tangent kernel over N, by images' own gradients."""
+    inputs, active = forward(weights, scales, x)
+    kernel, delta = np.zeros((len(x), len(x))), np.ones((len(x), 1))
+    for i in reversed(range(len(scales))):
+        k, b = scales[i]
+        kernel += (k**2 * inputs[i] @ inputs[i].T + b**2) * (delta @ delta.T)
+        if i:
+            delta = k * (delta @ weights[2 * i].T) * active[i - 1]
+    return float(len(x) / np.linalg.eigvalsh(kernel)[-1])
+
+
+def descend(kind: Kind, network: MLP, before: Weights, x: np.ndarray, y: np.ndarray, linearised: bool, seed: int):
+    """Weights after training, and the loss."""
+    rng = np.random.default_rng(seed)
+    scales = [network.scales(kernel.shape[0]) for kernel in before[::2]]
+    if not network.bias:
+        scales = [(k, 0.0) for k, _ in scales]
+    start, now = before, [w.copy() for w in before]
+    rate = RATE * largest_rate(before, scales, x)
+    loss = np.inf
+    for _ in range(kind.steps):
+        seen = x if kind.view is None else kind.view(x, rng)
+        at = start if linearised else now
+        inputs, active = forward(at, scales, seen)
+        outputs = inputs[-1]
+        if linearised:
+            outputs = outputs + tangent(start, [a - b for a, b in zip(now, start)], scales, inputs, active)
+        gradients = backward(at, scales, inputs, active, (outputs - y) / len(x))
+        for i, gradient in enumerate(gradients):
+            decay = kind.decay[i % 2]
+            now[i] -= rate * (kind.bias_rate if i % 2 else 1.0) * (gradient + decay * now[i])
+        loss = float(0.5 * np.mean((outputs - y) ** 2))
+        if loss < kind.loss:
+            break
+    return now, loss
+
+
+def as_tree(weights: Weights, bias: bool) -> dict[str, dict[str, np.ndarray]]:
+    pairs = zip(weights[::2], weights[1::2])
+    return {
+        f"Dense_{i}": {"kernel": np.float32(k)} | ({"bias": np.float32(b)} if bias else {})
+        for i, (k, b) in enumerate(pairs)
+    }
+
+
+def made(kind: Kind, task: str, n: int, widths: Sequence[int], linearised: bool, seed: int) -> Made:
+    """A network of a kind."""
+    data = load_task(task, n, seed=seed, n_test=1)
+    x, y = np.float64(data.train.x.reshape(n, -1)), np.float64(data.train.y)
+    box = data.box
+    if kind.raw:
+        mean = np.broadcast_to(data.mean, data.image_shape).ravel()
+        x, box = x + mean, (np.zeros(len(data.mean)), np.ones(len(data.mean)))
+    if kind.images is not None:
+        x, y = kind.images(x, y)
+    network = replace(kind.network(tuple(widths)), outputs=data.outputs)
+    params = jax.tree.map(np.asarray, network.init(jax.random.key(seed), x.shape[1]))
+    layers = [params[f"Dense_{i}"] for i in range(len(widths) + 1)]
+    before = [
+        np.float64(a)
+        for layer in layers
+        for a in (layer["kernel"], layer.get("bias", np.zeros(layer["kernel"].shape[1])))
+    ]
+    after, loss = descend(kind, network, before, x, y, linearised, seed)
+    return Made(as_tree(before, network.bias), as_tree(after, network.bias), x, box, network, data, loss)
