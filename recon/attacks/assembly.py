@@ -137,10 +137,10 @@ def assembled(duals: Duals) -> Assembled:
     for p, mine in enumerate(at):
         distance = cdist(found.value[first], found.value[mine])
         other = group[first][:, None] != group[mine]
-        rows, columns = linear_sum_assignment(distance + other * distance.sum())  # as many of equal groups as can be
+        # First as many pairs of equal groups as can be, so that a group of one patch at each position stays together.
+        rows, columns = linear_sum_assignment(distance + other * distance.sum())
         index[rows, p] = mine[columns]
-    told = told_apart(found, link, group, len(at))
-    sure = told[group[first]] & np.all((index >= 0) & (group[index] == group[first][:, None]), axis=1)
+    sure = told_apart(found, link, group, len(at))[group[first]]
     return Assembled(np.where(index >= 0, found.patch[index], -1), sure)
 
 
