@@ -33,9 +33,10 @@ from scipy.spatial.distance import cdist
 from recon.attacks.base import Problem, Tree
 
 # The error of a dual weight: the largest of the estimates' disagreement on it, of so many times the rms of their
-# disagreements, of so many standard errors of its regression, and of a share of the duals' rms, for rounding. Under
-# these no error on 160 draws of plain and shifted digits and of CIFAR-10 (N = 4 to 10, 200 to 400 channels, both
-# dynamics) was above the bound, patches that nearly equal another aside; the largest came to 0.93 of it.
+# disagreements, of so many standard errors of its regression, and of a share of the duals' rms, for rounding. Chosen on
+# 127 draws of plain and shifted digits and of CIFAR-10 (N = 4 to 10, 200 to 400 channels, both dynamics) without
+# patches that nearly equal each other: the true error came to at most 0.93 of it. On 157 other draws it was once 1.2,
+# else at most 0.82, and none of the 1165 images that were certified on 248 draws of all kinds was wrong.
 DISAGREEMENTS = 1.5
 DEVIATIONS = 5.0
 FLOOR = 1e-3
