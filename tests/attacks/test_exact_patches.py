@@ -4,7 +4,7 @@ import pytest
 
 from recon import ReconError, reconstruct
 from recon.attacks.base import Problem
-from recon.attacks.exact_patches import assembled, dual_weights, joined, of_patches
+from recon.attacks.exact_patches import joined, of_patches
 from recon.dynamics import Linearised, train
 from recon.metrics import distances, greedy
 from recon.networks.conv import CNN, patches
@@ -34,32 +34,6 @@ def test_images_come_back_patch_by_patch(embedding):
     assert found.certified.all()
     assert greedy(distances(x, found.images)).distance.max() < 1e-3
     assert greedy(distances(x, found.start)).distance.min() > 1
-
-
-def test_dual_weights_are_those_of_training(embedding):
-    network, x, trained = embedding
-    problem = Problem(network, trained.initial.params, trained.final.params, SHAPE, None, True, 4)
-    true = np.asarray(patches(x, SIDE, SIDE, False)).reshape(16, SIDE, SIDE, 1)
-    weights = dual_weights(problem, true, 4)[..., 0].reshape(4, 4, 4)  # image, its patch, position
-    expected = np.eye(4) * np.asarray(trained.duals)[:, :, None]
-    np.testing.assert_allclose(weights, expected, atol=2e-3 * np.abs(expected).max())
-
-
-def test_patches_of_equal_dual_weights_make_an_image(rng):
-    duals = np.array([0.5, -1.0, 2.0])
-    order = rng.permutation(12)
-    image, position = np.divmod(order, 4)
-    weights = np.zeros((12, 4, 1))
-    weights[np.arange(12), position, 0] = duals[image] + 1e-3 * rng.normal(size=12)
-    made = assembled(weights)
-    assert made.clear.all()
-    assert all(len(set(image[row])) == 1 for row in made.parts)
-    np.testing.assert_array_equal(position[made.parts], np.tile(np.arange(4), (3, 1)))
-    # One patch fewer: its image is left with a gap, and is not clear.
-    kept = np.flatnonzero((image != 1) | (position != 2))
-    short = assembled(weights[kept])
-    assert (short.parts < 0).sum() == 1
-    assert not short.clear[np.flatnonzero((short.parts < 0).any(axis=1))].any()
 
 
 def test_joined_undoes_patches(rng):
