@@ -60,6 +60,8 @@ class Exact:
       rounds: most rounds of the first stage.
       ratio: accept a vector whose median |g| on inactive units is below this fraction of rms |g| on active ones.
       agreement: and whose pattern agrees with its image's on this fraction of the units.
+      loose: search by the first layer's patterns alone, and allow more units that were active for a while, as for an
+        optimiser's state.
     """
 
     seconds: float | None = None
@@ -69,6 +71,7 @@ class Exact:
     rounds: int = 30
     ratio: float = 0.002
     agreement: float = 0.85
+    loose: bool = False
 
 
 @dataclass
@@ -126,16 +129,16 @@ def recover(
     began = time.perf_counter()
     problem, share = in_standard_parametrisation(problem)
     with counted() as count:
-        seen = observed(problem, share)
+        seen = observed(problem, share, settings.loose)
         progress = Progress(none(seen.n), none(seen.n), count=count, began=began)
         seconds = {"svd": progress.seconds}
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
         why = "no clear rank"
         try:
             if seen.clear:
-                second = None if problem.state is not None else problem.change["Dense_1"]["kernel"]
-                inside = None if second is None else hidden(seen, second)
-                above = None if second is None else switches(seen, problem)
+                alone = settings.loose or problem.state is not None or len(problem.params0) < 2
+                inside = None if alone else hidden(seen, problem.change["Dense_1"]["kernel"])
+                above = None if alone else switches(seen, problem)
                 if given is not None:
                     progress.found = progress.top = from_images(seen, given, rng)
                     progress.trace.append((0, len(progress.found)))
@@ -234,7 +237,7 @@ def trained_outputs(problem: Problem) -> Callable[[np.ndarray], np.ndarray] | No
     """The trained model, or the Taylor model where that was trained, as a function; None of a first layer alone."""
     if len(problem.params0) < 2:
         return None
-    network, before, after = problem.mlp, problem.params0, problem.params1
+    network, before, after = problem.network, problem.params0, problem.params1
 
     def outputs(x: np.ndarray) -> np.ndarray:
         x = np.asarray(x, np.float32)
@@ -246,11 +249,11 @@ def trained_outputs(problem: Problem) -> Callable[[np.ndarray], np.ndarray] | No
     return outputs
 
 
-def observed(problem: Problem, share: float = 1.0) -> Observed:
+def observed(problem: Problem, share: float = 1.0, loose: bool = False) -> Observed:
     """The first layer of a problem as the search sees it.
 
     Args:
-      share: of a change that is the bias's, as `observe` takes it.
+      share, loose: as `observe` takes them.
     """
     first, last = problem.params0["Dense_0"], problem.params1["Dense_0"]
     bias = "bias" in first
@@ -264,9 +267,9 @@ def observed(problem: Problem, share: float = 1.0) -> Observed:
     if problem.box is not None:
         low, high = (np.broadcast_to(np.float64(b), problem.image_shape).ravel() for b in problem.box)
         box = (low, high)
-    if problem.state is not None:
-        return observe(before, after, bias, box, state=stacked(problem.state["Dense_0"]), share=share)
-    return observe(before, after, bias, box, still=problem.linearised, share=share)
+    state = None if problem.state is None else stacked(problem.state["Dense_0"])
+    still = problem.linearised and state is None
+    return observe(before, after, bias, box, still=still, state=state, share=share, loose=loose)
 
 
 def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Float[np.ndarray, "m d"]:

@@ -14,13 +14,13 @@ dual weights do (`recon.attacks.assembly`); under deeper networks assembly is an
 share in one place (a blank corner) is found once, and is missing from all of them but one.
 """
 
-import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from recon.attacks.assembly import as_dense, assembled, dual_weights
 from recon.attacks.base import Attack, Problem, Reconstruction
-from recon.attacks.exact import Exact, recover
+from recon.attacks.exact import Exact, recover, trained_outputs
+from recon.attacks.first_layer.certificate import CERTAIN_SPREAD, OWN_SCALE, fitted
 from recon.errors import ReconError
 from recon.networks import MLP
 from recon.networks.conv import CNN
@@ -30,7 +30,7 @@ from recon.progress import Report
 def of_patches(problem: Problem) -> Problem:
     """The first layer's problem, with patches in the images' place.
 
-    The layer above goes unused: the change is given as a sum of gradients.
+    The layer above goes unused.
 
     Raises:
       ReconError: the network is none with a patch embedding and a dense layer.
@@ -44,11 +44,8 @@ def of_patches(problem: Problem) -> Problem:
     h, w, c = problem.image_shape
     side = network.patch
     before, after = (as_dense(p["Conv_0"]) for p in (problem.params0, problem.params1))
-    change = jax.tree.map(lambda a, b: b - a, before, after)
-    if problem.linearised:  # all gradients were taken at θ₀
-        after = before
     count = problem.m * (h // side) * (w // side)
-    return Problem(MLP(network.widths), before, after, (side, side, c), problem.box, problem.linearised, count, change)
+    return Problem(MLP(network.widths), before, after, (side, side, c), problem.box, problem.linearised, count)
 
 
 def joined(patches: Float[np.ndarray, "n p s s c"], shape: tuple[int, ...]) -> Float[np.ndarray, "n h w c"]:
@@ -67,7 +64,7 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
     """
     inner = of_patches(problem)
     positions = inner.m // problem.m
-    found = recover("exact-patches", inner, settings, key, report)
+    found = recover("exact-patches", inner, settings, key, report, parts=True)
     side = found.images.shape[1:]
     images = np.zeros((0, *problem.image_shape), np.float32)
     sure = np.zeros(0, bool)
@@ -76,7 +73,13 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
         picked = np.where((parts >= 0)[..., None, None, None], found.images[parts], np.float32(0))
         images = joined(picked, problem.image_shape)
         assert found.certified is not None
-        sure = whole & np.all((parts >= 0) & found.certified[parts], axis=1)
+        assert found.up_to_scale is not None
+        sure = whole & np.all((parts >= 0) & found.up_to_scale[parts], axis=1)
+        sized, outputs = found.certified[parts].all(axis=1), trained_outputs(problem)
+        if outputs is not None and sure.any():
+            may = np.full(int(sure.sum()), OWN_SCALE * CERTAIN_SPREAD)
+            sized[sure] |= fitted(outputs, images[sure], may)
+        sure &= sized
     order = np.argsort(~sure, kind="stable")
     return Reconstruction(
         attack="exact-patches",
@@ -86,6 +89,8 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
         steps=found.steps,
         why=found.why,
         certified=sure[order],
+        up_to_scale=sure[order],
+        doubts=found.doubts,
         n_estimated=None if found.n_estimated is None else round(found.n_estimated / positions),
         work=found.work | {"patches": len(found.images)},
         seconds=found.seconds,
@@ -93,5 +98,10 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
 
 
 ATTACK = Attack(
-    "exact-patches", "exact recovery of the patches of a patch embedding", Exact(), run, networks=CNN, descends=False
+    "exact-patches",
+    "exact recovery of the patches of a patch embedding",
+    Exact(loose=True),
+    run,
+    networks=CNN,
+    descends=False,
 )

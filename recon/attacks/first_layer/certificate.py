@@ -183,6 +183,23 @@ def promised(seen: Observed, x: Float[np.ndarray, "k d"]) -> Float[np.ndarray, "
     return np.full(len(x), CERTAIN_SPREAD)
 
 
+def fitted(
+    outputs: Callable[[Float[np.ndarray, "k *shape"]], Float[np.ndarray, "k c"]],
+    x: Float[np.ndarray, "k *shape"],
+    allowed: Float[np.ndarray, " k"],
+) -> Bool[np.ndarray, " k"]:
+    """Which images the network was trained on to the end, as it gives targets there, if most of them are.
+
+    Args:
+      allowed: L2 distance by which an image's size may be off.
+    """
+    here, larger = outputs(x), outputs((1 + scale.GROWN) * x)
+    size = np.linalg.norm(x.reshape(len(x), -1), axis=1)
+    right = scale.at_targets(here, (larger - here) / scale.GROWN, size, allowed)
+    most = bool(right.mean() >= scale.TARGET_SHARE)
+    return right if most else np.zeros(len(x), bool)
+
+
 def at_own_scale(
     seen: Observed, network: Network, rows: Rows, x: Float[np.ndarray, "k d"], pixels: scale.Grid | None
 ) -> Bool[np.ndarray, " k"]:
@@ -193,11 +210,11 @@ def at_own_scale(
       pixels: which lie on the grid of 8-bit pixels, and at what scale, where there is a box.
     """
     told = np.zeros(len(x), bool)
-    together = False
+    together = seen.of_state or seen.decayed_alike
     may = OWN_SCALE * promised(seen, x)
     if seen.low is not None and seen.high is not None and pixels is not None:
         told |= pixels.on | scale.flat(x, seen.low, seen.high, may)
-        together = scale.ends(x, seen.low, seen.high) or pixels.common
+        together = together or scale.ends(x, seen.low, seen.high) or pixels.common
     other = pixels is not None and bool((pixels.on & (pixels.factor != 1)).any())
     if not seen.bias or not seen.alike or other or told.all():
         return told
@@ -208,10 +225,7 @@ def at_own_scale(
     if together:
         return np.ones(len(x), bool)
     if network.outputs is not None:
-        here, larger = network.outputs(x), network.outputs((1 + scale.GROWN) * x)
-        right = scale.at_targets(here, (larger - here) / scale.GROWN, np.linalg.norm(x, axis=1), may)
-        if right.mean() >= scale.TARGET_SHARE:
-            told |= right
+        told |= fitted(network.outputs, x, may)
     return told
 
 
@@ -225,6 +239,9 @@ def certificate(
       parts: the images are parts of images, which may be blank.
     """
     x = images(seen, found.c)
+    if not len(x):
+        none = np.zeros(0, bool)
+        return Certificate(x, none, none, np.zeros(0), ())
     rows = rows_of(seen, found)
     complete = len(found) == seen.n
     pixels = None

@@ -13,6 +13,7 @@ NOISE = 1e-6  # singular values below this fraction of the largest are float32 r
 CLEAR_GAP = 4.0  # of neighbouring singular values; N = 500 at W = 4096, linearised, left 7.5
 DECAY_GAP = 1e3  # below this, see whether weight decay hides the rank
 DECAYED = 1e-4  # by which decay must have shrunk the initial weights to matter: less moves no image by L2 0.01
+OWN_DIRECTION = 1e-4  # squared distance from the span below which the biases' own direction lies in it
 SLACK = 0.02  # units that were active for a part of the training only
 STATE_SLACK = 0.05  # patterns move while the optimiser averages
 NARROW = 0.4  # images for each hidden unit above which inactive units are too few to tell images from mixtures
@@ -37,6 +38,7 @@ class Observed:
       tail: the largest singular value below the cut over that of noise as strong and the same in every entry: about 1
         for rounding, more where images were not the same in every step.
       bias: whether the last row of U belongs to the biases.
+      of_state: it is a sum of gradients, on which no rate and no decay of the weights has worked.
       decay: by what training multiplied the initial kernel and the initial biases, NaN where biases begin at zero and
         nothing tells.
       slack: share of the units on which a right vector may disagree with its image's pattern at the known weights.
@@ -53,6 +55,7 @@ class Observed:
     noise: float
     tail: float
     bias: bool
+    of_state: bool
     decay: tuple[float, float]
     slack: float
     low: Float[np.ndarray, " d"] | None
@@ -74,6 +77,11 @@ class Observed:
         """Whether decay, if there was any, shrank the biases as it shrank the kernel."""
         kernel, bias = self.decay
         return abs(kernel - 1) < DECAYED or abs(kernel - bias) < DECAYED
+
+    @property
+    def decayed_alike(self) -> bool:
+        """Whether decay shows on kernel and biases, and is the same: at another rate the biases' would not be."""
+        return abs(self.decay[1] - 1) > 10 * DECAYED and self.alike
 
     @property
     def still(self) -> bool:
@@ -200,14 +208,19 @@ def observe(
     still: bool = False,
     state: Float[np.ndarray, "D w"] | None = None,
     share: float = 1.0,
+    loose: bool = False,
 ) -> Observed:
-    """Cut the first layer's change at its rank. Biases that did not change are none.
+    """Cut the first layer's change at its rank.
+
+    Biases that did not change count as none, as do those whose change is none of the images': where decay or contrast
+    worked on them otherwise than on the kernel, they add a direction of their own to the span.
 
     Args:
       initial, final: [W₁; b₁] at θ₀ and at θ_f.
       still: all gradients were taken at θ₀.
       state: a sum of gradients in the change's place, such as a momentum buffer.
       share: what the parametrisation multiplies a bias's change by, in multiples of the kernel's.
+      loose: allow as many units that were active for a while as a state does.
     """
     if bias and not np.any(final[-1] - initial[-1] if state is None else state[-1]):
         bias, initial, final = False, initial[:-1], final[:-1]
@@ -221,11 +234,29 @@ def observe(
     cut, decay = factors(z), (1.0, 1.0)
     if state is None:
         cut, decay = decayed(initial, final, cut, bias)
+    if bias and cut.gap > CLEAR_GAP and cut.u[-1] @ cut.u[-1] > 1 - OWN_DIRECTION:
+        rest = None if state is None else state[:-1]
+        return observe(ends[0][:-1], ends[1][:-1], False, box, still, rest, share, loose)
     n = len(cut.s)
     p0 = product(ends[0].T, cut.u)
     scale = np.sqrt(n) / np.maximum(np.linalg.norm(p0, axis=1, keepdims=True), np.finfo(float).tiny)
     p0 = p0 * scale
     p1 = p0 if still else product(ends[1].T, cut.u) * scale
     low, high = (None, None) if box is None else box
-    slack = SLACK if state is None else STATE_SLACK
-    return Observed(cut.u, cut.s, cut.v, p0, p1, scale, cut.gap, cut.noise, cut.tail, bias, decay, slack, low, high)
+    return Observed(
+        u=cut.u,
+        s=cut.s,
+        v=cut.v,
+        p0=p0,
+        p1=p1,
+        scale=scale,
+        gap=cut.gap,
+        noise=cut.noise,
+        tail=cut.tail,
+        bias=bias,
+        of_state=state is not None,
+        decay=decay,
+        slack=STATE_SLACK if loose or state is not None else SLACK,
+        low=low,
+        high=high,
+    )
