@@ -228,9 +228,10 @@ def in_standard_parametrisation(problem: Problem) -> tuple[Problem, float]:
 
 def known_network(problem: Problem) -> Network:
     """What a certificate asks of the network."""
-    first = problem.params0["Dense_0"]
-    bias = None if "bias" not in first else np.asarray(first["bias"], np.float64)
-    return Network(np.asarray(first["kernel"], np.float64), bias, trained_outputs(problem))
+    trees = (problem.params0,) if problem.linearised else (problem.params0, problem.params1)
+    layers = [tree["Dense_0"] for tree in trees if "bias" in tree["Dense_0"]]
+    ends = tuple((np.asarray(a["kernel"], np.float64), np.asarray(a["bias"], np.float64)) for a in layers)
+    return Network(ends, trained_outputs(problem))
 
 
 def trained_outputs(problem: Problem) -> Callable[[np.ndarray], np.ndarray] | None:

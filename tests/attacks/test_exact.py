@@ -423,7 +423,7 @@ def test_spread_bounds_what_an_error_of_one_vector_does_to_another_image(lineari
 
 
 def vouched(seen, found):
-    nobody = certificate.Network(np.zeros((DIM, WIDTH)), None, None)
+    nobody = certificate.Network((), None)
     return certificate.certificate(seen, found, nobody, np.zeros(len(found), bool))
 
 

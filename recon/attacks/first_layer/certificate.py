@@ -47,12 +47,11 @@ class Network:
     """What certificates ask of the network beside the change of its first layer.
 
     Attributes:
-      kernel, bias: of the first layer at θ₀; no bias: None.
+      ends: kernel and biases of the first layer at θ₀ and θ_f (at θ₀ alone of a Taylor model); none without biases.
       outputs: of the trained network at images (k, d), or None where the layers above are not known.
     """
 
-    kernel: Float[np.ndarray, "d w"]
-    bias: Float[np.ndarray, " w"] | None
+    ends: tuple[tuple[Float[np.ndarray, "d w"], Float[np.ndarray, " w"]], ...]
     outputs: Callable[[Float[np.ndarray, "k d"]], Float[np.ndarray, "k c"]] | None
 
 
@@ -218,9 +217,9 @@ def at_own_scale(
     other = pixels is not None and bool((pixels.on & (pixels.factor != 1)).any())
     if not seen.bias or not seen.alike or other or told.all():
         return told
-    if not together and network.bias is not None and network.bias.any():
+    if not together and any(bias.any() for _, bias in network.ends):
         alive = rows.g > np.maximum(ALIVE[0] * rows.rounding, ALIVE[1] * rows.level)[:, None]
-        low, high = scale.common_scale(x, network.kernel, network.bias, alive)
+        low, high = scale.common_scale(x, network.ends, alive)
         together = 1 - scale.COMMON < low <= 1 <= high < 1 + scale.COMMON
     if together:
         return np.ones(len(x), bool)

@@ -14,6 +14,7 @@ The first two tell of one image by itself, and so does the last. The others tell
 all alike.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ FLAT_WIDTH = 0.002  # within this share of its width
 EDGE = 0.02  # least distance of such an edge from zero, as a share of the box's width: zero is at any scale
 END_WIDTH = 0.002  # of the box's width: so near its ends the least and the greatest pixels of all images must come,
 END_IMAGES = 2  # in so many images each
+COMMON_RANGE, COMMON_SCALES = (1 / 16, 16.0), 201  # that are tried for all images together
 COMMON = 0.1  # by which one scale for all images may be off, as far as biases tell: rates differ by more or not at all
 TARGET_SHARE = 0.8  # of the images whose outputs must sit at targets
 GROWN = 0.01  # by which an image is enlarged to see how its outputs change
@@ -190,34 +192,30 @@ def ends(x: Float[np.ndarray, "k d"], low: Float[np.ndarray, " d"], high: Float[
 
 def common_scale(
     x: Float[np.ndarray, "k d"],
-    kernel: Float[np.ndarray, "d w"],
-    bias: Float[np.ndarray, " w"],
+    ends: Sequence[tuple[Float[np.ndarray, "d w"], Float[np.ndarray, " w"]]],
     active: Bool[np.ndarray, "k w"],
 ) -> tuple[float, float]:
-    """Between which factors one scale for all images must lie, as initial biases tell; (0, inf) where they do not.
+    """Between which factors one scale for all images must lie, as biases tell; `COMMON_RANGE` where they do not.
 
-    Where w·x and b differ in sign, the unit's state changes at the scale −b/(w·x): those that the gradients show are
-    right on one side of it. All scales count that break at most as many of them as chance adds to the least.
+    A unit whose w·x and b differ in sign changes its state as x grows: those that the gradients show are right on one
+    side of that only. All scales count that break at most as many of them as chance adds to the least.
 
     Args:
+      ends: kernel and biases at each of the known weights; a unit counts as active on an image if it is at one of them.
       active: units whose gradient is not zero at the image.
     """
-    ahead = product(x, kernel)
-    turn = np.divide(-bias, ahead, out=np.zeros_like(ahead), where=np.abs(ahead) > TINY)
-    crossing = turn > 0
-    at = turn[crossing]
-    if not len(at):
-        return 0.0, np.inf
-    # Above its turn a unit has the sign of w·x, below it that of b.
-    above = (ahead > 0)[crossing] == active[crossing]
-    order = np.argsort(at, kind="stable")
-    at, above = at[order], above[order]
-    # Broken at a scale between at[i−1] and at[i]: those below it that hold below only, those above it that hold above.
-    broken = np.concatenate([[0], np.cumsum(~above)]) + above.sum() - np.concatenate([[0], np.cumsum(above)])
-    least = int(broken.min())
+    low, high = COMMON_RANGE
+    scales = np.geomspace(low, high, COMMON_SCALES)
+    ahead = [product(x, kernel) for kernel, _ in ends]
+
+    def state(s: float) -> Bool[np.ndarray, "k w"]:
+        on: np.ndarray = np.any([s * z + bias > 0 for z, (_, bias) in zip(ahead, ends, strict=True)], axis=0)
+        return on
+
+    broken = np.array([np.count_nonzero(state(s) != active) for s in scales])
+    least = broken.min()
     good = np.flatnonzero(broken <= least + 2 * np.sqrt(least) + 3)
-    bounds = np.concatenate([[0.0], at, [np.inf]])
-    return float(bounds[good[0]]), float(bounds[good[-1] + 1])
+    return float(scales[good[0]]), float(scales[good[-1]])
 
 
 def at_targets(
