@@ -11,7 +11,8 @@ from recon.reading import LIMIT, plain, refused
 from recon.records.files import npz_bytes, write_bytes
 from recon.weights.formats import formats
 from recon.weights.formats.base import PICKLE, Arrays
-from recon.weights.layout import arranged, natural
+from recon.weights.layout import arranged
+from recon.weights.names import natural
 
 # Protocols 2 to 5. A safetensors header of 640, 896, 1152 or 1408 bytes begins alike, but its length ends in zeros.
 PICKLED = re.compile(rb"\x80[\x02-\x05](?!\0{6}\{)")

@@ -44,3 +44,13 @@ def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, value in items:
         yield from leaves(value, f"{name}/{key}" if name else str(key))
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """An array as it is, of bfloat16 as float32, which holds the same numbers."""
+    return float32(array.view(np.uint16)) if array.dtype.name == "bfloat16" else array
+
+
+def float32(bits: np.ndarray) -> np.ndarray:
+    """Numbers of bfloat16 by their bits, which are the upper half of float32's."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
