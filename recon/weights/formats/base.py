@@ -14,6 +14,30 @@ PICKLE = (
     "{} is a pickle, which can run code when it is read: save the arrays instead, as by "
     'safetensors.torch.save_file(model.state_dict(), "weights.safetensors").'
 )
+KIND = "{} holds numbers of the kind {}: save them as float32, as they were in training."
+OBJECTS = (
+    "{} holds an array of Python objects, a pickle, not of plain numbers: save each array under a name of its own, "
+    'as by numpy.savez("weights.npz", W1=..., b1=..., W2=...).'
+)
+KERAS = 'numpy.savez("weights.npz", *model.get_weights())'
+# Files of programs that are not read, by suffix, and what saves their weights so that they are.
+FOREIGN = {
+    ".keras": KERAS,
+    ".h5": KERAS,
+    ".hdf5": KERAS,
+    ".pb": KERAS,
+    ".index": 'numpy.savez("weights.npz", **{n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()}), '
+    "with reader = tf.train.load_checkpoint(path)",
+    ".skops": 'numpy.savez("weights.npz", *model.coefs_, *model.intercepts_)',
+    ".onnx": 'numpy.savez("weights.npz", **{t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer})',
+}  # fmt: skip
+
+
+def foreign(path: Path, suffix: str) -> str:
+    """What to do about a file that is not read."""
+    return (
+        f"{path} is of a format that is not read here ({suffix}): load it where it was made and save {FOREIGN[suffix]}."
+    )
 
 
 @dataclass(frozen=True)
