@@ -7,6 +7,7 @@ a choice, names decide: their order, and `weight` for (out, in), `kernel` and `c
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -255,7 +256,7 @@ def asked(widths: tuple[int, ...] | None, layers: str | Sequence[str], kernels: 
 
 
 def changed(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> tuple[set[str], set[str]]:
-    """Names of the arrays that training changed, before and after, and of biases that it did not beside them.
+    """Names, before and after, of the arrays that training changed and of what it left alone among and beside them.
 
     Raises:
       ReconError: the two do not hold the same arrays, or none changed.
@@ -268,12 +269,18 @@ def changed(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -
     moved = {path for path, name in first.items() if not np.array_equal(before[name], after[last[path]])}
     if not moved:
         raise ReconError("Initial and final weights are equal: there is no change to reconstruct from.")
-    matrices: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
-    for path, name in first.items():
-        if before[name].ndim == 2 and len(path) > 1:
-            matrices.setdefault(path[:-1], []).append(path)
-    beside = {tuple(own[0][:-1]) for own in matrices.values() if len(own) == 1 and own[0] in moved}
-    kept = moved | {path for path, name in first.items() if before[name].ndim == 1 and path[:-1] in beside}
+    matrices = {path: natural("/".join(path)) for path, name in first.items() if before[name].ndim == 2}
+    kinds = {path: kind("/".join(path)) for path in matrices}
+    reach: dict[str, list[list[Any]]] = {}
+    for path in matrices.keys() & moved:
+        reach.setdefault(kinds[path], []).append(matrices[path])
+    # A frozen layer between two that were trained is the network's, by its number.
+    kept = moved | {
+        path for path, at in matrices.items() if (own := reach.get(kinds[path])) and min(own) < at < max(own)
+    }
+    alone = Counter(path[:-1] for path in matrices if len(path) > 1)
+    beside = {path[:-1] for path in matrices.keys() & kept if alone[path[:-1]] == 1}
+    kept |= {path for path, name in first.items() if before[name].ndim == 1 and path[:-1] in beside}
     return {first[path] for path in kept}, {last[path] for path in kept}
 
 
@@ -310,7 +317,7 @@ def found(arrays: Mapping[str, np.ndarray], wanted: Wanted, names: Collection[st
         else:
             made = network(weights, wanted)
     except NoNetwork as error:
-        offers = [] if wanted.layers else offered(weights, plain if unclear else weights, wanted, arrays)
+        offers = [] if wanted.layers else offered(weights, plain if unclear else weights, wanted, arrays, names)
         if not offers:
             raise
         raise ReconError(f"{str(error)[:-1]}; what can be audited is {' or '.join(offers)}.") from error
@@ -344,7 +351,12 @@ def considered(arrays: Mapping[str, np.ndarray]) -> dict[str, Shape]:
     shapes = {
         name: array.shape
         for name, array in arrays.items()
-        if name in floats or (array.ndim == 2 and (called(name, KERNEL) or not worded))
+        if array.size
+        and (
+            name in floats
+            or (array.ndim == 2 and (called(name, KERNEL) or not worded))
+            or (array.ndim == 1 and called(name, BIAS))
+        )
     }
     layers: dict[tuple[str, ...], dict[str, Shape]] = {}
     for name, shape in shapes.items():
@@ -423,25 +435,30 @@ def completes(name: str, layout: Layout) -> bool:
 
 
 def offered(
-    weights: Mapping[str, Shape], every: Mapping[str, Shape], wanted: Wanted, arrays: Mapping[str, np.ndarray]
+    weights: Mapping[str, Shape],
+    every: Mapping[str, Shape],
+    wanted: Wanted,
+    arrays: Mapping[str, np.ndarray],
+    names: Collection[str] | None,
 ) -> list[str]:
     """Options --layers that make a network of some of the arrays where it is not clear of which.
 
     Args:
       weights: arrays of which the deepest chains are offered; of copies, the deepest of each.
       every: these, or more that are a deeper network with them.
+      arrays, names: as `found` takes them.
     """
     groups = copies(weights)
     some = [own for group in groups[:MOST_OFFERED] for own in paths({n: weights[n] for n in group}, wanted)[:1]]
     made: list[str] = []
     for pairs in [*(some or paths(weights, wanted)), *(paths(every, wanted) if every != weights else [])][:MOST_TRIED]:
-        for names in spelled(pairs):
+        for value in spelled(pairs):
             try:
-                layout = found(arrays, replace(wanted, layers=names))
+                layout = found(arrays, replace(wanted, layers=value), names)
             except ReconError:
                 continue
             if layout.layers == pairs and len(made) < MOST_OFFERED:
-                made.append(f"--layers {','.join(names)}")
+                made.append(f"--layers {','.join(value)}")
                 break
     return made
 

@@ -446,7 +446,10 @@ def test_integers_and_single_numbers_do_not_get_in_the_way(rng):
             "temperature": np.float32(2)}  # fmt: skip
     assert arranged(arrays | more).names == tuple(arrays)
     assert arranged(arrays | more).left_out == ("confusion", "seen")
-    # A rounded layer is one all the same.
+    # A rounded layer is one all the same, as is a bias.
+    whole = arrays | {"fc1.bias": np.ones(9, int)}
+    with pytest.raises(ReconError, match=r"fc1\.bias is of int64"):
+        arranged(whole).tree(whole)
     packed = {name: a.astype(np.int8) if name == "fc1.weight" else a for name, a in arrays.items()}
     with pytest.raises(ReconError, match=r"fc1.weight is of int8"):
         arranged(packed).tree(packed)
@@ -482,6 +485,11 @@ def test_layers_that_training_changed_keep_their_biases(rng):
     after = before | {name: a + 1 for name, a in before.items() if name in ("fc1.weight", "fc2.weight")}
     layout, _ = arranged_both(before, after, trained=True)
     assert layout.names == ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
+    # A frozen layer between trained ones is one of the network, though the others chain without it.
+    before = {**named(rng, ("net.0", "net.2", "net.4", "net.6"), (6, 9, 9, 9, 2))}
+    after = before | {name: a + 1 for name, a in before.items() if name in ("net.2.weight", "net.6.weight")}
+    layout, _ = arranged_both(before, after, trained=True)
+    assert layout.names[::2] == ("net.2.weight", "net.4.weight", "net.6.weight")
     with pytest.raises(ReconError, match="are equal"):
         arranged_both(before, before, trained=True)
 

@@ -16,8 +16,8 @@ PICKLE = (
 )
 KIND = "{} holds numbers of the kind {}: save them as float32, as they were in training."
 OBJECTS = (
-    "{} holds an array of Python objects, a pickle, not of plain numbers: save each array under a name of its own, "
-    'as by numpy.savez("weights.npz", W1=..., b1=..., W2=...).'
+    "{} holds no weights (an array of Python objects, a pickle, not of plain numbers): save each array under a name of "
+    'its own, as by numpy.savez("weights.npz", W1=..., b1=..., W2=...).'
 )
 KERAS = 'numpy.savez("weights.npz", *model.get_weights())'
 # Files of programs that are not read, by suffix, and what saves their weights so that they are.
