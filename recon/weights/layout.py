@@ -47,10 +47,8 @@ from recon.weights.strangers import (
 KERNELS = ("in-out", "out-in")
 OUT_IN, IN_OUT = ("weight",), ("kernel", "coefs")
 MOST_ORDERS = 1_000  # of layers that are tried where names do not tell
-MOST_LAYERS = 1_000  # of a network: deeper ones do not train, and orders of more take long to try
-MOST_ARRAYS = (
-    5_000  # that are compared with each other: a network of the most layers with an optimiser's state has less
-)
+MOST_LAYERS = 300  # of a network: deeper ones do not train, and orders of more take long to try
+MOST_ARRAYS = 2_000  # to be compared with each other: of the most layers and an optimiser's state there are fewer
 MOST_BRANCHES = 100  # layers among which chains of some are looked for
 MOST_OFFERED, MOST_TRIED = 3, 8  # values of --layers in a message, and those that are tried for it
 Tree = dict[str, dict[str, np.ndarray]]
@@ -206,7 +204,7 @@ def arranged_both(
     layers: str | Sequence[str] = (),
     kernels: str | None = None,
     trained: bool = False,
-    where: tuple[str, str] = ("The initial weights", "The final weights"),
+    where: tuple[str, str] = ("The tree of initial weights", "The tree of final weights"),
 ) -> tuple[Layout, Layout]:
     """Find the layers of a plain MLP among its initial and among its final weights, and see that nothing else counts.
 
@@ -223,13 +221,14 @@ def arranged_both(
     names = changed(before, after) if trained else (None, None)
     layout = found(before, first, names[0])
     refuse_adapters(after, last.where)
-    rest = left_out(after, layout)
-    if all(n in after and after[n].shape == before[n].shape for n in layout.names) and not any(
-        completes(name, layout) for name in rest
-    ):
-        other = replace(layout, left_out=rest)
-    else:
+    try:
         other = found(after, last, names[1])
+    except ReconError:
+        # What the final weights hold besides, such as averages of them, is told by the initial ones not having it.
+        same = all(name in after and after[name].shape == before[name].shape for name in layout.names)
+        other = replace(layout, left_out=left_out(after, layout))
+        if not same or any(completes(name, layout) for name in other.left_out):
+            raise
     for one, two in zip(layout.layers, other.layers, strict=False):
         if (one[1] is None) != (two[1] is None):
             raise ReconError(f"The bias of {one[0]} is in one of the two files only: save both in the same way.")
@@ -301,10 +300,11 @@ def found(arrays: Mapping[str, np.ndarray], wanted: Wanted, names: Collection[st
         for name, shape in every.items()
         if shape and name not in beside and (names is None or name in names)
     }
-    if len(plain) > MOST_ARRAYS:
-        raise ReconError(f"{wanted.where} holds {len(plain)} arrays, too many for an MLP: save its layers alone.")
-
-    state, unclear = states(plain, lambda shapes: chain(shapes, replace(wanted, layers=())))
+    many = len(plain) > MOST_ARRAYS
+    if many and not wanted.layers:
+        raise ReconError(f"{wanted.where} holds {len(plain)} arrays, too many for an MLP: name its layers by --layers.")
+    unnamed = replace(wanted, layers=())
+    state, unclear = (set(), False) if many else states(plain, lambda shapes: chain(shapes, unnamed))
     weights = {name: shape for name, shape in plain.items() if name not in state}
     try:
         if wanted.layers:
@@ -610,7 +610,7 @@ def paired(shapes: Mapping[str, Shape], where: str) -> Pairs:
     if not matrices:
         raise ReconError(f"{where} holds no weights (no array is a matrix): give those of a multi-layer perceptron.")
     if len(matrices) > MOST_LAYERS:
-        raise ReconError(f"{where} holds {len(matrices)} matrices, too many for the layers of an MLP: name --layers.")
+        raise ReconError(f"{where} holds {len(matrices)} matrices, too many for an MLP's layers: name --layers.")
     worded = [name for name in matrices if called(name, KERNEL)]
     if worded and len(worded) < len(matrices):
         other = next(name for name in matrices if name not in worded)

@@ -23,7 +23,7 @@ REPARAMETRISED = (
 SCALE, SHIFT = ("gamma", "scale", "alpha"), ("beta", "offset", "shift")
 MEAN, VARIANCE = ("mean",), ("var", "variance")
 SLOPE = ("negative_slope", "alpha")
-LOSS = re.compile(r"(criterion|loss|class_weight).*|.*_loss", re.IGNORECASE)  # weights of classes
+LOSS = re.compile(r"(criterion|loss|class_weight|pos_weight).*|.*_loss", re.IGNORECASE)  # weights of classes
 IDENTITY = 1e-5  # deviation from 1 and 0 that counts as none: PyTorch's eps, which is added to a variance
 DEFAULT_SLOPE = 0.25  # of PReLU, before training
 
@@ -195,9 +195,11 @@ def refuse_normalisation(
             raise ReconError(f"{name} is the slope of a PReLU: only networks of plain ReLU units can be audited.")
         return
     if not {"mean", "variance"} <= set(values[0]):
+        kinds = "a layer normalisation, or a batch normalisation of which they were not saved"
+        kinds += ", or the slopes of a PReLU" if set(values[0]) == {"scale"} else ""
         raise ReconError(
-            f"{name} is of a normalisation without a mean and a variance of its own (a layer normalisation, or a batch "
-            "normalisation of which they were not saved): such a network cannot be audited, train one without."
+            f"{name} is of a normalisation without a mean and a variance of its own ({kinds}): such a network cannot "
+            "be audited, train one without."
         )
     target = {"scale": 1.0, "shift": 0.0, "mean": 0.0, "variance": 1.0}
     if all(np.abs(part - target[role]).max() <= IDENTITY for value in values for role, part in value.items()):

@@ -1,5 +1,6 @@
 """Foreign names and transposed kernels: the network found computes what the foreign one did."""
 
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -413,7 +414,8 @@ def offers(message):
     [
         ({"head_b.weight": np.ones((3, 9))}, ["trunk.0,trunk.2,head_a", "trunk.0,trunk.2,head_b"]),
         ("copy", ["trunk.0,trunk.2,head_a", "ema.trunk.0,ema.trunk.2,ema.head_a"]),
-        ({"criterion.weight": np.ones(2)}, ["trunk,head_a"]),
+        ({"criterion.weight": np.ones(2)}, ["trunk.0,trunk.2,head_a"]),
+        ({"pos_weight": np.ones(1)}, ["trunk.0,trunk.2,head_a"]),
         ({"mean": np.ones(6), "std": np.ones(6)}, ["trunk.0,trunk.2,head_a"]),
         ({"confusion": np.ones((2, 2))}, ["trunk.0,trunk.2,head_a"]),
         ({"embed.embedding": np.ones((50, 8))}, ["trunk.0,trunk.2,head_a"]),
@@ -506,3 +508,27 @@ def test_states_that_are_no_first_moment(rng):
             momentum(squares, layout, arrays)
     with pytest.raises(ReconError, match="all zero"):
         momentum({f"mu.{name}": 0 * a for name, a in arrays.items()}, layout, arrays)
+
+
+def test_what_the_final_weights_hold_besides(rng):
+    before = named(rng, ("fc1", "fc3"), (9, 9, 2))
+    average = {f"ema.{name}": a for name, a in before.items()}
+    assert arranged_both(before, before | average)[1].layers == arranged(before).layers
+    deeper = before | named(rng, ("fc2",), (9, 9))
+    first, last = arranged_both(before, deeper)
+    assert [len(layout.layers) for layout in (first, last)] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "name", ["mu/{0}/nu/{0}/kernel", "mu/{0}/nu/kernel", "{0}.weight", "{1}{0}", "velocity.{0}.weight"]
+)
+def test_many_arrays_are_refused_soon(name, rng):
+    arrays = {name.format(i, "a" * (i % 150)): np.ones(rng.integers(1, 3, 2), np.float32) for i in range(2_000)}
+    began = time.perf_counter()
+    with pytest.raises(ReconError):
+        arranged(arrays)
+    with pytest.raises(ReconError):
+        arranged(arrays | {f"more.{i}": np.ones((2, 2)) for i in range(3_000)}, layers="velocity,more")
+    with pytest.raises(ReconError, match="too many"):
+        arranged(arrays | {"more": np.ones((2, 2))})
+    assert time.perf_counter() - began < 20
