@@ -121,28 +121,47 @@ def arrays(file: Path | io.BytesIO, limit: int = LIMIT) -> dict[str, np.ndarray]
     Raises:
       OSError, ValueError, zipfile.BadZipFile, zlib.error and others of a damaged archive.
     """
+    found = {}
     with archive(file, limit) as opened:
-        return {told.filename.removesuffix(".npy"): _array(opened, told) for told in opened.infolist()}
+        for told in opened.infolist():
+            with opened.open(told) as held:
+                found[told.filename.removesuffix(".npy")] = _array(held, told.file_size)
+    return found
 
 
-def _array(opened: zipfile.ZipFile, told: zipfile.ZipInfo) -> np.ndarray:
-    with opened.open(told) as file:
-        version = npy.read_magic(file)
-        header = HEADERS[version](file) if version in HEADERS else None
-        if header is None or not plain(header[2]):
-            raise ValueError("a member is not an array of plain numbers")
-        shape, fortran, dtype = header
-        size = math.prod(shape) * dtype.itemsize
-        if not 0 <= size <= told.file_size:
-            raise ValueError("an array is cut short")
-        held, at = np.empty(size, np.uint8), 0
-        while part := file.read(CHUNK):
-            if at + len(part) > size:
-                raise ValueError("an array is longer than its header tells")
-            held[at : at + len(part)] = np.frombuffer(part, np.uint8)
-            at += len(part)
-        if at < size:
-            raise ValueError("an array is cut short")
+def array(path: Path, limit: int = LIMIT) -> np.ndarray:
+    """The array of an .npy, as those of `arrays`.
+
+    Raises:
+      OSError, ValueError and others of a damaged file.
+    """
+    held = content(path, limit)
+    return _array(io.BytesIO(held), len(held))
+
+
+class Objects(ValueError):
+    """An array of Python objects, which are pickled."""
+
+
+def _array(file: Any, most: int) -> np.ndarray:
+    version = npy.read_magic(file)
+    header = HEADERS[version](file) if version in HEADERS else None
+    if header is not None and header[2].hasobject:
+        raise Objects("an array is of Python objects, not of plain numbers")
+    if header is None or not plain(header[2]):
+        raise ValueError("an array is not of plain numbers")
+    shape, fortran, dtype = header
+    size = math.prod(shape) * dtype.itemsize
+    if not 0 <= size <= most:
+        raise ValueError("an array is cut short")
+    held, at = np.empty(size, np.uint8), 0
+    while part := file.read(CHUNK):
+        if at + len(part) > size:
+            raise ValueError("an array is longer than its header tells")
+        held[at : at + len(part)] = np.frombuffer(part, np.uint8)
+        at += len(part)
+    if at < size:
+        raise ValueError("an array is cut short")
     return held.view(dtype).reshape(shape, order="F" if fortran else "C")
 
 

@@ -212,6 +212,40 @@ def make_msgpack(folder: Path) -> None:
     (folder / "weights.msgpack").write_bytes(msgspec.msgpack.encode(tree))
 
 
+def make_halves(folder: Path) -> None:
+    """Of bfloat16, which the library's NumPy half does not write."""
+    import json
+    import struct
+
+    header = {"w.weight": {"dtype": "BF16", "shape": [3, 4], "data_offsets": [0, 24]}}
+    packed = json.dumps(header | {"b.weight": {"dtype": "F16", "shape": [1, 3], "data_offsets": [24, 30]}}).encode()
+    (folder / "weights.safetensors").write_bytes(struct.pack("<Q", len(packed)) + packed + bytes(range(30)))
+
+
+def make_parts(folder: Path) -> None:
+    """A folder of two files and their index."""
+    import json
+
+    from recon.weights import save_weights
+
+    names = {layer: f"model-{i}-of-2.safetensors" for i, layer in enumerate(weights())}
+    for layer, arrays in weights().items():
+        save_weights(folder / "model" / names[layer], {layer: arrays})
+    index = {f"{layer}/{name}": names[layer] for layer, arrays in weights().items() for name in arrays}
+    (folder / "model" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+
+
+def make_npy(folder: Path) -> None:
+    np.save(folder / "x.npy", np.arange(6.0).reshape(2, 3))
+
+
+def read_each(folder: Path) -> None:
+    from recon.weights import read_arrays
+
+    for path in sorted(folder.iterdir()):
+        read_arrays(path)
+
+
 def make_orbax(folder: Path) -> None:
     import orbax.checkpoint as ocp
 
@@ -374,7 +408,9 @@ READERS = {
         Reader("cell", (make_cell,), read_cell, ("recon", "zipfile"), change_cell),
         Reader("pool-cache", (remembered,), remembered, ("recon", "zipfile")),
         Reader("weights-npz", SETS[:1], read_weights, ("recon", "zipfile")),
-        Reader("weights-safetensors", SETS[1:], read_weights, ("recon",)),
+        Reader("weights-safetensors", (*SETS[1:], make_halves), read_weights, ("recon",)),
+        Reader("weights-parts", (make_parts,), read_weights, ("recon",)),
+        Reader("weights-npy", (make_npy,), read_each, ("recon",)),
         Reader("weights-msgpack", (make_msgpack,), read_weights, ("recon",)),
         Reader("distilled-set", (make_set,), read_set, ("recon", "zipfile")),
         Reader("picture-folder", FOLDERS, read_folder, ("recon", "PIL")),

@@ -16,7 +16,7 @@ from recon.auditing.view import View, viewed
 from recon.errors import ReconError
 from recon.networks import MLP, from_params
 from recon.progress import Report
-from recon.weights import Layout, arranged, flat, momentum, read_arrays, widths_of
+from recon.weights import Layout, arranged_both, bare, flat, momentum, read_arrays, widths_of
 from recon.weights.layout import Tree
 
 Source = str | Path | Mapping[str, Any]
@@ -165,13 +165,9 @@ def audit(
     began = time.perf_counter()
     check(seconds, limit, m, key)
     before, after = given(initial), given(final)
-    if features:
-        before, after = trained(before, after)
+    where = named(initial, "The tree of initial weights"), named(final, "The tree of final weights")
     options: dict[str, Any] = {"widths": widths_of(network), "layers": layers, "kernels": kernels}
-    layout = arranged(before, **options, where=named(initial, "The initial weights"))
-    last = layout
-    if not set(layout.names) <= set(after):
-        last = arranged(after, **options, where=named(final, "The final weights"))
+    layout, last = arranged_both(before, after, **options, trained=features, where=where)
     params0, params1 = layout.tree(before), last.tree(after)
     mlp = from_params(params0)
     if mlp != from_params(params1):
@@ -303,29 +299,13 @@ def sizeless(params0: Tree, box: object) -> bool:
 
 
 def given(source: Source) -> dict[str, np.ndarray]:
-    """Arrays of a file, or as they are."""
-    return read_arrays(source) if isinstance(source, str | Path) else flat(source)
+    """Arrays of a file, or as they are, by the names that they have without wrappers of modules."""
+    return bare(read_arrays(source) if isinstance(source, str | Path) else flat(source))
 
 
 def named(source: Source, otherwise: str) -> str:
     """How messages call a source."""
     return str(source) if isinstance(source, str | Path) else otherwise
-
-
-def trained(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arrays that training changed.
-
-    Raises:
-      ReconError: the two do not hold the same arrays, or none changed.
-    """
-    if {n: a.shape for n, a in before.items()} != {n: a.shape for n, a in after.items()}:
-        raise ReconError(
-            "Initial and final weights do not hold the same arrays: give both with the extractor's or not."
-        )
-    moved = [name for name in before if not np.array_equal(before[name], after[name])]
-    if not moved:
-        raise ReconError("Initial and final weights are equal: there is no change to reconstruct from.")
-    return {n: before[n] for n in moved}, {n: after[n] for n in moved}
 
 
 def usable(params: Tree, layout: Layout, which: str) -> None:

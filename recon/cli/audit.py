@@ -12,7 +12,7 @@ from recon.cli.console import out
 from recon.errors import ReconError
 from recon.records.places import folder_to_write
 
-WEIGHTS = ".safetensors, .npz, Flax .msgpack or an Orbax folder."
+WEIGHTS = ".safetensors (or a folder of them), .npz, Flax .msgpack or an Orbax folder."
 
 
 def audit(

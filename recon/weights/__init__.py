@@ -1,6 +1,21 @@
 """Weights from files of this or other programs: read without running anything in them, brought into Flax layout."""
 
 from recon.weights.files import load_weights, read_arrays, save_weights
-from recon.weights.layout import Layout, arranged, flat, momentum, widths_of
+from recon.weights.layout import Layout, arranged, arranged_both, flat, widths_of
+from recon.weights.moments import momentum
+from recon.weights.names import bare
+from recon.weights.precision import stored_bits
 
-__all__ = ["Layout", "arranged", "flat", "load_weights", "momentum", "read_arrays", "save_weights", "widths_of"]
+__all__ = [
+    "Layout",
+    "arranged",
+    "arranged_both",
+    "bare",
+    "flat",
+    "load_weights",
+    "momentum",
+    "read_arrays",
+    "save_weights",
+    "stored_bits",
+    "widths_of",
+]

@@ -10,8 +10,9 @@ from recon.networks import Params
 from recon.reading import LIMIT, plain, refused
 from recon.records.files import npz_bytes, write_bytes
 from recon.weights.formats import formats
-from recon.weights.formats.base import PICKLE, Arrays
-from recon.weights.layout import arranged, natural
+from recon.weights.formats.base import FOREIGN, KIND, PICKLE, Arrays, foreign
+from recon.weights.layout import arranged
+from recon.weights.names import natural
 
 # Protocols 2 to 5. A safetensors header of 640, 896, 1152 or 1408 bytes begins alike, but its length ends in zeros.
 PICKLED = re.compile(rb"\x80[\x02-\x05](?!\0{6}\{)")
@@ -21,7 +22,7 @@ OWN = re.compile(r"\w+/(kernel|bias)")  # names as `save_weights` writes them
 
 
 def read_arrays(path: str | Path) -> Arrays:
-    """The arrays of a file, or of an Orbax checkpoint's folder, by name.
+    """The arrays of a file, or of a folder of Orbax's or Hugging Face's, by name.
 
     Raises:
       ReconError: the file is absent, damaged, too large, a pickle, or of no known format.
@@ -36,24 +37,38 @@ def read_arrays(path: str | Path) -> Arrays:
                 head = file.read(16)
     except OSError as error:
         raise ReconError(f"{path} cannot be read ({error.strerror}): give a file of weights.") from error
-    if path.suffix in PICKLES or PICKLED.match(head):
+    chosen = next((f for f in known.values() if f.holds(path, head)), None)
+    if PICKLED.match(head) or (path.suffix in PICKLES and chosen is None and not path.is_dir()):
         raise ReconError(PICKLE.format(path))
+    if (other := program(path, head)) is not None:
+        raise ReconError(foreign(path, other))
     if size > LIMIT:
         raise ReconError(f"{path} holds more than {LIMIT >> 30} GiB: save the weights by themselves.")
-    chosen = next((f for f in known.values() if f.holds(path, head)), None)
     if chosen is None:
         names = ", ".join(suffix for f in known.values() for suffix in f.suffixes)
         raise ReconError(f"{path} is of no format that holds weights here ({names}, an Orbax folder): save it as one.")
     with refused(f"{path} holds no weights", "save them again"):
         arrays = chosen.read(path)
-        strange = [name for name, array in arrays.items() if not plain(array.dtype)]
-        if strange:
-            raise ValueError(f"{strange[0]} is not made of plain numbers")
+        strange = next((array.dtype for array in arrays.values() if not plain(array.dtype)), None)
+        if strange is not None:
+            raise ReconError(KIND.format(path, strange))
         if not all(name.isprintable() and len(name) <= LONGEST for name in arrays):
             raise ValueError("an array has a name that is none")
         if not arrays:
             raise ValueError("it is empty")
     return arrays
+
+
+def program(path: Path, head: bytes) -> str | None:
+    """The suffix, in `FOREIGN`, of another program's file or folder."""
+    if path.is_dir():
+        marks = {"saved_model.pb": ".pb", "*.data-*-of-*": ".index"}
+        return next((suffix for mark, suffix in marks.items() if any(path.glob(mark))), None)
+    if head.startswith(b"\x89HDF"):
+        return ".h5"
+    if ".data-" in path.name:  # of a TensorFlow checkpoint
+        return ".index"
+    return path.suffix if path.suffix in FOREIGN else None
 
 
 def load_weights(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from recon import ReconError, load_weights, reading, save_weights
-from recon.weights import read_arrays
+from recon.weights import flat, read_arrays, stored_bits
 from recon.weights.formats import npz
 
 
@@ -88,8 +88,17 @@ def test_orbax_writes_a_checkpoint_that_is_read(tmp_path):
     arrays = read_arrays(tmp_path / "checkpoint")
     assert "opt_state/0/mu/Dense_0/kernel" in arrays
     same(load_weights(tmp_path / "checkpoint"), jax.tree.map(np.asarray, variables["params"]))
+    # A step of a CheckpointManager is a folder around it; around several, one has to be chosen.
+    same(load_weights(tmp_path), jax.tree.map(np.asarray, variables["params"]))
+    (tmp_path / "steps").mkdir()
+    for step in ("1", "2"):
+        (tmp_path / "steps" / step / "default").mkdir(parents=True)
+        (tmp_path / "steps" / step / "default" / "_METADATA").write_text("{}")
+    with pytest.raises(ReconError, match=r"checkpoints in folders \(1, 2\): give one"):
+        load_weights(tmp_path / "steps")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ReconError, match="_METADATA"):
-        load_weights(tmp_path)
+        load_weights(tmp_path / "empty")
     (tmp_path / "checkpoint" / "manifest.ocdbt").write_bytes(b"nothing")
     with pytest.raises(ReconError, match="holds no weights"):
         load_weights(tmp_path / "checkpoint")
@@ -140,7 +149,8 @@ def test_pickles_are_refused_and_not_run(tmp_path):
     (tmp_path / "weights.npz").write_bytes(content)
     (tmp_path / "weights.safetensors").write_bytes(content)
     zipped(tmp_path / "member.npz", w__npy=npy(np.ones(2), descr="|O"))
-    messages = {"object.npz": "plain numbers", "member.npz": "plain numbers"}
+    np.save(tmp_path / "object.npy", np.array({"w": Trap(ran)}, object))
+    messages = dict.fromkeys(("object.npz", "member.npz", "object.npy"), "save each array under a name of its own")
     for path in sorted(tmp_path.iterdir()):
         with pytest.raises(ReconError, match=messages.get(path.name, "is a pickle")) as caught:
             read_arrays(path)
@@ -235,10 +245,10 @@ def test_foreign_files(tmp_path):
     (tmp_path / "words.txt").write_text("weights")
     with pytest.raises(ReconError, match=r"no format that holds weights here \(.*\.safetensors"):
         read_arrays(tmp_path / "words.txt")
-    header = json.dumps({"w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
-    (tmp_path / "half.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
-    with pytest.raises(ReconError, match="BF16: save them as float32"):
-        read_arrays(tmp_path / "half.safetensors")
+    header = json.dumps({"w": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "eight.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(ReconError, match="F8_E4M3: save them as float32"):
+        read_arrays(tmp_path / "eight.safetensors")
     np.savez(tmp_path / "words.npz", w=np.array(["a", "b"]))
     with pytest.raises(ReconError, match="plain numbers"):
         read_arrays(tmp_path / "words.npz")
@@ -247,3 +257,139 @@ def test_foreign_files(tmp_path):
         read_arrays(tmp_path / "chunks.msgpack")
     with pytest.raises(ReconError, match="cannot be read"):
         read_arrays(tmp_path / "absent.npz")
+
+
+@pytest.mark.parametrize(("half", "wide", "kind"), [("bfloat16", "float32", "BF16"), ("float16", "float16", "F16")])
+def test_half_precision_is_read(half, wide, kind, tmp_path, params):
+    import ml_dtypes  # noqa: F401  gives NumPy bfloat16
+    import orbax.checkpoint as ocp
+    from flax import serialization
+
+    halves = jax.tree.map(lambda a: a.astype(half), params)
+    expected = jax.tree.map(lambda a: a.astype(wide), halves)
+    header, data = {}, b""
+    for name, array in ((f"{layer}/{name}", a) for layer, own in halves.items() for name, a in own.items()):
+        offsets = [len(data), len(data) + array.nbytes]
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": offsets}
+        data += array.tobytes()
+    packed = json.dumps(header).encode()
+    (tmp_path / "half.safetensors").write_bytes(struct.pack("<Q", len(packed)) + packed + data)
+    (tmp_path / "half.msgpack").write_bytes(serialization.to_bytes(halves))
+    with ocp.PyTreeCheckpointer() as writer:
+        writer.save(tmp_path / "half", halves)
+    for name in ("half.safetensors", "half.msgpack", "half"):
+        found = load_weights(tmp_path / name)
+        same(found, expected)
+        assert stored_bits([a for layer in found.values() for a in layer.values()]) == (8 if kind == "BF16" else 11)
+    arrays = flat(halves)
+    assert {a.dtype.name for a in arrays.values()} == {wide}
+
+
+def shards(folder, params):
+    """As Hugging Face's libraries split a model."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    where = {}
+    for i, (layer, own) in enumerate(params.items()):
+        name = f"model-{i + 1:05}-of-{len(params):05}.safetensors"
+        save_file({f"{layer}/{part}": np.ascontiguousarray(a) for part, a in own.items()}, folder / name)
+        where |= {f"{layer}/{part}": name for part in own}
+    index = {"metadata": {"total_size": 1}, "weight_map": where}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return index
+
+
+def test_folders_of_safetensors_are_read(tmp_path, params):
+    save_weights(tmp_path / "one" / "model.safetensors", params)
+    (tmp_path / "one" / "config.json").write_text("{}")
+    same(load_weights(tmp_path / "one"), params)
+    index = shards(tmp_path / "many", params)
+    same(load_weights(tmp_path / "many"), params)
+    same(load_weights(tmp_path / "many" / "model.safetensors.index.json"), params)
+    for name, message in (("../one/model.safetensors", "other files"), ("absent.safetensors", "No such file")):
+        wrong = index | {"weight_map": index["weight_map"] | {"Dense_0/bias": name}}
+        (tmp_path / "many" / "model.safetensors.index.json").write_text(json.dumps(wrong))
+        with pytest.raises(ReconError, match=message):
+            load_weights(tmp_path / "many")
+    swapped = dict(zip(index["weight_map"], [*index["weight_map"].values()][::-1]))
+    (tmp_path / "many" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": swapped}))
+    with pytest.raises(ReconError, match="not in the file that its index tells"):
+        load_weights(tmp_path / "many")
+    (tmp_path / "many" / "model.safetensors.index.json").unlink()
+    with pytest.raises(ReconError, match=r"several sets of weights .*: give one of these files"):
+        load_weights(tmp_path / "many")
+
+
+def test_a_step_of_a_checkpoint_manager_is_read(tmp_path, params):
+    import orbax.checkpoint as ocp
+
+    with ocp.CheckpointManager(tmp_path / "run") as manager:
+        manager.save(3, args=ocp.args.StandardSave(params))
+        manager.wait_until_finished()
+    assert (tmp_path / "run" / "3" / "default").is_dir()
+    same(load_weights(tmp_path / "run" / "3"), params)
+    with pytest.raises(ReconError, match=r"checkpoints in folders \(3\): give one of these"):
+        load_weights(tmp_path / "run")
+
+
+def test_content_counts_and_not_a_name_that_pickles_have(tmp_path, params):
+    save_weights(tmp_path / "weights.safetensors", params)
+    (tmp_path / "weights.safetensors").rename(tmp_path / "pytorch_model.bin")
+    same(load_weights(tmp_path / "pytorch_model.bin"), params)
+    (tmp_path / "legacy.bin").write_bytes(b"\x02\x00\x00")
+    with pytest.raises(ReconError, match="is a pickle"):
+        load_weights(tmp_path / "legacy.bin")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fix"),
+    [
+        ("model.keras", b"PK\x03\x04", "model.get_weights"),
+        ("model.h5", b"\x89HDF\r\n\x1a\n", "model.get_weights"),
+        ("weights", b"\x89HDF\r\n\x1a\n", "model.get_weights"),
+        ("model.onnx", b"\x08\x07", "graph.initializer"),
+        ("model.skops", b"PK\x03\x04", "model.coefs_"),
+        ("saved/saved_model.pb", b"", "model.get_weights"),
+        ("saved/model.ckpt-3.data-00000-of-00001", b"", "tf.train.load_checkpoint"),
+        ("model.ckpt.index", b"", "tf.train.load_checkpoint"),
+    ],
+)
+def test_other_programs_files_are_refused_with_what_saves_them(name, content, fix, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    for path in {tmp_path / name, tmp_path / name.split("/")[0]}:
+        with pytest.raises(ReconError, match=fix.replace(".", r"\.")) as caught:
+            read_arrays(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_other_programs_zips_are_told_by_what_they_hold(tmp_path):
+    zipped(tmp_path / "keras.npz", model__weights__h5=b"")
+    with pytest.raises(ReconError, match="get_weights"):
+        read_arrays(tmp_path / "keras.npz")
+    zipped(tmp_path / "skops.npz", schema__json=b"{}")
+    with pytest.raises(ReconError, match="coefs_"):
+        read_arrays(tmp_path / "skops.npz")
+
+
+def test_an_array_alone_is_read(tmp_path, rng):
+    images = rng.normal(size=(3, 4, 4)).astype(">f4")
+    np.save(tmp_path / "images.npy", images)
+    np.testing.assert_array_equal(read_arrays(tmp_path / "images.npy")["x"], images)
+    content = (tmp_path / "images.npy").read_bytes()
+    (tmp_path / "images.npy").write_bytes(content[:-1])
+    with pytest.raises(ReconError, match="cut short"):
+        read_arrays(tmp_path / "images.npy")
+
+
+def test_what_unpacks_as_no_weights_do_is_refused_unread(tmp_path, monkeypatch):
+    from recon.memory import peak_memory
+
+    np.savez_compressed(tmp_path / "bomb.npz", w=np.zeros(1 << 22))
+    monkeypatch.setattr(npz, "SMALL", 1 << 22)
+    with peak_memory() as peak, pytest.raises(ReconError, match="unpacks from 0 to 32 MiB, as no weights do"):
+        read_arrays(tmp_path / "bomb.npz")
+    assert peak.bytes is None or peak.bytes < 16 << 20
+    monkeypatch.undo()
+    assert read_arrays(tmp_path / "bomb.npz")["w"].size == 1 << 22

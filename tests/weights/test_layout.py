@@ -1,5 +1,6 @@
 """Foreign names and transposed kernels: the network found computes what the foreign one did."""
 
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recon import ReconError
-from recon.weights import arranged, flat, momentum, widths_of
+from recon.weights import arranged, arranged_both, bare, flat, momentum, widths_of
 
 SIZES = (6, 9, 9, 9, 2)
 
@@ -39,6 +40,7 @@ FOREIGN = {
     "scikit-learn": lambda i: (f"coefs_/{i}", f"intercepts_/{i}", False),
     "plain arrays": lambda i: (f"arr_{i}", f"arr_{i + 4}", False),
     "W and b": lambda i: (f"W{i + 1}", f"b{i + 1}", False),
+    "Haiku": lambda i: (f"mlp/~/linear{f'_{i}' if i else ''}/w", f"mlp/~/linear{f'_{i}' if i else ''}/b", False),
 }
 
 
@@ -127,7 +129,7 @@ def test_told_widths_choose_and_refuse(rng):
     ("extra", "message"),
     [
         ({"conv.weight": np.ones((3, 3, 3, 3))}, r"conv\.weight has 4 axes.* --features"),
-        ({"norm.weight": np.ones(9), "norm.bias": np.ones(9)}, "normalisation layers cannot be audited"),
+        ({"norm.weight": np.ones(9), "norm.bias": np.ones(9)}, "norm.weight is of a normalisation without a mean"),
         ({"embed.weight": np.ones((50, 8))}, "do not chain"),
         ({"9.weight": np.ones((5, 5)), "9.bias": np.ones(5)}, "do not chain"),
         ({"0.bias": np.ones(3)}, "do not chain"),
@@ -209,3 +211,324 @@ def test_flat_refuses_what_is_no_array():
     assert [*flat({"a": [np.ones(2), {"b": 3.0}]})] == ["a/0", "a/1/b"]
     with pytest.raises(ReconError, match="a is no array"):
         flat({"a": "words"})
+
+
+def named(rng, names, sizes, bias=True, out_in=True):
+    """PyTorch's arrays of these layers; with biases, or with those of some."""
+    made = {}
+    for name, (kernel, b) in zip(names, layers(rng, sizes), strict=True):
+        made[f"{name}.weight"] = kernel.T if out_in else kernel
+        if bias is True or name in (bias or ()):
+            made[f"{name}.bias"] = b
+    return made
+
+
+@pytest.mark.parametrize("squares", ["Flax NNX", "Haiku", "TF-slim"])
+def test_words_tell_how_squares_are_stored(squares, rng):
+    kernel, bias = {
+        "Flax NNX": ("layers/{}/kernel/value", "layers/{}/bias/value"),
+        "Haiku": ("mlp/~/linear_{}/w", "mlp/~/linear_{}/b"),
+        "TF-slim": ("fc{}/weights", "fc{}/biases"),
+    }[squares]
+    pairs = layers(rng, (5, 5, 5, 5))
+    arrays = {name.format(i): a for i, pair in enumerate(pairs) for name, a in zip((kernel, bias), pair)}
+    same_function(arranged(arrays).tree(arrays), pairs, rng)
+
+
+def test_trees_of_stax(rng):
+    pairs = layers(rng, (5, 5, 5, 1))
+    tree = [part for kernel, bias in pairs for part in ((kernel, bias[None]), ())][:-1]
+    same_function(arranged(flat(tree)).tree(flat(tree)), pairs, rng)
+    without = [(kernel, None) for kernel, _ in pairs]
+    same_function(arranged(flat(without)).tree(flat(without)), without, rng)
+
+
+@pytest.mark.parametrize("some", [("fc1",), ("fc2",), ("out",), ("fc1", "fc2"), ("fc2", "out")])
+def test_biases_in_some_layers_count_as_zero_in_the_others(some, rng):
+    names = ("fc1", "fc2", "out")
+    arrays = named(rng, names, (6, 9, 9, 2), some)
+    layout = arranged(arrays)
+    assert layout.filled == tuple(f"{name}.weight" for name in names if name not in some)
+    pairs = [(arrays[f"{name}.weight"].T, arrays.get(f"{name}.bias")) for name in names]
+    same_function(layout.tree(arrays), pairs, rng)
+    assert all("bias" in layer for layer in layout.tree(arrays).values())
+    flats = {"W1": pairs[0][0], "W2": pairs[1][0], "W3": pairs[2][0], "b2": np.ones(9, np.float32)}
+    assert arranged(flats, kernels="in-out").layers == (("W1", None), ("W2", "b2"), ("W3", None))
+    with pytest.raises(ReconError, match=r"The bias of fc1.weight is in one of the two files only"):
+        arranged_both(named(rng, names, (6, 9, 9, 2), ("out",)), named(rng, names, (6, 9, 9, 2), ("fc1", "out")))
+
+
+ADAPTERS = (
+    "fc1.lora_A.weight",
+    "base_model.model.fc1.lora_B.default.weight",
+    "fc1.lora_A",
+    "fc1.lora_embedding_A.default",
+    "fc1.lora_magnitude_vector",
+    "lora_unet_fc1.lora_down.weight",
+    "fc1.hada_w1_a",
+    "fc1.lokr_w2",
+    "fc1.adapter_down.weight",
+    "fc1/adapters/0/kernel",
+)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_adapters_are_refused_alone_and_beside_their_base(name, rng):
+    base = named(rng, ("fc1", "fc2"), (784, 32, 1))
+    change = {name: rng.normal(size=(8, 784)).astype(np.float32)}
+    pair = {**change, name.replace("_A", "_B"): rng.normal(size=(32, 8)).astype(np.float32)}
+    message = "merge the adapter into the base model and audit the base before and after"
+    for arrays in (change, pair, base | change):
+        with pytest.raises(ReconError, match=message):
+            arranged(arrays)
+    with pytest.raises(ReconError, match=message):
+        arranged_both(base, base | change, layers="fc1,fc2")
+
+
+WORDS = ("velocity", "momentum", "trace", "count", "step", "mu", "nu", "optimizer", "exp_avg")
+
+
+@pytest.mark.parametrize("called", WORDS)
+def test_layers_called_like_an_optimisers_state(called, rng):
+    for names in ((called, "fc2", "out"), ("fc1", called, "out"), ("fc1", "fc2", called)):
+        arrays = named(rng, names, (6, 9, 9, 2))
+        layout = arranged(arrays)
+        assert set(layout.names) == set(arrays)
+        assert layout.layers[0][0] == f"{names[0]}.weight"
+        assert layout.left_out == ()
+        # Beside the state of an optimiser that has its arrays under the layers' names, or numbers them.
+        for mark, state in (
+            ("momentum_buffer", {f"momentum_buffer.{name}": array for name, array in arrays.items()}),
+            ("exp_avg", {f"optimizer.state.{i}.exp_avg": array for i, array in enumerate(arrays.values())}),
+        ):
+            both = arranged(arrays | state | {"optimizer.state.0.step": np.ones(1, np.float32)})
+            assert both.layers == layout.layers
+            assert set(both.left_out) == {*state, "optimizer.state.0.step"}
+            if called != mark:
+                moments = {name: 2 * array + 1 for name, array in state.items()}
+                found = momentum(moments | arrays, layout, arrays)
+                np.testing.assert_array_equal(found["Dense_0"]["kernel"], 2 * arrays[layout.names[0]].T + 1)
+
+
+def test_states_are_what_mirrors_the_weights(rng):
+    arrays = {f"params/{k}": a for k, a in flat(named_tree(rng, (6, 9, 2))).items()}
+    names = ("params/Dense_0/kernel", "params/Dense_0/bias", "params/Dense_1/kernel", "params/Dense_1/bias")
+    state = {name.replace("params", top): a for top in ("mu", "nu") for name, a in arrays.items()}
+    assert arranged(arrays | state).names == names
+    assert arranged(arrays | {"mu/Dense_1/kernel": arrays[names[2]]}).names == names
+    kept = arranged(arrays | {f"optimizer/vars/{i}": a for i, a in enumerate(2 * [*arrays.values()])})
+    assert kept.names == names
+    # Of an autoencoder the state chains behind the weights: only a word that no layer has tells them apart.
+    arrays = {f"params/{k}": a for k, a in flat(named_tree(rng, (9, 6, 9))).items()}
+    state = {name.replace("params", "opt_state/0/mu"): a for name, a in arrays.items()}
+    assert arranged(arrays | state).names == names
+    state = {name.replace("params", "mu"): a for name, a in arrays.items()}
+    with pytest.raises(ReconError, match="--layers params or --layers mu,params or --layers params,mu"):
+        arranged(arrays | state)
+    assert arranged(arrays | state, layers="params").names == names
+    assert len(arranged(arrays | state, layers="mu,params").layers) == 4
+
+
+def named_tree(rng, sizes):
+    return {f"Dense_{i}": {"kernel": k, "bias": b} for i, (k, b) in enumerate(layers(rng, sizes))}
+
+
+def bn(scale=1.0, shift=0.0, mean=0.0, var=1.0, width=9):
+    values = {"weight": scale, "bias": shift, "running_mean": mean, "running_var": var}
+    return {f"bn.{name}": np.full(width, value, np.float32) for name, value in values.items()}
+
+
+@pytest.mark.parametrize("options", [{}, {"layers": "fc1,fc2"}, {"trained": True}])
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (bn(), bn(), None),
+        (bn(), bn(scale=1.1), "bn.weight was trained: .* multiplicative change"),
+        (bn(scale=2), bn(scale=2), "frozen in evaluation mode: fold it into the layer before"),
+        (bn(mean=0.2, var=2), bn(mean=0.2, var=2, shift=0.1), "fold it into the layer before"),
+        (bn(), bn(mean=0.1), "bn.running_mean changed in training"),
+        ({}, bn(), "bn.weight, of a normalisation, is in one of the two files|do not hold the same arrays"),
+        ({"ln.weight": np.ones(9), "ln.bias": np.zeros(9)}, None, "ln.weight is of a normalisation without a mean"),
+        ({"ln.weight": np.ones(9)}, None, "ln.weight is of a normalisation without a mean"),
+        ({"act.weight": np.full(1, 0.25)}, {"act.weight": np.full(1, 0.3)}, "act.weight is the slope of a PReLU: only"),
+        ({"act.weight": np.full(9, 0.25)}, {"act.weight": np.full(9, 0.3)}, "act.weight is the slope of a PReLU"),
+        ({"PReLU_0/negative_slope": np.array(0.01)}, None, "is the slope of a PReLU"),
+    ],
+)
+def test_normalisations_among_the_layers(options, before, after, message, rng):
+    first, last = (named(rng, ("fc1", "fc2"), (6, 9, 2)) for _ in range(2))
+    pair = first | before, last | (before if after is None else after)
+    if message is None:
+        assert arranged_both(*pair, **options)[0].names == tuple(first)
+        assert arranged_both(*pair, **options)[0].left_out[: len(before)] == tuple(sorted(before))
+        return
+    with pytest.raises(ReconError, match=message):
+        arranged_both(*pair, **options)
+
+
+def test_normalisations_of_an_extractor_do_not_count(rng):
+    head = named(rng, ("fc1", "fc2"), (9, 9, 2))
+    extractor = {"block.conv.weight": np.ones((9, 3, 3, 3)), **{f"block.{n}": a for n, a in bn(2.0, 1.0).items()}}
+    with pytest.raises(ReconError, match="what can be audited is --layers fc1,fc2"):
+        arranged(extractor | head)
+    assert arranged_both(extractor | head, extractor | head, layers="fc1,fc2")[0].names == tuple(head)
+    # Flax keeps one layer's arrays in two collections.
+    flax = flat({"params": named_tree(rng, (6, 9, 2))})
+    frozen = {
+        "params/BatchNorm_0/scale": np.ones(9),
+        "params/BatchNorm_0/bias": np.zeros(9),
+        "batch_stats/BatchNorm_0/mean": np.ones(9),
+        "batch_stats/BatchNorm_0/var": np.ones(9),
+    }
+    with pytest.raises(ReconError, match="frozen in evaluation mode"):
+        arranged(flax | frozen)
+    assert arranged(flax | frozen | {"batch_stats/BatchNorm_0/mean": np.zeros(9)}).names == (
+        "params/Dense_0/kernel", "params/Dense_0/bias", "params/Dense_1/kernel", "params/Dense_1/bias",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        (("weight_g", "weight_v"), "remove_weight_norm"),
+        (("parametrizations.weight.original0", "parametrizations.weight.original1"), "remove_parametrizations"),
+        (("weight_orig", "weight_u", "weight_v"), "remove_spectral_norm"),
+        (("weight_orig", "weight_mask"), "prune.remove"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"kernels": "in-out"}, {"layers": "0,2"}])
+def test_reparametrised_kernels_are_refused(words, fix, options, rng):
+    shapes = {"weight_g": (9, 1), "parametrizations.weight.original0": (9, 1), "weight_u": (9,)}
+    arrays = {f"{i}.{word}": rng.normal(size=shapes.get(word, (9, 9))) for i in (0, 2) for word in words}
+    with pytest.raises(ReconError, match=f"{fix}.*before you save"):
+        arranged(arrays, **options)
+
+
+def offers(message):
+    """The values of --layers that a message names."""
+    return [words.split()[0] for words in message.rstrip(".").split("--layers ")[1:] if words[:1] not in "., "]
+
+
+@pytest.mark.parametrize(
+    ("extra", "found"),
+    [
+        ({"head_b.weight": np.ones((3, 9))}, ["trunk.0,trunk.2,head_a", "trunk.0,trunk.2,head_b"]),
+        ("copy", ["trunk.0,trunk.2,head_a", "ema.trunk.0,ema.trunk.2,ema.head_a"]),
+        ({"criterion.weight": np.ones(2)}, ["trunk.0,trunk.2,head_a"]),
+        ({"pos_weight": np.ones(1)}, ["trunk.0,trunk.2,head_a"]),
+        ({"mean": np.ones(6), "std": np.ones(6)}, ["trunk.0,trunk.2,head_a"]),
+        ({"confusion": np.ones((2, 2))}, ["trunk.0,trunk.2,head_a"]),
+        ({"embed.embedding": np.ones((50, 8))}, ["trunk.0,trunk.2,head_a"]),
+    ],
+)  # fmt: skip
+def test_messages_name_layers_that_work(extra, found, rng):
+    arrays = named(rng, ("trunk.0", "trunk.2", "head_a"), (6, 9, 9, 2))
+    mine = {f"ema.{name}": a for name, a in arrays.items()} if extra == "copy" else extra
+    with pytest.raises(ReconError, match="what can be audited is --layers") as caught:
+        arranged(arrays | mine)
+    named_ = offers(str(caught.value))
+    assert len(named_) == len(found)
+    for value, layers in zip(named_, found, strict=True):
+        layout = arranged(arrays | mine, layers=value)
+        assert layout.layers == arranged(arrays | mine, layers=layers).layers
+        assert len(layout.layers) == 3
+
+
+def test_copies_that_chain_are_not_taken_for_one_network(rng):
+    arrays = named(rng, ("0", "2"), (9, 6, 9))
+    both = {f"{top}.{name}": a for top in ("ema", "model") for name, a in arrays.items()}
+    with pytest.raises(ReconError, match=r"--layers ema or --layers model\.$"):
+        arranged(both | {"n_averaged": np.array(3)})
+    assert arranged(both, layers="model").names == tuple(f"model.{name}" for name in arrays)
+
+
+def test_integers_and_single_numbers_do_not_get_in_the_way(rng):
+    arrays = named(rng, ("fc1", "fc2"), (6, 9, 2))
+    more = {"confusion": np.ones((2, 2), int), "seen": np.ones(7, int), "bn.num_batches_tracked": np.array(3),
+            "temperature": np.float32(2)}  # fmt: skip
+    assert arranged(arrays | more).names == tuple(arrays)
+    assert arranged(arrays | more).left_out == ("confusion", "seen")
+    # A rounded layer is one all the same, as is a bias.
+    whole = arrays | {"fc1.bias": np.ones(9, int)}
+    with pytest.raises(ReconError, match=r"fc1\.bias is of int64"):
+        arranged(whole).tree(whole)
+    packed = {name: a.astype(np.int8) if name == "fc1.weight" else a for name, a in arrays.items()}
+    with pytest.raises(ReconError, match=r"fc1.weight is of int8"):
+        arranged(packed).tree(packed)
+
+
+def test_first_layers_that_only_their_names_tell_are_asked_for(rng):
+    arrays = named(rng, ("encoder.0", "encoder.2", "decoder.0", "decoder.2"), (9, 6, 3, 6, 9))
+    with pytest.raises(ReconError, match=r"which is the first.*--layers decoder,encoder or --layers encoder,decoder"):
+        arranged(arrays)
+    assert arranged(arrays, layers="encoder,decoder").layers[0][0] == "encoder.0.weight"
+    with pytest.raises(ReconError, match="which is the first"):
+        arranged(named(rng, ("velocity", "out"), (5, 5, 5)))
+
+
+def test_wrappers_of_modules_are_no_names(rng):
+    arrays = named(rng, ("fc1", "fc2"), (6, 9, 2))
+    for wrapped in ("module.{}", "_orig_mod.{}", "_module.{}", "_orig_mod.module.{}", "net._module.{}"):
+        other = {wrapped.format(name): a + 1 for name, a in arrays.items()}
+        assert [*bare(other)] == [name.replace("fc", "net.fc") if "net" in wrapped else name for name in arrays]
+        # A frozen extractor's arrays fall away.
+        frozen = {"conv.weight": np.ones((2, 2, 2, 2))}
+        layouts = arranged_both(
+            bare(arrays | frozen), bare(other | {wrapped.format("conv.weight"): frozen["conv.weight"]}), trained=True
+        )
+        assert [len(layout.layers) for layout in layouts] == [2, 2]
+    twice = {**arrays, **{f"module.{name}": a for name, a in arrays.items()}}
+    assert bare(twice) == twice
+    assert arranged(bare({f"module.{n}": a for n, a in arrays.items()}), layers="module.fc1,fc2").names == tuple(arrays)
+
+
+def test_layers_that_training_changed_keep_their_biases(rng):
+    before = {"extractor.weight": np.ones((6, 6)), **named(rng, ("fc1", "fc2"), (6, 9, 2))}
+    after = before | {name: a + 1 for name, a in before.items() if name in ("fc1.weight", "fc2.weight")}
+    layout, _ = arranged_both(before, after, trained=True)
+    assert layout.names == ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
+    # A frozen layer between trained ones is one of the network, though the others chain without it.
+    before = {**named(rng, ("net.0", "net.2", "net.4", "net.6"), (6, 9, 9, 9, 2))}
+    after = before | {name: a + 1 for name, a in before.items() if name in ("net.2.weight", "net.6.weight")}
+    layout, _ = arranged_both(before, after, trained=True)
+    assert layout.names[::2] == ("net.2.weight", "net.4.weight", "net.6.weight")
+    with pytest.raises(ReconError, match="are equal"):
+        arranged_both(before, before, trained=True)
+
+
+def test_states_that_are_no_first_moment(rng):
+    arrays = named(rng, ("fc1", "fc2"), (6, 9, 2))
+    layout = arranged(arrays)
+    for squares in (
+        {f"{i}.exp_avg_sq": a**2 for i, a in enumerate(arrays.values())},
+        {f"nu/{name}": a for name, a in arrays.items()},
+        {name: a**2 for name, a in arrays.items()},
+    ):
+        with pytest.raises(ReconError, match="second moment"):
+            momentum(squares, layout, arrays)
+    with pytest.raises(ReconError, match="all zero"):
+        momentum({f"mu.{name}": 0 * a for name, a in arrays.items()}, layout, arrays)
+
+
+def test_what_the_final_weights_hold_besides(rng):
+    before = named(rng, ("fc1", "fc3"), (9, 9, 2))
+    average = {f"ema.{name}": a for name, a in before.items()}
+    assert arranged_both(before, before | average)[1].layers == arranged(before).layers
+    deeper = before | named(rng, ("fc2",), (9, 9))
+    first, last = arranged_both(before, deeper)
+    assert [len(layout.layers) for layout in (first, last)] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "name", ["mu/{0}/nu/{0}/kernel", "mu/{0}/nu/kernel", "{0}.weight", "{1}{0}", "velocity.{0}.weight"]
+)
+def test_many_arrays_are_refused_soon(name, rng):
+    arrays = {name.format(i, "a" * (i % 150)): np.ones(rng.integers(1, 3, 2), np.float32) for i in range(2_000)}
+    began = time.perf_counter()
+    with pytest.raises(ReconError):
+        arranged(arrays)
+    with pytest.raises(ReconError):
+        arranged(arrays | {f"more.{i}": np.ones((2, 2)) for i in range(3_000)}, layers="velocity,more")
+    with pytest.raises(ReconError, match="too many"):
+        arranged(arrays | {"more": np.ones((2, 2))})
+    assert time.perf_counter() - began < 20

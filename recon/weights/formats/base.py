@@ -14,6 +14,30 @@ PICKLE = (
     "{} is a pickle, which can run code when it is read: save the arrays instead, as by "
     'safetensors.torch.save_file(model.state_dict(), "weights.safetensors").'
 )
+KIND = "{} holds numbers of the kind {}: save them as float32, as they were in training."
+OBJECTS = (
+    "{} holds no weights (an array of Python objects, a pickle, not of plain numbers): save each array under a name of "
+    'its own, as by numpy.savez("weights.npz", W1=..., b1=..., W2=...).'
+)
+KERAS = 'numpy.savez("weights.npz", *model.get_weights())'
+# Files of programs that are not read, by suffix, and what saves their weights so that they are.
+FOREIGN = {
+    ".keras": KERAS,
+    ".h5": KERAS,
+    ".hdf5": KERAS,
+    ".pb": KERAS,
+    ".index": 'numpy.savez("weights.npz", **{n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()}), '
+    "with reader = tf.train.load_checkpoint(path)",
+    ".skops": 'numpy.savez("weights.npz", *model.coefs_, *model.intercepts_)',
+    ".onnx": 'numpy.savez("weights.npz", **{t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer})',
+}  # fmt: skip
+
+
+def foreign(path: Path, suffix: str) -> str:
+    """What to do about a file that is not read."""
+    return (
+        f"{path} is of a format that is not read here ({suffix}): load it where it was made and save {FOREIGN[suffix]}."
+    )
 
 
 @dataclass(frozen=True)
@@ -44,3 +68,13 @@ def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, value in items:
         yield from leaves(value, f"{name}/{key}" if name else str(key))
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """An array as it is, of bfloat16 as float32, which holds the same numbers."""
+    return float32(array.view(np.uint16)) if array.dtype.name == "bfloat16" else array
+
+
+def float32(bits: np.ndarray) -> np.ndarray:
+    """Numbers of bfloat16 by their bits, which are the upper half of float32's."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)

@@ -8,17 +8,26 @@ import numpy as np
 
 from recon.errors import ReconError
 from recon.reading import content, plain
-from recon.weights.formats.base import Arrays, Format, leaves
+from recon.weights.formats.base import KIND, Arrays, Format, float32, leaves
 
 ARRAY, SCALAR = 1, 3  # codes of flax.serialization's extension types
 CHUNKED = "__msgpack_chunked_array__"
 
 
 def extension(code: int, data: memoryview) -> Any:
-    """An array, or whatever else, which is no weight."""
+    """An array, or whatever else, which is no weight; of bfloat16 as float32.
+
+    Raises:
+      ReconError: an array of numbers of another kind.
+      ValueError, TypeError: damage.
+    """
     if code not in (ARRAY, SCALAR):
         return None
     shape, name, held = msgspec.msgpack.decode(bytes(data), type=tuple[list[int], str, bytes])
+    if name == "bfloat16":
+        return float32(np.frombuffer(held, "<u2")).reshape(shape)
+    if name.startswith("float8"):
+        raise ReconError(KIND.format("The file", name))
     dtype = np.dtype(name)
     if not plain(dtype):
         raise ValueError(f"an array of {name}")

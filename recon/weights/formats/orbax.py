@@ -7,7 +7,8 @@ import numpy as np
 
 from recon.errors import ReconError
 from recon.reading import LIMIT
-from recon.weights.formats.base import Arrays, Format, leaves
+from recon.weights.formats.base import Arrays, Format, leaves, widened
+from recon.weights.names import few
 
 METADATA = "_METADATA"
 
@@ -19,8 +20,7 @@ def read(path: Path) -> Arrays:
       ReconError: no checkpoint of a tree, Orbax is not installed, or the checkpoint is too large.
       Exception: whatever Orbax raises at a damaged one.
     """
-    if not (path / METADATA).is_file():
-        raise ReconError(f"{path} is no Orbax checkpoint of a tree: give the folder that holds {METADATA}.")
+    path = tree_of(path)
     try:
         import orbax.checkpoint as ocp
     except ImportError as error:
@@ -38,7 +38,27 @@ def read(path: Path) -> Arrays:
         # As NumPy arrays, whatever devices they were on.
         wanted = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         found = reader.restore(path.absolute(), restore_args=wanted)
-    return {name: leaf for name, leaf in leaves(found) if isinstance(leaf, np.ndarray)}
+    return {name: widened(leaf) for name, leaf in leaves(found) if isinstance(leaf, np.ndarray)}
+
+
+def tree_of(path: Path) -> Path:
+    """The folder of a tree: this one, or the only one in a step of a CheckpointManager.
+
+    Raises:
+      ReconError: there is none, or several.
+    """
+    if (path / METADATA).is_file():
+        return path
+    inner = sorted(metadata.parent for metadata in path.glob(f"*/{METADATA}"))
+    if len(inner) == 1:
+        return inner[0]
+    steps = [metadata.parent.parent for metadata in path.glob(f"*/*/{METADATA}")]
+    names = [folder.name for folder in inner or sorted(set(steps))]
+    if names:
+        raise ReconError(f"{path} holds checkpoints in folders ({few(names)}): give one of these.")
+    raise ReconError(
+        f"{path} is no folder of weights: give one that holds a .safetensors, or Orbax's {METADATA} of a tree."
+    )
 
 
 def shaped(leaf: object) -> bool:
@@ -46,4 +66,4 @@ def shaped(leaf: object) -> bool:
     return getattr(leaf, "shape", None) is not None and getattr(leaf, "dtype", None) is not None
 
 
-FORMAT = Format("Orbax", (), lambda path, _: path.is_dir(), read)
+FORMAT = Format("Orbax", (), lambda path, _: path.is_dir() and not any(path.glob("*.safetensors")), read)

@@ -1,33 +1,50 @@
-"""Hugging Face's .safetensors, by the NumPy half of its library: what PyTorch, JAX and others save without pickles."""
+"""Hugging Face's .safetensors: what PyTorch, JAX and others save without pickles. Its library checks the file."""
 
 from pathlib import Path
 
+import numpy as np
+
 from recon.errors import ReconError
-from recon.reading import content
-from recon.weights.formats.base import Arrays, Format
+from recon.reading import LIMIT, content
+from recon.weights.formats.base import KIND, Arrays, Format, float32
+
+# By their names in the header; bfloat16 by its bits.
+KINDS = {
+    **{f"F{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
+    **{f"I{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
+    "BOOL": np.dtype(bool),
+    "BF16": np.dtype("<u2"),
+}
 
 
 def read(path: Path) -> Arrays:
-    """The arrays.
+    """The arrays; those of bfloat16 as float32.
 
     Raises:
-      ReconError: numbers of a kind that NumPy does not have.
+      ReconError: numbers of another kind.
       ValueError: a damaged file.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    from safetensors import SafetensorError, deserialize
 
     try:
-        return load(content(path))
+        found = deserialize(content(path))  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise ValueError(str(error)) from error
-    except KeyError as error:
-        raise ReconError(f"{path} holds numbers of the kind {error.args[0]}: save them as float32.") from error
+    made = {}
+    for name, told in found:
+        kind = told["dtype"]
+        if kind not in KINDS:
+            raise ReconError(KIND.format(path, kind))
+        array = np.frombuffer(told["data"], KINDS[kind]).reshape(told["shape"])
+        made[name] = float32(array) if kind == "BF16" else array
+    return made
 
 
 def holds(path: Path, head: bytes) -> bool:
     """Its header is JSON behind eight bytes of length."""
-    return head[8:9] == b"{" or (path.suffix == ".safetensors" and not head.startswith((b"PK", b"\x80")))
+    told = head[8:9] == b"{" and int.from_bytes(head[:8], "little") < LIMIT
+    return told or (path.suffix == ".safetensors" and not head.startswith((b"PK", b"\x80")))
 
 
 FORMAT = Format("safetensors", (".safetensors",), holds, read)
