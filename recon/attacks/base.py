@@ -77,7 +77,8 @@ class Reconstruction:
       attack: its name.
       images: reconstructions in the network's input space (mean-subtracted).
       start: the images that the attack started from, a control for every score.
-      duals: dual weights for each point of the path, image and output, where the attack has them.
+      duals: dual weights for each point of the path, image and output, where the attack has them; none where it was
+        stopped in a step longer than it is waited for.
       certified: images that the attack vouches for, where it can (None: it cannot).
       confidence: in [0, 1], where the attack has one.
       n_estimated: number of training images as the rank of the first layer's change tells it, or None.
