@@ -1,7 +1,7 @@
 """From two sets of weights to what an attacker gets of the training images, and how surely."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from recon.attacks import Reconstruction, attacks, reconstruct
 from recon.auditing.data import Compared, Images, compared, load_images
 from recon.auditing.view import View, viewed
 from recon.errors import ReconError
+from recon.memory import TooLarge
 from recon.networks import MLP, from_params
 from recon.progress import Report
 from recon.weights import Layout, arranged, flat, momentum, read_arrays, widths_of
@@ -55,6 +56,8 @@ class Audit:
       start: distances of the training images to what the attack started from.
       seconds: wall time of reading, attacking and comparing.
       allowed: seconds that a stage of the attack was allowed, None for no limit.
+      skipped: why a stage was left out, in a sentence; None where none was.
+      interrupted: it was stopped from the keyboard; `found` is the best until then.
     """
 
     network: MLP
@@ -70,6 +73,8 @@ class Audit:
     start: Compared | None = None
     seconds: float = 0.0
     allowed: float | None = None
+    skipped: str | None = None
+    interrupted: bool = False
 
     @property
     def n(self) -> int | None:
@@ -201,9 +206,21 @@ def audit(
         "state": None if state is None else reordered(state, view),
         "progress": progress,
     }
-    ran, found = attacked(reordered(params0, view), reordered(params1, view), attack, m, seconds, int(key), common)
-    up_to_scale = sizeless(params0, view.box)
-    made = Audit(mlp, layout, view, found, ran, state is not None, features, up_to_scale, allowed=seconds)
+    ran = attacked(reordered(params0, view), reordered(params1, view), attack, m, seconds, int(key), common)
+    up_to_scale, found = sizeless(params0, view.box), ran.found
+    made = Audit(
+        network=mlp,
+        layout=layout,
+        view=view,
+        found=found,
+        attacks=ran.attacks,
+        from_state=state is not None,
+        features=features,
+        up_to_scale=up_to_scale,
+        allowed=seconds,
+        skipped=ran.skipped,
+        interrupted=ran.interrupted,
+    )
     if train is not None:
         made = replace(
             made,
@@ -240,24 +257,34 @@ def check(seconds: Any, limit: Any, m: Any, key: Any) -> None:
         raise ReconError(f"key is {key!r}: give a whole number from 0 to {SEEDS - 1}, the attack's seed.")
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What was run of the attacks, in order, and the best result; `skipped` and `interrupted` as of `Audit`."""
+
+    attacks: tuple[str, ...]
+    found: Reconstruction
+    skipped: str | None = None
+    interrupted: bool = False
+
+
 def attacked(
     params0: Tree, params1: Tree, attack: str, m: int | None, seconds: float | None, key: int, common: Mapping[str, Any]
-) -> tuple[tuple[str, ...], Reconstruction]:
-    """Run an attack, or the strongest that applies; returns what was run, in order, and the best result."""
+) -> Ran:
+    """Run an attack, or the strongest that applies."""
     timed: dict[str, Any] = {} if seconds is None else {"seconds": seconds}
     if attack != "auto":
         if attack not in attacks():
             raise ReconError(f"Unknown attack {attack!r}: choose auto or one of {', '.join(sorted(attacks()))}.")
-        return (attack,), told(reconstruct(params0, params1, attack=attack, m=m, key=key, **timed, **common))
+        found = told(reconstruct(params0, params1, attack=attack, m=m, key=key, **timed, **common))
+        return Ran((attack,), found, interrupted=found.interrupted)
     exact = reconstruct(params0, params1, attack="exact", m=m or GUESS, key=key, **timed, **common)
     n = exact.n_estimated
+    first = Ran(("exact",), exact, interrupted=exact.interrupted)
     if exact.interrupted or (n is None and m is None):
-        return ("exact",), exact
+        return first
     if n is None:
-        return ("exact", "ntk-fast"), told(
-            reconstruct(params0, params1, attack="ntk-fast", m=m, key=key, **timed, **common)
-        )
-    ran, again = ["exact"], exact
+        return then(first, lambda found: 0, params0, params1, attack="ntk-fast", m=m, key=key, **timed, **common)
+    ran = first
     # Other random numbers, and on odd tries the patterns alone, more loosely: as a state, a change is searched by
     # nothing else. On even ones as before, since a state is not freed of weight decay.
     loose = dict(common)
@@ -268,18 +295,32 @@ def attacked(
     def count(found: Reconstruction) -> int:
         return sure(found, up_to_scale)
 
-    while count(exact) < n and len(ran) < TRIES and not again.interrupted:
+    while count(ran.found) < n and len(ran.attacks) < TRIES and not ran.interrupted:
         if exact.seconds["run"] + time.perf_counter() - began > TRY_SECONDS:
             break
-        how = loose if len(ran) % 2 else common
-        again = reconstruct(params0, params1, attack="exact", m=m or GUESS, key=key + len(ran), **timed, **how)
-        ran.append("exact")
-        exact = max(exact, again, key=count)
-    if exact.why == "complete" or again.interrupted:
-        return tuple(ran), exact
+        how = loose if len(ran.attacks) % 2 else common
+        tried = {"m": m or GUESS, "key": key + len(ran.attacks), **timed, **how}
+        ran = then(ran, count, params0, params1, attack="exact", **tried)
+    if ran.found.why == "complete" or ran.interrupted:
+        return ran
     both: dict[str, Any] = {**timed, "gradient_seconds": seconds}
-    hybrid = reconstruct(params0, params1, attack="hybrid", m=m or 2 * n, key=key, **both, **common)
-    return (*ran, "hybrid"), hybrid if count(hybrid) >= count(exact) else exact
+    return then(ran, count, params0, params1, attack="hybrid", m=m or 2 * n, key=key, **both, **common)
+
+
+def then(ran: Ran, count: Callable[[Reconstruction], int], *weights: Tree, attack: str, **options: Any) -> Ran:
+    """One more stage. What it finds replaces what was found if it counts more; the gradient attacks' also if as much.
+
+    What was found stands where the stage does not fit into memory, or is interrupted before it has begun.
+    """
+    try:
+        found = told(reconstruct(*weights, attack=attack, **options))
+    except TooLarge as error:
+        return replace(ran, skipped=f"The stage {attack} was left out. {error}")
+    except KeyboardInterrupt:
+        return replace(ran, interrupted=True)
+    more, before = count(found), count(ran.found)
+    better = more > before or (more == before and attack != "exact")
+    return Ran((*ran.attacks, attack), found if better else ran.found, interrupted=found.interrupted)
 
 
 def told(found: Reconstruction) -> Reconstruction:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 NO_RANK = (
     "the rank of the first layer's change does not tell how many training images there are, so the exact attack does "
     "not apply; that is so with as many images as inputs or 0.4 times the first layer's units, after Adam without "
-    "--optimizer-state, and after noise; -m runs ntk-fast"
+    "--optimizer-state, and after noise"
 )
 
 FEW = 6  # first-layer units for each image below which `make bars-exact` saw images certified that are merely close
@@ -53,8 +53,9 @@ def attacked(audit: "Audit") -> str:
     if n:
         return f"The weights show that there are at least {n} training images; the attack certifies none of them."
     if found.certified is None:
-        return f"The attack {found.attack} made {len(found.images)} images and has no certificate."
-    return f"The attack found nothing: {NO_RANK}."
+        why = f": {NO_RANK}" if "exact" in audit.attacks else ""
+        return f"The attack {found.attack} made {len(found.images)} images and has no certificate{why}."
+    return f"The attack found nothing: {NO_RANK}{'' if audit.skipped else '; -m runs ntk-fast'}."
 
 
 def measured(audit: "Audit") -> str:
@@ -76,7 +77,8 @@ def measured(audit: "Audit") -> str:
         words += f"; from what the attack started from, {near(audit.start, unit)}"
     words += "."
     if audit.n is not None and audit.n != len(train.distance):
-        words += f" The rank shows {audit.n} different training images, {len(train.distance)} were given."
+        least = "" if audit.vouched == audit.n else "at least "
+        words += f" The rank shows {least}{audit.n} different training images, {len(train.distance)} were given."
     return f"{words} {units(audit)}".strip()
 
 
@@ -90,7 +92,9 @@ def near(these: "Compared", unit: str) -> str:
 
 def doubts(audit: "Audit") -> str:
     """What keeps the result from being final."""
-    words = "Interrupted: it is what was found until then. " if audit.found.interrupted else ""
+    words = "Interrupted: it is what was found until then. " if audit.interrupted else ""
+    if audit.skipped:
+        words += f"{audit.skipped} "
     if audit.certified is None and audit.train is None:
         words += "Without --data nothing tells which of them are training images. "
     if audit.vouched and audit.n and audit.network.widths[0] < FEW * audit.n:
