@@ -283,7 +283,7 @@ def attacked(
     if exact.interrupted or (n is None and m is None):
         return first
     if n is None:
-        return then(first, lambda found: 0, params0, params1, attack="ntk-fast", m=m, key=key, **timed, **common)
+        return then(first, sure, params0, params1, attack="ntk-fast", m=m, key=key, **timed, **common)
     ran = first
     # Other random numbers, and on odd tries the patterns alone, more loosely: as a state, a change is searched by
     # nothing else. On even ones as before, since a state is not freed of weight decay.

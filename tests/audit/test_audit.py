@@ -469,12 +469,12 @@ def test_ctrl_c_in_a_later_stage_is_said_and_reports_what_was_found(sgd, monkeyp
         if len(stages) == 3:
             raise KeyboardInterrupt  # while the stage compiles
         found = real(*args, **options | {"attack": "exact"})
-        why = "interrupted" if len(stages) == 2 and late else "out of starts"
+        why = "interrupted" if len(stages) == 2 and ran == 2 else "out of starts"
         sure = np.arange(len(found.images)) < 4 - len(stages)
         return dataclasses.replace(found, why=why, certified=sure)
 
     monkeypatch.setattr(run, "reconstruct", stopped)
-    for late, ran in ((True, 2), (False, 3)):
+    for ran in (2, 3):
         stages.clear()
         made = recon.audit(before, after, progress=False)
         assert len(stages) == ran
@@ -504,7 +504,7 @@ def test_stage_that_memory_does_not_hold_is_left_out_and_said(sgd, digits, monke
     made = recon.audit(before, after, m=20, progress=False)
     assert re.search(f"The stage ntk-fast was {said}", made.verdict)
     assert "-m runs" not in made.verdict
-    with pytest.raises(ReconError, match="^A step of the attack takes"):
+    with pytest.raises(ReconError, match=r"^A step of the attack takes"):
         recon.audit(before, after, attack="ntk-fast", m=20, progress=False)
 
 
