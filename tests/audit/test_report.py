@@ -1,31 +1,19 @@
 """The files of an audit."""
 
-import dataclasses
 import json
 import threading
 
-import jax
 import numpy as np
 import pytest
 
-import recon
 from recon import ReconError
-from recon.attacks import Reconstruction
 from recon.auditing import report
-from recon.auditing.run import Audit
-from recon.auditing.view import View
-from recon.weights import arranged
+from tests.audit.made import audit_of
 
 
-def made(n, value=0.5, **changes):
+def made(n):
     """An audit that found n grey pictures."""
-    images = np.full((n, 5, 5, 1), value, np.float32)
-    found = Reconstruction("exact", images, images[:1], np.zeros((0, 2)), 0, "complete",
-                           certified=np.ones(n, bool), confidence=np.ones(n), n_estimated=n)  # fmt: skip
-    network = recon.MLP((8,))
-    params = jax.tree.map(np.asarray, network.init(jax.random.key(0), 25))
-    arrays = {f"{layer}/{part}": a for layer, parts in params.items() for part, a in parts.items()}
-    return dataclasses.replace(Audit(network, arranged(arrays), View((5, 5, 1)), found, ("exact",)), **changes)
+    return audit_of(np.full((n, 5, 5, 1), 0.5))
 
 
 def test_a_later_audit_removes_an_earlier_ones_files_and_no_others(tmp_path):
