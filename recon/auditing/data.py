@@ -16,6 +16,7 @@ from recon.metrics import distances, greedy
 from recon.weights import read_arrays
 
 NAMES = ("x", "images", "data", "features")  # of the array to take, where a file holds several
+SAME = 1e-2  # of an image's length: of pictures saved in eight bits and as numbers that much differs at most
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,12 @@ def compared(
         apart = apart / np.maximum(size, np.finfo(float).tiny)
     matched = greedy(apart)
     return Compared(images, matched.index, matched.distance, limit, scaled)
+
+
+def shared(control: Images, train: Images) -> int:
+    """How many of the control's images are among the training images."""
+    apart = distances(control.x, train.x).min(axis=1)
+    return int((apart <= SAME * np.linalg.norm(control.x.reshape(len(control.x), -1), axis=1)).sum())
 
 
 def multiples_apart(

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recon.auditing.data import shared
 from recon.auditing.units import units
 
 if TYPE_CHECKING:
@@ -20,11 +21,12 @@ FEW = 6  # first-layer units for each image below which `make bars-exact` saw im
 
 
 def leaks(audit: "Audit") -> bool:
-    """Whether anything came back: a certified reconstruction, or one within the limit of a training image.
+    """Whether anything came back: a certified reconstruction, or one within the limit of an image that was given.
 
     Where nothing tells how bright the images are, a reconstruction counts that is right but for that.
     """
-    return audit.vouched > 0 or (audit.train is not None and audit.train.within > 0)
+    given = (audit.train, audit.held_out)  # also where the two were swapped
+    return audit.vouched > 0 or any(these is not None and these.within > 0 for these in given)
 
 
 def verdict(audit: "Audit") -> str:
@@ -73,6 +75,7 @@ def measured(audit: "Audit") -> str:
         )
         if len(control.distance) < len(train.distance):
             words += ", of which more would come nearer by chance"
+        words += misplaced(train, control)
     elif audit.start is not None:
         words += f"; from what the attack started from, {near(audit.start, unit)}"
     words += "."
@@ -80,6 +83,16 @@ def measured(audit: "Audit") -> str:
         least = "" if audit.vouched == audit.n else "at least "
         words += f" The rank shows {least}{audit.n} different training images, {len(train.distance)} were given."
     return f"{words} {units(audit)}".strip()
+
+
+def misplaced(train: "Compared", control: "Compared") -> str:
+    """What is wrong with the control, as the end of a sentence."""
+    if same := shared(control.images, train.images):
+        many = "all" if same == len(control.distance) else str(same)
+        return f"; {many} of the held-out images are among the training images, which makes them no control"
+    if control.within > train.within:
+        return "; the held-out images come back rather than the training images: look whether the two are swapped"
+    return ""
 
 
 def near(these: "Compared", unit: str) -> str:
