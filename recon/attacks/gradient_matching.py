@@ -441,7 +441,7 @@ def snapshot_steps(settings: DescentSettings) -> list[int]:
     return sorted(set(spaced.tolist()))
 
 
-def computed(value: Tensor, seconds: float) -> bool:
+def computed(value: Any, seconds: float) -> bool:
     """Wait until a value is computed, but no longer; in JAX's own wait Ctrl-C is not heard before its end."""
     until = time.perf_counter() + seconds
     while not value.is_ready():

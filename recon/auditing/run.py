@@ -12,6 +12,7 @@ import numpy as np
 
 from recon.attacks import Reconstruction, attacks, reconstruct
 from recon.auditing.data import Compared, Images, compared, load_images
+from recon.auditing.pair import unrelated, weights_like
 from recon.auditing.view import View, viewed
 from recon.errors import ReconError
 from recon.memory import TooLarge
@@ -32,7 +33,6 @@ TRY_SECONDS = 60.0  # as long as that is quick
 ALL_BUT_SIZE = 0.25  # confidence above which an image of unknown size would be certified if its size were known: the
 # attack halves the confidence for that, and each doubt that forbids a certificate halves it at least once more
 LARGEST = 1e12  # weight: audits still work at 1e10 times the usual, at 1e30 products overflow float32
-WEIGHTS_LIKE = 0.99  # cosine to the weights from which a state is taken for these, however scaled or rounded
 OUT_OF_TIME = ("out of time", "time budget")  # as the exact and the gradient attacks say it
 SEEDS = 2**31  # keys are below
 GUESS = 64  # images to stand for the attack's start where nothing tells how many there are
@@ -58,6 +58,7 @@ class Audit:
       allowed: seconds that a stage of the attack was allowed, None for no limit.
       skipped: why a stage was left out, in a sentence; None where none was.
       interrupted: it was stopped from the keyboard; `found` is the best until then.
+      unrelated: initial and final weights look like those of two networks.
     """
 
     network: MLP
@@ -75,6 +76,7 @@ class Audit:
     allowed: float | None = None
     skipped: str | None = None
     interrupted: bool = False
+    unrelated: bool = False
 
     @property
     def n(self) -> int | None:
@@ -189,8 +191,7 @@ def audit(
             f"Training did not change the first layer, {layout.names[0]}: say --features to audit the head behind it."
         )
     state = None if optimizer_state is None else momentum(given(optimizer_state), last, after)
-    firsts = [params["Dense_0"]["kernel"] for params in (params0, params1)]
-    if state is not None and any(parallel(state["Dense_0"]["kernel"], k) > WEIGHTS_LIKE for k in firsts):
+    if state is not None and any(weights_like(state, params) for params in (params0, params1)):
         raise ReconError(
             "The optimiser's state is the weights, initial or final: give Adam's first moment or SGD's momentum buffer."
         )
@@ -220,6 +221,7 @@ def audit(
         allowed=seconds,
         skipped=ran.skipped,
         interrupted=ran.interrupted,
+        unrelated=unrelated(params0, params1),
     )
     if train is not None:
         made = replace(
@@ -384,13 +386,6 @@ def usable(params: Tree, layout: Layout, which: str) -> None:
     largest = max(float(np.abs(part).max()) for layer in params.values() for part in layer.values())
     if largest > LARGEST:
         raise ReconError(f"The {which} weights are as large as {largest:.2g}: give those of a network that computes.")
-
-
-def parallel(a: np.ndarray, b: np.ndarray) -> float:
-    """Absolute cosine of two arrays, 0 where one vanishes."""
-    x, y = (np.asarray(v, np.float64).ravel() for v in (a, b))
-    sizes = np.linalg.norm(x) * np.linalg.norm(y)
-    return float(abs(x @ y) / sizes) if sizes else 0.0
 
 
 def described(params: Tree) -> str:

@@ -143,8 +143,9 @@ def matched(
 def brightness(x: Flat, r: Flat) -> Float[np.ndarray, "n 1 1"]:
     """The factor of each reconstruction that brings it, but for an offset by channel, to its image."""
     x0, r0 = (v - v.mean(axis=1, keepdims=True) for v in (x, r))
-    factor: np.ndarray = (x0 * r0).sum(axis=(1, 2), keepdims=True)
-    return factor / np.maximum((r0**2).sum(axis=(1, 2), keepdims=True), TINY)
+    above = (x0 * r0).sum(axis=(1, 2), keepdims=True)
+    factor: np.ndarray = above / np.maximum((r0**2).sum(axis=(1, 2), keepdims=True), TINY)
+    return factor
 
 
 def affine(x: Flat, r: Flat) -> tuple[Values, Values]:

@@ -106,6 +106,8 @@ def near(these: "Compared", unit: str) -> str:
 def doubts(audit: "Audit") -> str:
     """What keeps the result from being final."""
     words = "Interrupted: it is what was found until then. " if audit.interrupted else ""
+    if audit.unrelated and not audit.vouched:
+        words += "The two files look like two different networks: their weights are at right angles to each other. "
     if audit.skipped:
         words += f"{audit.skipped} "
     if audit.certified is None and audit.train is None:
