@@ -241,7 +241,7 @@ def sampled(control: Images, most: int) -> Images:
     They are drawn, the same each time: files lie ordered by class, and their first are of few.
     """
     chosen = np.sort(np.random.default_rng(0).permutation(len(control.x))[:most])
-    return Images(control.x[chosen], tuple(control.names[i] for i in chosen), control.pixels)
+    return replace(control, x=control.x[chosen], names=tuple(control.names[i] for i in chosen))
 
 
 def check(seconds: Any, limit: Any, m: Any, key: Any) -> None:

@@ -82,6 +82,9 @@ def measured(audit: "Audit") -> str:
     if audit.n is not None and audit.n != len(train.distance):
         least = "" if audit.vouched == audit.n else "at least "
         words += f" The rank shows {least}{audit.n} different training images, {len(train.distance)} were given."
+    if many := train.images.converted:
+        form = "grey pictures stored in colour" if audit.view.shape[-1] == 1 else "stored in grey"
+        words += f" {many} of the training images given are {form}, and were taken as the network takes them."
     return f"{words} {units(audit)}".strip()
 
 

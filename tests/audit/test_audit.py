@@ -319,7 +319,7 @@ def test_what_is_no_image_is_refused_and_lists_and_dictionaries_are_taken(tmp_pa
     for source in (3, np.float32(3), np.array(3.0), x.ravel(), [], ["a"], np.array([{}]), [[1.0, 2.0], [1.0]], None):
         with pytest.raises(ReconError, match=r"give an array of them, \(n, 5, 5, 1\)|make no array: give a folder"):
             load_images(source, view)
-    with pytest.raises(ReconError, match="holds 2 arrays of images: name the one to take x"):
+    with pytest.raises(ReconError, match=r"holds 2 arrays of images \(a, b\): name the one to take x"):
         load_images({"a": x, "b": x}, view)
     with pytest.raises(ReconError, match=r"is not there or cannot be read: give a folder of pictures or an \.npz"):
         load_images(tmp_path / "absent", view)
