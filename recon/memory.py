@@ -2,10 +2,12 @@
 
 import ctypes
 import gc
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from recon.errors import ReconError
 
@@ -82,6 +84,11 @@ def _group() -> int | None:
         files = dict(line.split() for line in (GROUP / "memory.stat").read_text(encoding="ascii").splitlines())
         return most - taken + int(files["inactive_file"])
     return None
+
+
+def temporary(program: Any) -> float:
+    """Bytes that a program compiled by JAX takes beside its arguments and results; NaN where XLA does not tell."""
+    return float(getattr(program.memory_analysis(), "temp_size_in_bytes", math.nan))
 
 
 def require(needed: float, what: str, fix: str) -> None:

@@ -23,7 +23,7 @@ from recon.arrays import Tensor
 from recon.attacks.base import Problem, Reconstruction, Snapshot
 from recon.attacks.span import first_layer_span
 from recon.errors import ReconError
-from recon.memory import require
+from recon.memory import require, temporary
 from recon.networks import MLP, Activation, Layers, Params, dense_layers, softplus
 from recon.networks.products import outer, times
 from recon.progress import Report
@@ -398,12 +398,11 @@ def compiled_loop(
     compiled = lowered.compile()
     done = time.perf_counter()
     costs = compiled.cost_analysis() or {}
-    memory = compiled.memory_analysis()
     work = {
         # The loop's trip count is unknown to XLA, so its body counts once.
         "flops_per_step": float(costs.get("flops", math.nan)),
         "bytes_per_step": float(costs.get("bytes accessed", math.nan)),
-        "temporary_bytes": float(getattr(memory, "temp_size_in_bytes", math.nan)),
+        "temporary_bytes": temporary(compiled),
     }
     require(work["temporary_bytes"], "A step of the attack", "reconstruct fewer images (m), or use the attack exact")
     return (

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from recon.arrays import Tensor
 from recon.kernels.infinite import InfiniteNetwork
-from recon.memory import require
+from recon.memory import require, temporary
 
 RIDGE = 1e-5  # the paper's, see `duals`
 SOLVING = 3  # matrices like the kernel that `duals` takes beside it: the ridge's, their sum and its factor
@@ -20,8 +20,7 @@ def own_kernel(kernel: InfiniteNetwork, x: Float[np.ndarray, "n *shape"]) -> Flo
       TooLarge: there is not the memory for both.
     """
     program = jax.jit(kernel.ntk).lower(x).compile()
-    temporary = getattr(program.memory_analysis(), "temp_size_in_bytes", 0)
-    needed = float(temporary + (1 + SOLVING) * len(x) ** 2 * x.dtype.itemsize)
+    needed = temporary(program) + (1 + SOLVING) * len(x) ** 2 * x.dtype.itemsize
     require(needed, f"The kernel of {len(x)} images", "give fewer images, or use the method kip, which takes none")
     made: jax.Array = program(x)
     return made
