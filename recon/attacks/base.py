@@ -77,7 +77,8 @@ class Reconstruction:
       attack: its name.
       images: reconstructions in the network's input space (mean-subtracted).
       start: the images that the attack started from, a control for every score.
-      duals: dual weights for each point of the path, image and output, where the attack has them.
+      duals: dual weights for each point of the path, image and output, where the attack has them; none where it was
+        stopped in a step longer than it is waited for.
       certified: images that the attack vouches for, where it can (None: it cannot).
       up_to_scale: images that it vouches for but for their size, the certified ones among them.
       confidence: in [0, 1], that an image is right at its own size, where the attack has one.

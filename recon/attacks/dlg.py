@@ -27,6 +27,7 @@ from recon.arrays import Tensor
 from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.gradient_matching import DescentSettings, box_penalty, known_of
 from recon.errors import ReconError
+from recon.memory import require, temporary
 from recon.networks import Activation, Network, Params, softplus
 from recon.progress import Report
 
@@ -123,6 +124,7 @@ def run(problem: Problem, settings: DeepLeakage, key: PRNGKeyArray, report: Repo
 
     clock = time.perf_counter()
     compiled = jax.jit(advance).lower(v, solver.init(v), 0, 1.0, params, seen).compile()
+    require(temporary(compiled), "A step of the attack", "reconstruct fewer images (m)")
     began = time.perf_counter()
     step, trace, why = 0, [], "schedule done"
     betas = np.geomspace(settings.sharpness, settings.sharpness_end, settings.stages)

@@ -23,11 +23,14 @@ from recon.arrays import Tensor
 from recon.attacks.base import Problem, Reconstruction, Snapshot
 from recon.attacks.span import first_layer_span
 from recon.errors import ReconError
+from recon.memory import require, temporary
 from recon.networks import MLP, Activation, Layers, Params, dense_layers, softplus
 from recon.networks.products import outer, times
 from recon.progress import Report
 
-CHUNK_SECONDS = 0.5  # of compiled steps between two looks at the loss, the clock and the keyboard
+CHUNK_SECONDS = 0.5  # of compiled steps between two looks at the loss and the clock
+LOOK_SECONDS = 0.002  # between two looks at the keyboard
+GRACE = 2.0  # seconds that steps under way are waited for when the time is up or Ctrl-C was pressed
 
 
 @dataclass(frozen=True)
@@ -275,6 +278,10 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
         flat = coordinates if known.basis is None else coordinates @ known.basis.T
         return flat.reshape(len(flat), *shape)
 
+    def shown(coordinates: Tensor) -> np.ndarray:  # without JAX, which may still be busy
+        held = known if known.basis is None else known._replace(basis=np.asarray(known.basis))
+        return np.asarray(images(np.asarray(coordinates), held))
+
     def initial(key: PRNGKeyArray) -> dict[str, Any]:
         k_x, k_duals = jax.random.split(key)
         noise = settings.x_scale * jax.random.normal(k_x, (m, dim))
@@ -318,25 +325,25 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
     which = int(np.argmin([r.state[3] for r in runs]))
     kept = runs[which]
     final, _, steps, _ = kept.state
-    start = np.asarray(images(starts[which]["x"], known))
+    start = shown(starts[which]["x"])
     steps_taken = sum(r.state[2] for r in runs)
     work |= {"starts": len(runs), "flops": steps_taken * work["flops_per_step"]}
     snapshots = tuple(
         Snapshot(at, when, at * work["flops_per_step"], np.asarray(images(x, known))) for at, when, x in kept.kept
     )
 
-    duals: Tensor
+    duals: Tensor | None = None
     if settings.duals == "free":
         duals = final["duals"]
-    else:
+    elif not runs[-1].busy:
         beta = sharpness(settings, jnp.asarray(float(steps)))
         target = Target(problem.mlp, known.points, known.change)
         _, duals = projected_loss(target, final["x"], softplus(beta), settings.ridge)
     return Reconstruction(
         attack=name,
-        images=np.asarray(images(final["x"], known)),
+        images=shown(final["x"]),
         start=start,
-        duals=np.asarray(duals),
+        duals=None if duals is None else np.asarray(duals),
         n_estimated=span.n if span.clear else None,
         trace=kept.trace,
         steps=steps_taken,
@@ -379,20 +386,25 @@ def compiled_descent(
 def compiled_loop(
     advance: Callable[..., Any], variables: dict[str, Any], state: Any, known: Known
 ) -> tuple[Advance, dict[str, float], dict[str, float]]:
-    """`advance`(variables, state, first step, last step, known) compiled once; see `compiled_descent`."""
+    """`advance`(variables, state, first step, last step, known) compiled once; see `compiled_descent`.
+
+    Raises:
+      TooLarge: the machine has not the memory for a step. Projected duals take 8 matrices of all images' outputs,
+        (images · outputs)² numbers each; what a program takes is known once it is compiled, which itself takes little.
+    """
     clock = time.perf_counter()
     lowered = jax.jit(advance).lower(variables, state, 0, 1, known)
     traced = time.perf_counter()
     compiled = lowered.compile()
     done = time.perf_counter()
     costs = compiled.cost_analysis() or {}
-    memory = compiled.memory_analysis()
     work = {
         # The loop's trip count is unknown to XLA, so its body counts once.
         "flops_per_step": float(costs.get("flops", math.nan)),
         "bytes_per_step": float(costs.get("bytes accessed", math.nan)),
-        "temporary_bytes": float(getattr(memory, "temp_size_in_bytes", math.nan)),
+        "temporary_bytes": temporary(compiled),
     }
+    require(work["temporary_bytes"], "A step of the attack", "reconstruct fewer images (m), or use the attack exact")
     return (
         lambda v, opt, first, last: compiled(v, opt, first, last, known),
         {"trace": traced - clock, "compile": done - traced},
@@ -401,13 +413,23 @@ def compiled_loop(
 
 
 class Descended(NamedTuple):
-    """One descent: where it ended, its (step, loss), why it stopped, its time, and (step, seconds, x) on the way."""
+    """One descent.
+
+    Attributes:
+      state: where it ended.
+      trace: its (step, loss).
+      why: it stopped.
+      seconds: it took.
+      kept: (step, seconds, x) on the way.
+      busy: steps that nobody waited for are still under way, which all that JAX is asked for has to wait for.
+    """
 
     state: LoopState
     trace: Float[np.ndarray, "k 2"]
     why: str
     seconds: float
     kept: list[tuple[int, float, Tensor]]
+    busy: bool = False
 
 
 def snapshot_steps(settings: DescentSettings) -> list[int]:
@@ -416,6 +438,16 @@ def snapshot_steps(settings: DescentSettings) -> list[int]:
         return []
     spaced = np.geomspace(min(10, settings.steps), settings.steps, settings.snapshots).round().astype(int)
     return sorted(set(spaced.tolist()))
+
+
+def computed(value: Any, seconds: float) -> bool:
+    """Wait until a value is computed, but no longer; in JAX's own wait Ctrl-C is not heard before its end."""
+    until = time.perf_counter() + seconds
+    while not value.is_ready():
+        if time.perf_counter() > until:
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True
 
 
 def descend(
@@ -428,17 +460,22 @@ def descend(
     steps, stops = settings.steps, snapshot_steps(settings)
     best, trace, chunk = state, [], 1
     kept: list[tuple[int, float, Tensor]] = []
-    seconds, why = 0.0, "schedule done"
+    seconds, why, busy = 0.0, "schedule done", False
+    loss_: Any = None
     try:
         while state[2] < steps:
             clock = time.perf_counter()
             stop = min([state[2] + chunk, steps, *(s for s in stops[:1] if s > state[2])])
             variables, opt, loss_ = advance(state[0], state[1], state[2], stop)
-            loss = float(loss_)  # waits for the device
-            if not math.isfinite(loss):
-                raise ReconError(f"The reconstruction loss is {loss} at step {stop}: lower the learning rate.")
+            busy = not computed(loss_, math.inf if budget is None else budget - seconds + GRACE)
             took = time.perf_counter() - clock
             seconds += took
+            if busy:
+                why = "time budget"
+                break
+            loss = float(loss_)
+            if not math.isfinite(loss):
+                raise ReconError(f"The reconstruction loss is {loss} at step {stop}: lower the learning rate.")
             done = stop - state[2]
             state = (variables, opt, stop, loss)
             trace.append((stop, loss))
@@ -456,4 +493,5 @@ def descend(
                 break
     except KeyboardInterrupt:
         state, why = best, "interrupted"
-    return Descended(state, np.array(trace, np.float64).reshape(-1, 2), why, seconds, kept)
+        busy = loss_ is not None and not computed(loss_, GRACE)
+    return Descended(state, np.array(trace, np.float64).reshape(-1, 2), why, seconds, kept, busy)

@@ -111,9 +111,10 @@ def run(problem: Problem, settings: DescentSettings, key: PRNGKeyArray, report: 
     start = (variables, optimiser.init(variables), 0, float("inf"))
     done = descend(advance, start, settings, settings.seconds, report)
     final, _, steps, _ = done.state
+    duals: Tensor | None = None
     if settings.duals == "free":
         duals = final["duals"]
-    else:
+    elif not done.busy:
 
         @jax.jit
         def best(x: Tensor, known: Known) -> Tensor:

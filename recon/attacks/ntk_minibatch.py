@@ -209,7 +209,7 @@ def run(problem: Problem, settings: Minibatch, key: PRNGKeyArray, report: Report
         attack="ntk-minibatch",
         images=images(final["x"]),
         start=images(start.x),
-        duals=np.asarray(final["duals"].swapaxes(0, 1)),
+        duals=np.asarray(final["duals"]).swapaxes(0, 1),
         n_estimated=span.n if span.clear else None,
         trace=done.trace,
         steps=steps,

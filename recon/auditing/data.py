@@ -10,12 +10,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from recon.auditing.view import View
-from recon.data.folder import SUFFIXES, pictures
-from recon.errors import ReconError
+from recon.data.folder import SUFFIXES, pictures_in
+from recon.errors import ReconError, printable
 from recon.metrics import distances, greedy
 from recon.weights import read_arrays
+from recon.weights.layout import few
 
 NAMES = ("x", "images", "data", "features")  # of the array to take, where a file holds several
+SAME = 1e-2  # of an image's length: of pictures saved in eight bits and as numbers that much differs at most
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,13 @@ class Images:
       x: shaped as the view's.
       names: files, or numbers in the order of the array.
       pixels: they were pixels, which the view's mean and std made inputs.
+      converted: so many were grey pictures stored in colour, or stored in grey for a network that takes colour.
     """
 
     x: Float[np.ndarray, "n *shape"]
     names: tuple[str, ...]
     pixels: bool = False
+    converted: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def load_images(source: Any, view: View) -> Images:
         if not files:
             raise ReconError(f"{path} holds no picture: add some ({', '.join(sorted(SUFFIXES))}).")
         names = tuple(f.relative_to(path).as_posix() for f in files)
-        return Images(shaped(pictures(files), view, str(path)), names, pixels=True)
+        pixels, others = pictures_in(files, view.shape[-1])
+        return Images(shaped(pixels, view, str(path)), names, pixels=True, converted=others)
     return chosen(read_arrays(path), view, str(path))
 
 
@@ -107,7 +112,8 @@ def chosen(arrays: Mapping[str, np.ndarray], view: View, where: str) -> Images:
     arrays = {name: a for name, a in arrays.items() if a.ndim > 1}
     named = [name for name in (*NAMES, *(arrays if len(arrays) == 1 else ())) if name in arrays]
     if not named:
-        raise ReconError(f"{where} holds {len(arrays)} arrays of images: name the one to take x.")
+        which = f" ({few([printable(name) for name in arrays])})" if arrays else ""
+        raise ReconError(f"{where} holds {len(arrays)} arrays of images{which}: name the one to take x.")
     return of_array(arrays[named[0]], view, where)
 
 
@@ -156,6 +162,12 @@ def compared(
         apart = apart / np.maximum(size, np.finfo(float).tiny)
     matched = greedy(apart)
     return Compared(images, matched.index, matched.distance, limit, scaled)
+
+
+def shared(control: Images, train: Images) -> int:
+    """How many of the control's images are among the training images."""
+    apart = distances(control.x, train.x).min(axis=1)
+    return int((apart <= SAME * np.linalg.norm(control.x.reshape(len(control.x), -1), axis=1)).sum())
 
 
 def multiples_apart(

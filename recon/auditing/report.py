@@ -2,6 +2,10 @@
 
 import io
 import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +15,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from recon.auditing.verdict import leaks
+from recon.errors import ReconError, reason
 from recon.records import json_bytes, markdown_table, provenance, write_bytes
 from recon.records.files import npz_bytes
 from recon.records.places import folder_to_write
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from recon.auditing.run import Audit
 
 IMAGES, NAME = "images", "reconstruction-{}.png"
+OURS = re.compile(r"reconstruction-\d{3,}\.png")  # pictures that an audit may remove
 COLUMNS, MOST = 10, 100  # pictures in a row of the overview, and in all of it
 ZOOM = 64  # least height of a picture in it, in pixels
 READ = """- *Certified*: the reconstructions explain the weights' change to rounding; the attack finds so without having
@@ -38,13 +44,50 @@ def save(audit: "Audit", folder: Path) -> None:
       ReconError: the place cannot be written.
     """
     folder_to_write(folder / IMAGES)
-    images, found = folder / IMAGES, audit.found
+    with alone(folder):
+        _write(audit, folder)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Let one audit at a time write to a folder, so that all files are the last one's; where systems have locks."""
+    handle = None
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def clear(folder: Path) -> None:
+    """Remove an earlier audit's files, its report first: wherever this stops, none is left beside other arrays.
+
+    Raises:
+      ReconError: they cannot be removed.
+    """
+    report = folder / "report.json"
+    try:
+        old = [report, folder / "report.md", *([folder / "overview.png"] if report.exists() else [])]
+        old += [picture for picture in (folder / IMAGES).glob(NAME.format("*")) if OURS.fullmatch(picture.name)]
+        for file in old:
+            file.unlink(missing_ok=True)
+    except OSError as error:
+        raise ReconError(f"Cannot replace the audit in {folder} ({reason(error)}): choose another place.") from error
+
+
+def _write(audit: "Audit", folder: Path) -> None:
+    facts, images, found = record(audit), folder / IMAGES, audit.found
+    clear(folder)
     arrays = {"images": found.images}
     if found.certified is not None and found.confidence is not None:
         arrays |= {"certified": found.certified, "confidence": found.confidence}
     write_bytes(folder / "reconstructions.npz", npz_bytes(arrays))
-    for old in (*images.glob(NAME.format("*")), folder / "overview.png"):
-        old.unlink(missing_ok=True)  # of an audit that found more
     if audit.view.pictures and len(found.images):
         made = bright(audit, found.images)
         sure = made if not audit.certified else made[found.certified]
@@ -52,7 +95,6 @@ def save(audit: "Audit", folder: Path) -> None:
         for i, picture in enumerate(pixels):
             write_bytes(images / NAME.format(f"{i:03d}"), png(picture))
         write_bytes(folder / "overview.png", png(overview(audit, pixels, sure)))
-    facts = record(audit)
     write_bytes(folder / "report.json", json_bytes(facts))
     write_bytes(folder / "report.md", markdown(audit, facts).encode())
 
@@ -75,6 +117,8 @@ def record(audit: "Audit") -> dict[str, Any]:
         "attacks": list(audit.attacks),
         "attack": found.attack,
         "why": found.why,
+        "skipped": audit.skipped,
+        "interrupted": audit.interrupted,
         "work": found.work,
         "attack_seconds": found.seconds,
         "seconds": audit.seconds,

@@ -1,7 +1,7 @@
 """From two sets of weights to what an attacker gets of the training images, and how surely."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +12,10 @@ import numpy as np
 
 from recon.attacks import Reconstruction, attacks, reconstruct
 from recon.auditing.data import Compared, Images, compared, load_images
+from recon.auditing.pair import unrelated, weights_like
 from recon.auditing.view import View, viewed
 from recon.errors import ReconError
+from recon.memory import TooLarge
 from recon.networks import MLP, from_params
 from recon.progress import Report
 from recon.weights import Layout, arranged_both, bare, flat, momentum, read_arrays, widths_of
@@ -31,7 +33,6 @@ TRY_SECONDS = 60.0  # as long as that is quick
 ALL_BUT_SIZE = 0.25  # confidence above which an image of unknown size would be certified if its size were known: the
 # attack halves the confidence for that, and each doubt that forbids a certificate halves it at least once more
 LARGEST = 1e12  # weight: audits still work at 1e10 times the usual, at 1e30 products overflow float32
-WEIGHTS_LIKE = 0.99  # cosine to the weights from which a state is taken for these, however scaled or rounded
 OUT_OF_TIME = ("out of time", "time budget")  # as the exact and the gradient attacks say it
 SEEDS = 2**31  # keys are below
 GUESS = 64  # images to stand for the attack's start where nothing tells how many there are
@@ -55,6 +56,9 @@ class Audit:
       start: distances of the training images to what the attack started from.
       seconds: wall time of reading, attacking and comparing.
       allowed: seconds that a stage of the attack was allowed, None for no limit.
+      skipped: why a stage was left out, in a sentence; None where none was.
+      interrupted: it was stopped from the keyboard; `found` is the best until then.
+      unrelated: initial and final weights look like those of two networks.
     """
 
     network: MLP
@@ -70,6 +74,9 @@ class Audit:
     start: Compared | None = None
     seconds: float = 0.0
     allowed: float | None = None
+    skipped: str | None = None
+    interrupted: bool = False
+    unrelated: bool = False
 
     @property
     def n(self) -> int | None:
@@ -180,8 +187,7 @@ def audit(
             f"Training did not change the first layer, {layout.names[0]}: say --features to audit the head behind it."
         )
     state = None if optimizer_state is None else momentum(given(optimizer_state), last, after)
-    firsts = [params["Dense_0"]["kernel"] for params in (params0, params1)]
-    if state is not None and any(parallel(state["Dense_0"]["kernel"], k) > WEIGHTS_LIKE for k in firsts):
+    if state is not None and any(weights_like(state, params) for params in (params0, params1)):
         raise ReconError(
             "The optimiser's state is the weights, initial or final: give Adam's first moment or SGD's momentum buffer."
         )
@@ -197,9 +203,22 @@ def audit(
         "state": None if state is None else reordered(state, view),
         "progress": progress,
     }
-    ran, found = attacked(reordered(params0, view), reordered(params1, view), attack, m, seconds, int(key), common)
-    up_to_scale = sizeless(params0, view.box)
-    made = Audit(mlp, layout, view, found, ran, state is not None, features, up_to_scale, allowed=seconds)
+    ran = attacked(reordered(params0, view), reordered(params1, view), attack, m, seconds, int(key), common)
+    up_to_scale, found = sizeless(params0, view.box), ran.found
+    made = Audit(
+        network=mlp,
+        layout=layout,
+        view=view,
+        found=found,
+        attacks=ran.attacks,
+        from_state=state is not None,
+        features=features,
+        up_to_scale=up_to_scale,
+        allowed=seconds,
+        skipped=ran.skipped,
+        interrupted=ran.interrupted,
+        unrelated=unrelated(params0, params1),
+    )
     if train is not None:
         made = replace(
             made,
@@ -218,7 +237,7 @@ def sampled(control: Images, most: int) -> Images:
     They are drawn, the same each time: files lie ordered by class, and their first are of few.
     """
     chosen = np.sort(np.random.default_rng(0).permutation(len(control.x))[:most])
-    return Images(control.x[chosen], tuple(control.names[i] for i in chosen), control.pixels)
+    return replace(control, x=control.x[chosen], names=tuple(control.names[i] for i in chosen))
 
 
 def check(seconds: Any, limit: Any, m: Any, key: Any) -> None:
@@ -236,24 +255,34 @@ def check(seconds: Any, limit: Any, m: Any, key: Any) -> None:
         raise ReconError(f"key is {key!r}: give a whole number from 0 to {SEEDS - 1}, the attack's seed.")
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What was run of the attacks, in order, and the best result; `skipped` and `interrupted` as of `Audit`."""
+
+    attacks: tuple[str, ...]
+    found: Reconstruction
+    skipped: str | None = None
+    interrupted: bool = False
+
+
 def attacked(
     params0: Tree, params1: Tree, attack: str, m: int | None, seconds: float | None, key: int, common: Mapping[str, Any]
-) -> tuple[tuple[str, ...], Reconstruction]:
-    """Run an attack, or the strongest that applies; returns what was run, in order, and the best result."""
+) -> Ran:
+    """Run an attack, or the strongest that applies."""
     timed: dict[str, Any] = {} if seconds is None else {"seconds": seconds}
     if attack != "auto":
         if attack not in attacks():
             raise ReconError(f"Unknown attack {attack!r}: choose auto or one of {', '.join(sorted(attacks()))}.")
-        return (attack,), told(reconstruct(params0, params1, attack=attack, m=m, key=key, **timed, **common))
+        found = told(reconstruct(params0, params1, attack=attack, m=m, key=key, **timed, **common))
+        return Ran((attack,), found, interrupted=found.interrupted)
     exact = reconstruct(params0, params1, attack="exact", m=m or GUESS, key=key, **timed, **common)
     n = exact.n_estimated
+    first = Ran(("exact",), exact, interrupted=exact.interrupted)
     if exact.interrupted or (n is None and m is None):
-        return ("exact",), exact
+        return first
     if n is None:
-        return ("exact", "ntk-fast"), told(
-            reconstruct(params0, params1, attack="ntk-fast", m=m, key=key, **timed, **common)
-        )
-    ran, again = ["exact"], exact
+        return then(first, sure, params0, params1, attack="ntk-fast", m=m, key=key, **timed, **common)
+    ran = first
     # Other random numbers, and on odd tries the patterns alone, more loosely: as a state, a change is searched by
     # nothing else. On even ones as before, since a state is not freed of weight decay.
     loose = dict(common)
@@ -264,18 +293,32 @@ def attacked(
     def count(found: Reconstruction) -> int:
         return sure(found, up_to_scale)
 
-    while count(exact) < n and len(ran) < TRIES and not again.interrupted:
+    while count(ran.found) < n and len(ran.attacks) < TRIES and not ran.interrupted:
         if exact.seconds["run"] + time.perf_counter() - began > TRY_SECONDS:
             break
-        how = loose if len(ran) % 2 else common
-        again = reconstruct(params0, params1, attack="exact", m=m or GUESS, key=key + len(ran), **timed, **how)
-        ran.append("exact")
-        exact = max(exact, again, key=count)
-    if exact.why == "complete" or again.interrupted:
-        return tuple(ran), exact
+        how = loose if len(ran.attacks) % 2 else common
+        tried = {"m": m or GUESS, "key": key + len(ran.attacks), **timed, **how}
+        ran = then(ran, count, params0, params1, attack="exact", **tried)
+    if ran.found.why == "complete" or ran.interrupted:
+        return ran
     both: dict[str, Any] = {**timed, "gradient_seconds": seconds}
-    hybrid = reconstruct(params0, params1, attack="hybrid", m=m or 2 * n, key=key, **both, **common)
-    return (*ran, "hybrid"), hybrid if count(hybrid) >= count(exact) else exact
+    return then(ran, count, params0, params1, attack="hybrid", m=m or 2 * n, key=key, **both, **common)
+
+
+def then(ran: Ran, count: Callable[[Reconstruction], int], *weights: Tree, attack: str, **options: Any) -> Ran:
+    """One more stage. What it finds replaces what was found if it counts more; the gradient attacks' also if as much.
+
+    What was found stands where the stage does not fit into memory, or is interrupted before it has begun.
+    """
+    try:
+        found = told(reconstruct(*weights, attack=attack, **options))
+    except TooLarge as error:
+        return replace(ran, skipped=f"The stage {attack} was left out. {error}")
+    except KeyboardInterrupt:
+        return replace(ran, interrupted=True)
+    more, before = count(found), count(ran.found)
+    better = more > before or (more == before and attack != "exact")
+    return Ran((*ran.attacks, attack), found if better else ran.found, interrupted=found.interrupted)
 
 
 def told(found: Reconstruction) -> Reconstruction:
@@ -323,13 +366,6 @@ def usable(params: Tree, layout: Layout, which: str) -> None:
     largest = max(float(np.abs(part).max()) for layer in params.values() for part in layer.values())
     if largest > LARGEST:
         raise ReconError(f"The {which} weights are as large as {largest:.2g}: give those of a network that computes.")
-
-
-def parallel(a: np.ndarray, b: np.ndarray) -> float:
-    """Absolute cosine of two arrays, 0 where one vanishes."""
-    x, y = (np.asarray(v, np.float64).ravel() for v in (a, b))
-    sizes = np.linalg.norm(x) * np.linalg.norm(y)
-    return float(abs(x @ y) / sizes) if sizes else 0.0
 
 
 def described(params: Tree) -> str:

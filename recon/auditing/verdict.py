@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recon.auditing.data import shared
 from recon.auditing.units import units
 
 if TYPE_CHECKING:
@@ -13,18 +14,19 @@ if TYPE_CHECKING:
 NO_RANK = (
     "the rank of the first layer's change does not tell how many training images there are, so the exact attack does "
     "not apply; that is so with as many images as inputs or 0.4 times the first layer's units, after Adam without "
-    "--optimizer-state, and after noise; -m runs ntk-fast"
+    "--optimizer-state, and after noise"
 )
 
 FEW = 6  # first-layer units for each image below which `make bars-exact` saw images certified that are merely close
 
 
 def leaks(audit: "Audit") -> bool:
-    """Whether anything came back: a certified reconstruction, or one within the limit of a training image.
+    """Whether anything came back: a certified reconstruction, or one within the limit of an image that was given.
 
     Where nothing tells how bright the images are, a reconstruction counts that is right but for that.
     """
-    return audit.vouched > 0 or (audit.train is not None and audit.train.within > 0)
+    given = (audit.train, audit.held_out)  # also where the two were swapped
+    return audit.vouched > 0 or any(these is not None and these.within > 0 for these in given)
 
 
 def verdict(audit: "Audit") -> str:
@@ -53,8 +55,9 @@ def attacked(audit: "Audit") -> str:
     if n:
         return f"The weights show that there are at least {n} training images; the attack certifies none of them."
     if found.certified is None:
-        return f"The attack {found.attack} made {len(found.images)} images and has no certificate."
-    return f"The attack found nothing: {NO_RANK}."
+        why = f": {NO_RANK}" if "exact" in audit.attacks else ""
+        return f"The attack {found.attack} made {len(found.images)} images and has no certificate{why}."
+    return f"The attack found nothing: {NO_RANK}{'' if audit.skipped else '; -m runs ntk-fast'}."
 
 
 def measured(audit: "Audit") -> str:
@@ -72,12 +75,27 @@ def measured(audit: "Audit") -> str:
         )
         if len(control.distance) < len(train.distance):
             words += ", of which more would come nearer by chance"
+        words += misplaced(train, control)
     elif audit.start is not None:
         words += f"; from what the attack started from, {near(audit.start, unit)}"
     words += "."
     if audit.n is not None and audit.n != len(train.distance):
-        words += f" The rank shows {audit.n} different training images, {len(train.distance)} were given."
+        least = "" if audit.vouched == audit.n else "at least "
+        words += f" The rank shows {least}{audit.n} different training images, {len(train.distance)} were given."
+    if many := train.images.converted:
+        form = "grey pictures stored in colour" if audit.view.shape[-1] == 1 else "stored in grey"
+        words += f" {many} of the training images given are {form}, and were taken as the network takes them."
     return f"{words} {units(audit)}".strip()
+
+
+def misplaced(train: "Compared", control: "Compared") -> str:
+    """What is wrong with the control, as the end of a sentence."""
+    if same := shared(control.images, train.images):
+        many = "all" if same == len(control.distance) else str(same)
+        return f"; {many} of the held-out images are among the training images, which makes them no control"
+    if control.within > train.within:
+        return "; the held-out images come back rather than the training images: look whether the two are swapped"
+    return ""
 
 
 def near(these: "Compared", unit: str) -> str:
@@ -90,7 +108,11 @@ def near(these: "Compared", unit: str) -> str:
 
 def doubts(audit: "Audit") -> str:
     """What keeps the result from being final."""
-    words = "Interrupted: it is what was found until then. " if audit.found.interrupted else ""
+    words = "Interrupted: it is what was found until then. " if audit.interrupted else ""
+    if audit.unrelated and not audit.vouched:
+        words += "The two files look like two different networks: their weights are at right angles to each other. "
+    if audit.skipped:
+        words += f"{audit.skipped} "
     if audit.certified is None and audit.train is None:
         words += "Without --data nothing tells which of them are training images. "
     if audit.vouched and audit.n and audit.network.widths[0] < FEW * audit.n:

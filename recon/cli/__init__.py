@@ -5,6 +5,7 @@ import sys
 from recon.errors import ReconError
 
 STOPPED = 130  # as shells have it of Ctrl-C
+STORING = ("reproduce", "check", "attack", "baseline")  # commands that store each cell once it is finished
 
 
 def main() -> None:
@@ -27,5 +28,6 @@ def main() -> None:
         # Typer makes a silent exit of the interrupt; one that comes while it is imported arrives as itself.
         if isinstance(end, SystemExit) and end.code != STOPPED:
             raise
-        print("Interrupted: finished cells are stored, the same command goes on from there.", file=sys.stderr)
+        kept = ": finished cells are stored, the same command goes on from there"
+        print(f"Interrupted{kept if {*sys.argv[1:2]} & {*STORING} else ''}.", file=sys.stderr)
         sys.exit(STOPPED)

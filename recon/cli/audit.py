@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from recon.cli import completion
 from recon.cli.console import out
+from recon.cli.interrupts import leave
 from recon.errors import ReconError
 from recon.records.places import folder_to_write
 
@@ -128,6 +129,8 @@ def audit(
     made.save(folder)
     out.print(f"[{'red' if leaks(made) else 'yellow'}]{escape(made.verdict)}[/]", highlight=False, soft_wrap=True)
     out.print(f"{made.seconds:.1f} s. Report: {escape(str(folder / 'report.md'))}", soft_wrap=True, highlight=False)
+    if made.interrupted or made.out_of_time:
+        leave()
 
 
 def sizes(text: str) -> tuple[int, ...]:

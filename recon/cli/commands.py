@@ -248,8 +248,14 @@ def data_show(data_dir: DataDir = None, source: Source = "auto") -> None:
     """Which source each data set would be read from."""
     from recon.data import load_images
 
-    table = Table("data set", "source", "train", "test", box=None, header_style="bold")
+    table, missing = Table("data set", "source", "train", "test", box=None, header_style="bold"), []
     for name in (*DOWNLOADED, "tiny_imagenet"):
-        train, test = (load_images(name, split, source=source, data_dir=data_dir) for split in ("train", "test"))
-        table.add_row(name, train.source, str(len(train.images)), str(len(test.images)))
+        try:
+            train, test = (load_images(name, split, source=source, data_dir=data_dir) for split in ("train", "test"))
+            table.add_row(name, train.source, str(len(train.images)), str(len(test.images)))
+        except ReconError as error:
+            missing.append(error)
+            table.add_row(name, escape(str(error)), "", "")
+    if len(missing) == table.row_count:
+        raise missing[0]
     out.print(table)

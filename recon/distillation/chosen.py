@@ -4,14 +4,13 @@ import time
 import warnings
 from collections.abc import Callable
 
-import jax
 import numpy as np
 import scipy  # its cluster is loaded on first use
 from jaxtyping import Float, Int
 
 from recon.arrays import enable_x64
 from recon.distillation.base import DistilledSet, groups_of
-from recon.distillation.regression import RIDGE, duals
+from recon.distillation.regression import RIDGE, duals, own_kernel
 from recon.errors import ReconError
 from recon.kernels.infinite import InfiniteMLP
 from recon.metrics import distances, greedy
@@ -81,7 +80,7 @@ def _k_means(x: np.ndarray, y: np.ndarray, classes: Classes, k: int, rng: np.ran
 def _largest_alpha(x: np.ndarray, y: np.ndarray, classes: Classes, k: int, rng: np.random.Generator) -> np.ndarray:  # noqa: ARG001
     """The largest dual weights of the infinitely wide network trained on all images."""
     with enable_x64():
-        own = jax.jit(InfiniteMLP().ntk)(x.astype(np.float64))
+        own = own_kernel(InfiniteMLP(), x.astype(np.float64))
         size = np.linalg.norm(np.asarray(duals(own, y.astype(np.float64), RIDGE)), axis=1)
     return np.concatenate([mine[np.argsort(-size[mine], kind="stable")[:k]] for mine in classes])
 

@@ -19,6 +19,7 @@ from recon.distillation.base import DistilledSet, Problem
 from recon.distillation.regression import RIDGE, regression_loss
 from recon.errors import ReconError
 from recon.kernels.infinite import InfiniteMLP, InfiniteNetwork
+from recon.memory import require, temporary
 from recon.progress import Report
 
 CHUNK_SECONDS = 0.5  # of compiled steps between two looks at the loss, the clock and the keyboard
@@ -160,15 +161,20 @@ def advance(
 
 @cache
 def compiled(loss: Loss, settings: KernelDistillation, shapes: Any) -> tuple[Any, dict[str, float]]:
-    """`advance` compiled once for all sets of the same shapes, and XLA's account of one step."""
+    """`advance` compiled once for all sets of the same shapes, and XLA's account of one step.
+
+    Raises:
+      TooLarge: the machine has not the memory for a step.
+    """
     state, known, held_out = shapes
     program = jax.jit(advance, static_argnums=(0, 1)).lower(loss, settings, state, 0, 1, known, held_out).compile()
-    costs, memory = program.cost_analysis() or {}, program.memory_analysis()
+    costs, needed = program.cost_analysis() or {}, temporary(program)
+    require(needed, "A step of the distillation", "distil fewer images, or to fewer of each class")
     return program, {
         # The loop's trip count is unknown to XLA, so its body counts once.
         "flops_per_step": float(costs.get("flops", math.nan)),
         "bytes_per_step": float(costs.get("bytes accessed", math.nan)),
-        "temporary_bytes": float(getattr(memory, "temp_size_in_bytes", math.nan)),
+        "temporary_bytes": needed,
     }
 
 

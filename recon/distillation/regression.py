@@ -2,12 +2,28 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from recon.arrays import Tensor
 from recon.kernels.infinite import InfiniteNetwork
+from recon.memory import require, temporary
 
 RIDGE = 1e-5  # the paper's, see `duals`
+SOLVING = 3  # matrices like the kernel that `duals` takes beside it: the ridge's, their sum and its factor
+
+
+def own_kernel(kernel: InfiniteNetwork, x: Float[np.ndarray, "n *shape"]) -> Float[jax.Array, "n n"]:
+    """The NTK of images among themselves, for `duals`; inside `enable_x64` in float64.
+
+    Raises:
+      TooLarge: there is not the memory for both.
+    """
+    program = jax.jit(kernel.ntk).lower(x).compile()
+    needed = temporary(program) + (1 + SOLVING) * len(x) ** 2 * x.dtype.itemsize
+    require(needed, f"The kernel of {len(x)} images", "give fewer images, or use the method kip, which takes none")
+    made: jax.Array = program(x)
+    return made
 
 
 def duals(kernel: Float[Tensor, "m m"], y: Float[Tensor, "m c"], ridge: float) -> Float[Tensor, "m c"]:

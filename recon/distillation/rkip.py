@@ -13,7 +13,7 @@ from jaxtyping import Float, PRNGKeyArray
 from recon.arrays import Tensor, enable_x64
 from recon.distillation.base import DistilledSet, Method, Problem
 from recon.distillation.descent import KernelDistillation, run
-from recon.distillation.regression import duals
+from recon.distillation.regression import duals, own_kernel
 from recon.errors import ReconError
 from recon.kernels.infinite import InfiniteNetwork
 from recon.progress import Report
@@ -78,10 +78,10 @@ def known_of(
     """Training images, their duals and the squared norm of what these add up to, in float64.
 
     Raises:
-      ReconError: the kernel of the training images is singular.
+      ReconError: the kernel of the training images is singular, or larger than memory.
     """
     with enable_x64():
-        own = jax.jit(settings.kernel.ntk)(np.asarray(problem.x, np.float64))
+        own = own_kernel(settings.kernel, np.asarray(problem.x, np.float64))
         alpha = np.asarray(duals(own, np.asarray(problem.y, np.float64), settings.ridge))
         norm = np.asarray(jnp.vdot(alpha, own @ alpha))
     if not np.isfinite(norm):

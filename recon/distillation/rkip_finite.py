@@ -83,7 +83,7 @@ def distil(problem: Problem, settings: FiniteDistillation, key: PRNGKeyArray, re
         **settings.options,
     )
     if found.duals is None:
-        raise ReconError(f"The attack {found.attack} has no duals to label images by: use 'ntk' or 'ntk-fast'.")
+        raise ReconError(f"The attack {found.attack} ended without duals to label images by ({found.why}): let it run.")
     (s,) = (0.0,) if linearised else settings.options.get("points", (1.0,))
     point: Params = jax.tree.map(lambda a, b: a + s * (b - a), params0, trained.final.params)
     return DistilledSet(

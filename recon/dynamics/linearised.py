@@ -17,6 +17,7 @@ from recon.arrays import enable_x64
 from recon.dynamics.base import Dynamics, State, Trained, add, apply, loss_integral, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, compiled_ntk
+from recon.memory import require
 from recon.networks import Network, Params
 from recon.progress import Report, silent
 
@@ -61,6 +62,8 @@ def train(
         p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
         x64 = np.asarray(x, np.float64)
         report(0.0, "kernel")
+        least = 8.0 * (n * network.outputs) ** 2 * 2  # bytes of the kernel and its eigenvectors
+        require(least, f"The kernel of {n} images", "give fewer images, or train by another rule than linearised")
         kernel = np.asarray(as_matrix(compiled_ntk(network, p64, x64)))
         f0, pull = jax.vjp(lambda p: apply(network, p, x64), p64)
         e0 = np.asarray(y - f0).ravel()

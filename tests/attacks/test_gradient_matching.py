@@ -1,4 +1,7 @@
 import dataclasses
+import signal
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from recon import ReconError, reconstruct
+from recon import ReconError, memory, reconstruct
+from recon.attacks import gradient_matching
 from recon.attacks.gradient_matching import (
     GradientMatching,
     Target,
@@ -203,6 +207,47 @@ def test_stopping():
     budget = reconstruct(params0, final, attack="ntk", seconds=0.5, progress=False)
     assert budget.why == "time budget"
     assert dataclasses.asdict(budget)["seconds"]["run"] < 10
+
+
+def slow_problem(rng, n=25, outputs=100):
+    """Weights of which a step of ntk-fast takes seconds: a matrix of 2,500 rows is factored."""
+    network = MLP((16,), outputs=outputs)
+    before = jax.tree.map(np.asarray, network.init(jax.random.key(0), 20))
+    after = jax.tree.map(lambda a: a + rng.normal(size=a.shape).astype(np.float32) / 100, before)
+    return before, after, {"m": n, "progress": False}
+
+
+@pytest.mark.parametrize("stopped", ["interrupted", "time budget"])
+def test_slow_steps_hear_ctrl_c_and_the_clock(rng, monkeypatch, stopped):
+    before, after, call = slow_problem(rng)
+    monkeypatch.setattr(gradient_matching, "GRACE", 0.1)
+    real, began = gradient_matching.computed, []
+
+    def wait(value, seconds):
+        began.append(time.perf_counter())
+        if len(began) == 1 and stopped == "interrupted":
+            threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,)).start()
+        return real(value, seconds)
+
+    monkeypatch.setattr(gradient_matching, "computed", wait)
+    seconds = None if stopped == "interrupted" else 0.2
+    for attack in ("ntk-fast", "ntk-autodiff")[: 1 + (stopped == "interrupted")]:
+        began.clear()
+        found = reconstruct(before, after, attack=attack, seconds=seconds, **call)
+        assert time.perf_counter() - began[0] < 1.0
+        assert (found.why, found.steps, found.duals) == (stopped, 0, None)
+        np.testing.assert_array_equal(found.images, found.start)
+
+
+def test_steps_that_no_memory_holds_are_refused(rng, monkeypatch):
+    before, after, call = slow_problem(rng)
+    began, square = time.perf_counter(), 4 * (100 * 2000) ** 2
+    monkeypatch.setattr(memory, "room", lambda: 7 * square)
+    refused = pytest.raises(memory.TooLarge, match=r"^A step of the attack takes [\d.e+]+ GB .*: reconstruct fewer")
+    for attack in ("ntk-fast", "hybrid"):  # a step takes eight matrices
+        with refused:
+            reconstruct(before, after, attack=attack, **{**call, "m": 2000})
+    assert time.perf_counter() - began < 20  # compiling, not computing
 
 
 def test_the_best_of_several_starts_is_kept():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -12,7 +13,7 @@ from PIL import Image
 from sklearn.neural_network import MLPRegressor
 
 import recon
-from recon import ReconError
+from recon import ReconError, memory
 from recon.auditing import run
 from recon.auditing.data import compared, load_images
 from recon.auditing.units import units
@@ -224,7 +225,8 @@ def test_gradient_matching_where_the_rank_does_not_tell(digits):
     made = recon.audit(arrays(twin), arrays(model), data=x, m=7, seconds=0.5, progress=False)
     assert (made.n, made.certified, made.attacks) == (None, None, ("exact", "ntk-fast"))
     assert len(made.found.images) == 7
-    assert "has no certificate" in made.verdict
+    assert "has no certificate: the rank of the first layer's change does not tell" in made.verdict
+    assert "without --optimizer-state" in made.verdict
     assert np.isinf(made.train.distance).sum() == N - 7
 
 
@@ -237,7 +239,7 @@ def test_rank_bounds_the_number_of_images_from_below():
     assert made.n < 50
     assert made.certified == 0
     assert f"at least {made.n} training images" in made.verdict
-    assert "60 were given" in made.verdict
+    assert f"The rank shows at least {made.n} different training images, 60 were given." in made.verdict
 
 
 def test_what_cannot_be_audited_is_refused(sgd, tmp_path):
@@ -317,7 +319,7 @@ def test_what_is_no_image_is_refused_and_lists_and_dictionaries_are_taken(tmp_pa
     for source in (3, np.float32(3), np.array(3.0), x.ravel(), [], ["a"], np.array([{}]), [[1.0, 2.0], [1.0]], None):
         with pytest.raises(ReconError, match=r"give an array of them, \(n, 5, 5, 1\)|make no array: give a folder"):
             load_images(source, view)
-    with pytest.raises(ReconError, match="holds 2 arrays of images: name the one to take x"):
+    with pytest.raises(ReconError, match=r"holds 2 arrays of images \(a, b\): name the one to take x"):
         load_images({"a": x, "b": x}, view)
     with pytest.raises(ReconError, match=r"is not there or cannot be read: give a folder of pictures or an \.npz"):
         load_images(tmp_path / "absent", view)
@@ -434,14 +436,16 @@ def test_training_images_in_other_units_are_seen_to_be(sgd, digits):
     assert f" {N} {told}" in said(np.concatenate([more, pixels]))
     assert f"with the factor 0.003922 and the offset {-mean:.4g}." in said(255 * (digits.train.x + mean))
     image = np.random.default_rng(0).normal(0, 0.1, digits.train.x.shape[1:]).astype(np.float32)
-    assert f"all {N} are a reconstruction plus one and the same image" in said(digits.train.x + image)
+    assert f"all {N} are within the limit of a reconstruction plus one and the same image" in said(
+        digits.train.x + image
+    )
     # Other images are none of this, nor a change of units for each image by itself.
     assert said(more) == said(pixels[:2]) == ""
     each = np.linspace(0.5, 1, N, dtype=np.float32).reshape(N, 1, 1, 1)
     assert said(digits.train.x * each) == ""
     other = recon.audit(before, after, data=pixels, progress=False)
     assert "0 are within" in other.verdict
-    assert f"in other units than the network's inputs: all {N} {told}" in other.verdict
+    assert f"in other units or another order than the network's inputs: all {N} {told}" in other.verdict
 
 
 def test_ctrl_c_reports_what_was_found(sgd, monkeypatch):
@@ -456,6 +460,54 @@ def test_ctrl_c_reports_what_was_found(sgd, monkeypatch):
     made = recon.audit(before, after, progress=False)
     assert made.attacks == ("exact",)
     assert "Interrupted" in made.verdict
+
+
+def test_ctrl_c_in_a_later_stage_is_said_and_reports_what_was_found(sgd, monkeypatch):
+    before, after = map(arrays, sgd)
+    real, stages = run.reconstruct, []
+
+    def stopped(*args, **options):
+        stages.append(options["attack"])
+        if len(stages) == 3:
+            raise KeyboardInterrupt  # while the stage compiles
+        found = real(*args, **options | {"attack": "exact"})
+        why = "interrupted" if len(stages) == 2 and ran == 2 else "out of starts"
+        sure = np.arange(len(found.images)) < 4 - len(stages)
+        return dataclasses.replace(found, why=why, certified=sure)
+
+    monkeypatch.setattr(run, "reconstruct", stopped)
+    for ran in (2, 3):
+        stages.clear()
+        made = recon.audit(before, after, progress=False)
+        assert len(stages) == ran
+        assert (made.attacks, made.certified, made.found.interrupted) == (("exact",) * 2, 3, False)
+        assert made.interrupted
+        assert "Interrupted: it is what was found until then." in made.verdict
+
+
+def test_stage_that_memory_does_not_hold_is_left_out_and_said(sgd, digits, monkeypatch):
+    before, after = map(arrays, sgd)
+    monkeypatch.setattr(memory, "room", lambda: 1000)
+    monkeypatch.setattr(run, "TRIES", 1)
+    real = run.reconstruct
+
+    def short(*args, **options):
+        found = real(*args, **options)
+        return dataclasses.replace(found, why="out of starts", certified=np.arange(len(found.images)) < 3)
+
+    said = "left out. A step of the attack takes .* GB of memory, and 1e-06 GB may be used: reconstruct fewer images"
+    monkeypatch.setattr(run, "reconstruct", short)
+    made = recon.audit(before, after, progress=False)
+    assert (made.attacks, made.certified) == (("exact",), 3)
+    assert re.search(f"The stage hybrid was {said}", made.verdict)
+    # Where the rank tells nothing, and by name.
+    unclear = lambda *args, **options: dataclasses.replace(real(*args, **options), n_estimated=None)  # noqa: E731
+    monkeypatch.setattr(run, "reconstruct", unclear)
+    made = recon.audit(before, after, m=20, progress=False)
+    assert re.search(f"The stage ntk-fast was {said}", made.verdict)
+    assert "-m runs" not in made.verdict
+    with pytest.raises(ReconError, match=r"^A step of the attack takes"):
+        recon.audit(before, after, attack="ntk-fast", m=20, progress=False)
 
 
 def test_search_that_doubts_an_image_is_tried_again(sgd, monkeypatch):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 KILL = "os.kill(os.getpid(), signal.SIGINT)"
@@ -36,3 +37,28 @@ def test_an_early_interrupt_too(tiny):
     done = interrupted(tiny, PYTHONPATH=f"{tiny / 'early'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     assert done.returncode == 130
     assert done.stderr == "Interrupted: finished cells are stored, the same command goes on from there.\n"
+
+
+def test_commands_that_store_nothing_do_not_promise_it(tmp_path):
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    command = [sys.executable, "-m", "recon", "audit", "--init", "a.npz", "--final", "b.npz"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+
+
+def test_audit_out_of_time_ends_without_the_rest_of_a_step(tmp_path, rng):
+    sizes = ((20, 16), (16, 120))
+    for file, size in (("init", 1.0), ("final", 1.01)):
+        kernels = {f"Dense_{i}/kernel": size * rng.normal(size=s).astype(np.float32) for i, s in enumerate(sizes)}
+        biases = {f"Dense_{i}/bias": rng.normal(size=s[1]).astype(np.float32) for i, s in enumerate(sizes)}
+        np.savez(tmp_path / f"{file}.npz", **kernels, **biases)
+    command = [sys.executable, "-m", "recon", "audit", "--init", tmp_path / "init.npz", "--final"]
+    command += [tmp_path / "final.npz", "--attack", "ntk-fast", "-m", "40", "--seconds", "0.1", "--out", tmp_path / "o"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        said = next(line for line in run.stdout if "Report:" in line)
+        assert float(said.split()[0]) < 20
+        run.wait(timeout=5)  # a step takes half a minute
+    assert run.returncode == 0
+    assert "Stopped after 0.1 seconds" in (tmp_path / "o" / "report.md").read_text()

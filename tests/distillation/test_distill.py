@@ -4,14 +4,17 @@ import numpy as np
 import optax
 import pytest
 
-from recon import ReconError, distill, load_task
+import recon
+from recon import ReconError, distill, load_task, memory
 from recon.arrays import enable_x64
 from recon.distillation import class_targets, infinite_accuracy, methods
 from recon.distillation.base import Problem
+from recon.distillation.chosen import choose
 from recon.distillation.descent import KernelDistillation, check, compiled, rows
 from recon.distillation.kip import METHOD as KIP
 from recon.distillation.regression import regression_loss
 from recon.distillation.rkip import METHOD as RKIP
+from recon.dynamics import Linearised, train
 from recon.tasks import targets
 
 
@@ -230,3 +233,24 @@ def test_a_task_is_distilled_in_its_own_space():
     test = data.test
     full = infinite_accuracy(data.train.x, data.train.y, test.x, test.y)
     assert infinite_accuracy(found.images, found.labels, test.x, test.y) > full - 0.05
+
+
+@pytest.mark.parametrize("method", ["rkip", "mmd"])
+def test_kernel_that_no_memory_holds_is_refused_before_it_is_made(method, monkeypatch):
+    monkeypatch.setattr(memory, "room", lambda: 8 << 30)
+    x, y = arrays(n=100_000, dim=4)
+    said = r"^The kernel of 100000 images takes \d+ GB of memory, and 8.59 GB may be used: give fewer images, or use"
+    with pytest.raises(ReconError, match=said):
+        distill((x, y), 2, method=method, steps=3, progress=False)
+    with pytest.raises(ReconError, match=said):
+        choose("largest-alpha", x, y, 2)
+    with pytest.raises(ReconError, match=r"^The kernel of 100000 images takes 160 GB"):
+        train(recon.MLP((4,)), recon.MLP((4,)).init(jax.random.key(0), 4), x, y[:, :1], Linearised())
+
+
+def test_step_that_no_memory_holds_is_refused(monkeypatch):
+    x, y = arrays(n=500)
+    distill((x, y), 3, method="kip", steps=3, progress=False)
+    monkeypatch.setattr(memory, "room", lambda: 1000)
+    with pytest.raises(ReconError, match=r"^A step of the distillation takes .* GB of memory, .* distil fewer images"):
+        distill((x, y), 4, method="kip", steps=3, progress=False)
