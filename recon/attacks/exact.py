@@ -17,7 +17,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot, Tree
 from recon.attacks.first_layer.batched import normalised
-from recon.attacks.first_layer.certificate import Network, certificate
+from recon.attacks.first_layer.certificate import Network, certificate, why_unclear
 from recon.attacks.first_layer.flops import Count, counted, product
 from recon.attacks.first_layer.joint import best, cleaned, images, joint, leaked, passing, placed
 from recon.attacks.first_layer.observe import Observed, observe
@@ -166,7 +166,7 @@ def recover(
         certified=vouched.certified[order],
         up_to_scale=vouched.up_to_scale[order],
         confidence=vouched.confidence[order],
-        doubts=vouched.doubts,
+        doubts=vouched.doubts if seen.clear else (why_unclear(seen),),
         n_estimated=seen.n if seen.clear else None,
         work={
             "starts": progress.starts,

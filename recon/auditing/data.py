@@ -14,7 +14,7 @@ from recon.data.folder import SUFFIXES, pictures_in
 from recon.errors import ReconError, printable
 from recon.metrics import distances, greedy
 from recon.weights import read_arrays
-from recon.weights.layout import few
+from recon.weights.names import few
 
 NAMES = ("x", "images", "data", "features")  # of the array to take, where a file holds several
 SAME = 1e-2  # of an image's length: of pictures saved in eight bits and as numbers that much differs at most

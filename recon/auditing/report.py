@@ -28,9 +28,12 @@ IMAGES, NAME = "images", "reconstruction-{}.png"
 OURS = re.compile(r"reconstruction-\d{3,}\.png")  # pictures that an audit may remove
 COLUMNS, MOST = 10, 100  # pictures in a row of the overview, and in all of it
 ZOOM = 64  # least height of a picture in it, in pixels
-READ = """- *Certified*: the reconstructions explain the weights' change to rounding; the attack finds so without having
-  seen a training image, and that what is left of it moves them by less than L2 0.1. Not certified does not mean wrong;
-  with few units for each image it can be too sure of images that are merely close.
+READ = """- *Certified*: the attack vouches for it without having seen a training image. Either its pixels are whole
+  levels of an 8-bit picture in the box that --mean and --std tell, which no other image's are; or all N images were
+  found, all that it hangs on are settled, and its size shows in more than the first biases' change. It is then less
+  than L2 0.1 from a training image (without --mean and --std, less than 1 % of its length). Not certified does not mean
+  wrong.
+- *Up to scale*: the same, but for the image's brightness: some multiple of it is a training image.
 - Distances are L2 in the network's input space{relative}, each training image matched to one reconstruction. Those of
   held-out images are what chance gives.
 - The audit is of plain MLPs with ReLU units. That nothing came back is no proof of privacy.
@@ -87,6 +90,7 @@ def _write(audit: "Audit", folder: Path) -> None:
     arrays = {"images": found.images}
     if found.certified is not None and found.confidence is not None:
         arrays |= {"certified": found.certified, "confidence": found.confidence}
+        arrays |= {} if found.up_to_scale is None else {"up_to_scale": found.up_to_scale}
     write_bytes(folder / "reconstructions.npz", npz_bytes(arrays))
     if audit.view.pictures and len(found.images):
         made = bright(audit, found.images)
@@ -113,7 +117,11 @@ def record(audit: "Audit") -> dict[str, Any]:
         "certified": audit.certified,
         "features": audit.features,
         "from_state": audit.from_state,
+        "vouched": audit.vouched,
         "up_to_scale": audit.up_to_scale,
+        "doubts": list(audit.doubts),
+        "bits": list(audit.bits),
+        "left_out": list(audit.layout.left_out),
         "attacks": list(audit.attacks),
         "attack": found.attack,
         "why": found.why,
@@ -147,6 +155,8 @@ def rows(audit: "Audit") -> list[dict[str, Any]]:
         row: dict[str, Any] = {"index": j}
         if found.certified is not None:
             row["certified"] = bool(found.certified[j])
+        if found.up_to_scale is not None:
+            row["up to scale"] = bool(found.up_to_scale[j])
         if found.confidence is not None:
             row["confidence"] = float(found.confidence[j])
         if train is not None and j in image:
@@ -168,6 +178,7 @@ def markdown(audit: "Audit", facts: dict[str, Any]) -> str:
         ("training images", rank + (f" (gap {gap:.3g})" if gap else "")),
         ("attack", f"{' then '.join(audit.attacks)}; the result is of {facts['attack']}: {facts['why']}"),
         ("attacked", "the optimiser's state" if audit.from_state else "the weights' change"),
+        ("left out", ", ".join(audit.layout.left_out) or "nothing"),
         ("seconds", f"{audit.seconds:.1f}"),
     ]
     parts = ["# Audit\n", audit.verdict + "\n", "## What was audited\n", markdown_table(("", ""), about) + "\n"]

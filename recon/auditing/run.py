@@ -1,13 +1,12 @@
 """From two sets of weights to what an attacker gets of the training images, and how surely."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from recon.attacks import Reconstruction, attacks, reconstruct
@@ -18,7 +17,7 @@ from recon.errors import ReconError
 from recon.memory import TooLarge
 from recon.networks import MLP, from_params
 from recon.progress import Report
-from recon.weights import Layout, arranged_both, bare, flat, momentum, read_arrays, widths_of
+from recon.weights import Layout, arranged_both, bare, flat, momentum, read_arrays, stored_bits, widths_of
 from recon.weights.layout import Tree
 
 Source = str | Path | Mapping[str, Any]
@@ -30,8 +29,6 @@ Pictures = str | Path | np.ndarray | Sequence[Any] | Mapping[str, Any]
 LIMIT, RELATIVE = 0.1, 1e-3  # L2 of images, and relative L2 of features, under which one counts as recovered
 TRIES = 4  # of the exact search: now and then one gets stuck where another, by other random numbers, does not;
 TRY_SECONDS = 60.0  # as long as that is quick
-ALL_BUT_SIZE = 0.25  # confidence above which an image of unknown size would be certified if its size were known: the
-# attack halves the confidence for that, and each doubt that forbids a certificate halves it at least once more
 LARGEST = 1e12  # weight: audits still work at 1e10 times the usual, at 1e30 products overflow float32
 OUT_OF_TIME = ("out of time", "time budget")  # as the exact and the gradient attacks say it
 SEEDS = 2**31  # keys are below
@@ -50,8 +47,7 @@ class Audit:
       attacks: what was run, in order; `found.attack` is what `found` is from.
       from_state: the optimiser's state was used.
       features: reconstructions are features that a frozen extractor gave the trained head, not images.
-      up_to_scale: reconstructions are images up to their brightness: the first layer has no bias and nobody said what
-        was done to the pixels, so that nothing tells their size; distances are to the best multiple.
+      up_to_scale: distances are to the best multiple of each reconstruction, as nothing tells how bright it is.
       train, held_out: distances to training images, and to others as a control; None where none were given.
       start: distances of the training images to what the attack started from.
       seconds: wall time of reading, attacking and comparing.
@@ -59,6 +55,8 @@ class Audit:
       skipped: why a stage was left out, in a sentence; None where none was.
       interrupted: it was stopped from the keyboard; `found` is the best until then.
       unrelated: initial and final weights look like those of two networks.
+      doubts: what keeps the exact attack from certifying more, as far as its numbers show it.
+      bits: significant bits to which the initial and the final weights look rounded, None for those of float32.
     """
 
     network: MLP
@@ -77,6 +75,8 @@ class Audit:
     skipped: str | None = None
     interrupted: bool = False
     unrelated: bool = False
+    bits: tuple[int | None, int | None] = (None, None)
+    doubts: tuple[str, ...] = ()
 
     @property
     def n(self) -> int | None:
@@ -95,7 +95,7 @@ class Audit:
     @property
     def vouched(self) -> int:
         """Number of reconstructions that are certified, or would be if their brightness were known."""
-        return sure(self.found, self.up_to_scale)
+        return sure(self.found)
 
     @property
     def out_of_time(self) -> bool:
@@ -204,7 +204,8 @@ def audit(
         "progress": progress,
     }
     ran = attacked(reordered(params0, view), reordered(params1, view), attack, m, seconds, int(key), common)
-    up_to_scale, found = sizeless(params0, view.box), ran.found
+    found = ran.found
+    sides = compared_both(train, control, found, limit, features, sizeless(params0, view.box))
     made = Audit(
         network=mlp,
         layout=layout,
@@ -213,22 +214,41 @@ def audit(
         attacks=ran.attacks,
         from_state=state is not None,
         features=features,
-        up_to_scale=up_to_scale,
         allowed=seconds,
         skipped=ran.skipped,
         interrupted=ran.interrupted,
         unrelated=unrelated(params0, params1),
+        bits=(stored_bits(parts(params0)), stored_bits(parts(params1))),
+        doubts=ran.doubts or found.doubts,
+        **sides,
     )
-    if train is not None:
-        made = replace(
-            made,
-            train=compared(train, found.images, limit, features, up_to_scale),
-            start=compared(train, found.start, limit, features, up_to_scale),
-        )
+    return replace(made, seconds=time.perf_counter() - began)
+
+
+def compared_both(
+    train: Images | None, control: Images | None, found: Reconstruction, limit: float, features: bool, sizeless: bool
+) -> dict[str, Any]:
+    """The audit's comparisons: to the best multiples where that is all that the attack vouches for, and it helps.
+
+    Args:
+      sizeless: nothing can tell how bright an image is.
+    """
     if control is not None:
         control = sampled(control, len(control.x) if train is None else len(train.x))
-        made = replace(made, held_out=compared(control, found.images, limit, features, up_to_scale))
-    return replace(made, seconds=time.perf_counter() - began)
+
+    def sides(scaled: bool) -> dict[str, Any]:
+        to = {"train": (train, found.images), "start": (train, found.start), "held_out": (control, found.images)}
+        apart = {
+            name: None if given is None else compared(given, made, limit, features, scaled)
+            for name, (given, made) in to.items()
+        }
+        return {**apart, "up_to_scale": scaled}
+
+    plain = sides(sizeless)
+    if sizeless or train is None or certified(found) or not sure(found):
+        return plain
+    scaled = sides(True)
+    return scaled if scaled["train"].within > plain["train"].within else plain
 
 
 def sampled(control: Images, most: int) -> Images:
@@ -257,12 +277,13 @@ def check(seconds: Any, limit: Any, m: Any, key: Any) -> None:
 
 @dataclass(frozen=True)
 class Ran:
-    """What was run of the attacks, in order, and the best result; `skipped` and `interrupted` as of `Audit`."""
+    """What was run of the attacks, in order, and the best result; the others as of `Audit`."""
 
     attacks: tuple[str, ...]
     found: Reconstruction
     skipped: str | None = None
     interrupted: bool = False
+    doubts: tuple[str, ...] = ()
 
 
 def attacked(
@@ -275,38 +296,36 @@ def attacked(
             raise ReconError(f"Unknown attack {attack!r}: choose auto or one of {', '.join(sorted(attacks()))}.")
         found = told(reconstruct(params0, params1, attack=attack, m=m, key=key, **timed, **common))
         return Ran((attack,), found, interrupted=found.interrupted)
-    exact = reconstruct(params0, params1, attack="exact", m=m or GUESS, key=key, **timed, **common)
-    n = exact.n_estimated
-    first = Ran(("exact",), exact, interrupted=exact.interrupted)
-    if exact.interrupted or (n is None and m is None):
-        return first
-    if n is None:
-        return then(first, sure, params0, params1, attack="ntk-fast", m=m, key=key, **timed, **common)
-    ran = first
-    # Other random numbers, and on odd tries the patterns alone, more loosely: as a state, a change is searched by
-    # nothing else. On even ones as before, since a state is not freed of weight decay.
-    loose = dict(common)
-    if loose["state"] is None and not loose["linearised"]:
-        loose["state"] = jax.tree.map(lambda a, b: np.float32(b) - np.float32(a), params0, params1)
-    began, up_to_scale = time.perf_counter(), sizeless(params0, common["box"])
-
-    def count(found: Reconstruction) -> int:
-        return sure(found, up_to_scale)
-
-    while count(ran.found) < n and len(ran.attacks) < TRIES and not ran.interrupted:
-        if exact.seconds["run"] + time.perf_counter() - began > TRY_SECONDS:
-            break
-        how = loose if len(ran.attacks) % 2 else common
-        tried = {"m": m or GUESS, "key": key + len(ran.attacks), **timed, **how}
-        ran = then(ran, count, params0, params1, attack="exact", **tried)
-    if ran.found.why == "complete" or ran.interrupted:
+    ran = search(params0, params1, m, key, seconds, common)
+    n = ran.found.n_estimated
+    if ran.interrupted or (n is None and m is None) or ran.found.why == "complete":
         return ran
-    both: dict[str, Any] = {**timed, "gradient_seconds": seconds}
-    return then(ran, count, params0, params1, attack="hybrid", m=m or 2 * n, key=key, **both, **common)
+    both: dict[str, Any] = {**timed, "key": key, **common}
+    if n is None:
+        made = then(ran, params0, params1, attack="ntk-fast", m=m, **both)
+        return replace(made, doubts=ran.found.doubts)
+    return then(ran, params0, params1, attack="hybrid", m=m or 2 * n, gradient_seconds=seconds, **both)
 
 
-def then(ran: Ran, count: Callable[[Reconstruction], int], *weights: Tree, attack: str, **options: Any) -> Ran:
-    """One more stage. What it finds replaces what was found if it counts more; the gradient attacks' also if as much.
+def search(
+    params0: Tree, params1: Tree, m: int | None, key: int, seconds: float | None, common: Mapping[str, Any]
+) -> Ran:
+    """The exact attack; where it leaves images out, a few times if it is quick, with other random numbers."""
+    timed: dict[str, Any] = {} if seconds is None else {"seconds": seconds}
+    began = time.perf_counter()
+    exact = reconstruct(params0, params1, attack="exact", m=m or GUESS, key=key, **timed, **common)
+    ran = Ran(("exact",), exact, interrupted=exact.interrupted)
+    while not ran.interrupted and sure(ran.found) < (exact.n_estimated or 0) and len(ran.attacks) < TRIES:
+        if time.perf_counter() - began > TRY_SECONDS:
+            break
+        # On odd tries the patterns alone are searched, more loosely.
+        again = {"m": m or GUESS, "key": key + len(ran.attacks), "loose": bool(len(ran.attacks) % 2)}
+        ran = then(ran, params0, params1, attack="exact", **again, **timed, **common)
+    return ran
+
+
+def then(ran: Ran, *weights: Tree, attack: str, **options: Any) -> Ran:
+    """One more stage. What it finds replaces what was found if it is surer; the gradient attacks' also if as sure.
 
     What was found stands where the stage does not fit into memory, or is interrupted before it has begun.
     """
@@ -316,7 +335,7 @@ def then(ran: Ran, count: Callable[[Reconstruction], int], *weights: Tree, attac
         return replace(ran, skipped=f"The stage {attack} was left out. {error}")
     except KeyboardInterrupt:
         return replace(ran, interrupted=True)
-    more, before = count(found), count(ran.found)
+    more, before = sure(found), sure(ran.found)
     better = more > before or (more == before and attack != "exact")
     return Ran((*ran.attacks, attack), found if better else ran.found, interrupted=found.interrupted)
 
@@ -326,19 +345,24 @@ def told(found: Reconstruction) -> Reconstruction:
     return found if found.certified is not None else replace(found, n_estimated=None)
 
 
-def sure(found: Reconstruction, up_to_scale: bool = False) -> int:
-    """Number of certified images; up to scale, of those too for which only their size is missing."""
-    if found.certified is None:
-        return 0
-    certified = found.certified
-    if up_to_scale and found.confidence is not None:
-        certified = certified | (found.confidence > ALL_BUT_SIZE)
-    return int(certified.sum())
+def certified(found: Reconstruction) -> int:
+    """Number of certified images."""
+    return 0 if found.certified is None else int(found.certified.sum())
+
+
+def sure(found: Reconstruction) -> int:
+    """Number of images that the attack vouches for, at their size or up to it."""
+    return 0 if found.up_to_scale is None else int(found.up_to_scale.sum())
 
 
 def sizeless(params0: Tree, box: object) -> bool:
     """Whether nothing tells how bright an image is: without biases the change is of any multiple of it."""
     return box is None and "bias" not in params0["Dense_0"]
+
+
+def parts(params: Tree) -> list[np.ndarray]:
+    """All arrays of a tree."""
+    return [part for layer in params.values() for part in layer.values()]
 
 
 def given(source: Source) -> dict[str, np.ndarray]:
@@ -363,7 +387,7 @@ def usable(params: Tree, layout: Layout, which: str) -> None:
         raise ReconError(
             f"The {which} weights of the first layer, {layout.names[0]}, are all zero: give those the network had."
         )
-    largest = max(float(np.abs(part).max()) for layer in params.values() for part in layer.values())
+    largest = max(float(np.abs(part).max()) for part in parts(params))
     if largest > LARGEST:
         raise ReconError(f"The {which} weights are as large as {largest:.2g}: give those of a network that computes.")
 

@@ -6,18 +6,13 @@ import numpy as np
 
 from recon.auditing.data import shared
 from recon.auditing.units import units
+from recon.weights.names import few
 
 if TYPE_CHECKING:
     from recon.auditing.data import Compared
     from recon.auditing.run import Audit
 
-NO_RANK = (
-    "the rank of the first layer's change does not tell how many training images there are, so the exact attack does "
-    "not apply; that is so with as many images as inputs or 0.4 times the first layer's units, after Adam without "
-    "--optimizer-state, and after noise"
-)
-
-FEW = 6  # first-layer units for each image below which `make bars-exact` saw images certified that are merely close
+FORMATS = {8: "bfloat16", 11: "float16"}  # by significant bits
 
 
 def leaks(audit: "Audit") -> bool:
@@ -31,33 +26,57 @@ def leaks(audit: "Audit") -> bool:
 
 def verdict(audit: "Audit") -> str:
     """How many training images an attacker gets, of how many, how surely, and against the control."""
-    parts = [attacked(audit), measured(audit), doubts(audit)]
+    parts = [assumed(audit), attacked(audit), measured(audit), doubts(audit)]
     return " ".join(part for part in parts if part)
+
+
+def assumed(audit: "Audit") -> str:
+    """What the files do not tell, where no certificate confirms it."""
+    if audit.vouched or "exact" not in (*audit.attacks, audit.found.attack):
+        return ""
+    return (
+        "ReLU units are assumed, which the files do not tell: of others, such as tanh, the exact attack finds nothing."
+    )
 
 
 def attacked(audit: "Audit") -> str:
     """What the attack says by itself."""
-    n, k, found = audit.n, audit.vouched, audit.found
+    n, k, sure, found = audit.n, audit.certified or 0, audit.vouched, audit.found
     things = "training images' features" if audit.features else "training images"
     known = "the initial and the final weights" + (" and the optimiser's state" if audit.from_state else "")
-    if k and n:
-        share = f"all {n}" if k == n else f"{k} of at least {n}"
-        if audit.up_to_scale:
-            tell = "" if audit.features else ": give --mean and --std to have them certified at their own"
-            return (
-                f"An attacker who has {known} gets {share} {things} up to their brightness, and knows it without a "
-                f"look at the training data. Nothing tells their brightness, as the first layer has no bias{tell}."
-            )
+    if sure and n:
+        share = f"all {n}" if sure == n else f"{sure} of at least {n}"
+        gets = f"An attacker who has {known} gets {share} {things}"
+        if k == sure:
+            return f"{gets}, and knows it: the attack certifies each without a look at the training data."
+        size = "sizes" if audit.features else "brightness"
+        some = f"{k} of them at their own and {sure - k} " if k else ""
+        tell = "" if audit.features or audit.view.box is not None else "; --mean and --std may"
         return (
-            f"An attacker who has {known} gets {share} {things}, and knows it: the attack certifies each without a "
-            "look at the training data."
+            f"{gets}, {some}up to their {size}, and knows it without a look at the training data. Nothing sure tells "
+            f"the {size}{' of those' if k else ''}{tell}."
         )
     if n:
         return f"The weights show that there are at least {n} training images; the attack certifies none of them."
     if found.certified is None:
-        why = f": {NO_RANK}" if "exact" in audit.attacks else ""
-        return f"The attack {found.attack} made {len(found.images)} images and has no certificate{why}."
-    return f"The attack found nothing: {NO_RANK}{'' if audit.skipped else '; -m runs ntk-fast'}."
+        return f"The attack {found.attack} made {len(found.images)} images and has no certificate."
+    return "The attack found nothing."
+
+
+def causes(audit: "Audit") -> str:
+    """Why the attack does not vouch for more, as far as numbers show it."""
+    words = []
+    for which, bits in zip(("initial", "final"), audit.bits, strict=True):
+        if bits in FORMATS:
+            words.append(
+                f"the {which} weights look rounded to {bits} significant bits, as {FORMATS[bits]} has them, which "
+                "hides small changes: give them as they were in training"
+            )
+    if audit.certified != audit.n or not audit.n:
+        words += audit.doubts
+    if not words:
+        return ""
+    return "What the numbers show: " + "; ".join(words) + "."
 
 
 def measured(audit: "Audit") -> str:
@@ -115,13 +134,15 @@ def doubts(audit: "Audit") -> str:
         words += f"{audit.skipped} "
     if audit.certified is None and audit.train is None:
         words += "Without --data nothing tells which of them are training images. "
-    if audit.vouched and audit.n and audit.network.widths[0] < FEW * audit.n:
-        words += f"With {audit.network.widths[0]} units for {audit.n} images the certificate can be too sure. "
-    if audit.up_to_scale and not audit.vouched and audit.train is not None and audit.train.within:
-        words += "Nothing tells the images' brightness, as the first layer has no bias: --mean and --std may. "
+    if shown := causes(audit):
+        words += f"{shown} "
+    if audit.layout.left_out:
+        words += f"Not audited, as no layers of the network: {few(audit.layout.left_out)}. "
     if audit.out_of_time:
         words += f"Stopped after {audit.allowed:g} seconds; more may come with a larger --seconds. "
     if not leaks(audit):
-        words += "ReLU units are assumed: networks of others, such as tanh, are out of the exact attack's reach. "
+        if audit.n is None and not audit.from_state and "exact" in audit.attacks:
+            words += "After Adam, --optimizer-state may tell more. "
+            words += "" if audit.skipped or audit.certified is None else "-m runs ntk-fast. "
         words += "This is no proof of privacy: it is what these attacks found."
     return words.strip()

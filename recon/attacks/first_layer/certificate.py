@@ -19,7 +19,7 @@ from recon.attacks.first_layer import scale
 from recon.attacks.first_layer.batched import TINY
 from recon.attacks.first_layer.flops import product
 from recon.attacks.first_layer.joint import images, room
-from recon.attacks.first_layer.observe import Observed
+from recon.attacks.first_layer.observe import CLEAR_GAP, NARROW, Observed
 from recon.attacks.first_layer.search import NOISE_ALLOWED, Vectors, inactive_units
 
 CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
@@ -270,5 +270,69 @@ def certificate(
     for doubt in (~np.full(len(x), complete and same), ~sized, ~enough, ~other, empty, mixed):
         confidence = np.where(doubt, 0.5, 1.0) * confidence
     confidence = np.where(on & ~empty, 1.0, confidence)
-    doubts: list[str] = []
-    return Certificate(x, certified, up_to_scale, confidence, tuple(doubts))
+    doubts = what_is_missing(
+        seen,
+        complete=complete,
+        mixed=int((~(other & enough) | mixed).sum()),
+        outside=int((up_to_scale & sized & ~certified).sum()),
+        unsized=int((up_to_scale & ~sized).sum()),
+        found=len(x),
+    )
+    return Certificate(x, certified, up_to_scale, confidence, doubts)
+
+
+def what_is_missing(
+    seen: Observed, *, complete: bool, mixed: int, outside: int, unsized: int, found: int
+) -> tuple[str, ...]:
+    """Why not all images are certified, as far as the numbers show it, each reason as a sentence without its stop.
+
+    Args:
+      complete: all vectors were found.
+      mixed, outside, unsized: images that hang on vectors that are not settled, that lie outside their box, and of
+        whose size nothing tells.
+      found: images in all.
+    """
+    words = []
+    if not fixed(seen):
+        words.append(
+            f"the spectrum's gap is only {seen.gap:.3g}, and what lies below it is not rounding: the images were not "
+            "the same in every step (noise, crops, contrast or another augmentation)"
+        )
+    if not complete:
+        words.append(f"the search found {found} of {seen.n} images, and one that is missing may be in all the others")
+    elif mixed:
+        words.append(
+            f"{mixed} of {found} images hang on others that {seen.v.shape[1]} units do not settle: too few units are "
+            "inactive on those all the time"
+        )
+    if outside:
+        words.append(
+            f"{outside} of {found} images would be certified but lie outside the box of the pixels: the mean or the "
+            "std may be wrong"
+        )
+    if unsized and not seen.alike:
+        words.append(
+            f"weight decay shows in the first kernel ({seen.decay[0]:.4g} of it is left) and not, or not known to be "
+            f"as strong, in its biases, so that they do not tell the size of {unsized} images"
+        )
+    elif unsized and not seen.bias:
+        words.append(f"no bias was trained with the first kernel that would tell the size of {unsized} images")
+    elif unsized:
+        words.append(
+            f"only the first biases' change tells the size of {unsized} images, and it tells it wrongly if biases were "
+            "trained at another rate or decay than kernels, or images at changing contrast"
+        )
+    return tuple(words)
+
+
+def why_unclear(seen: Observed) -> str:
+    """Why the rank does not tell the number of images, a sentence without its stop."""
+    inputs, width = int(np.count_nonzero(np.any(seen.u, axis=1))), seen.v.shape[1]
+    if seen.gap <= CLEAR_GAP:
+        return (
+            f"the spectrum of the first layer's change has no gap (the largest is {seen.gap:.2g}): so after Adam, "
+            "noise or rounding of the weights, and with as many images as inputs or units"
+        )
+    if seen.n >= inputs:
+        return f"the change fills all {inputs} inputs: there are as many images or more, or noise was added to them"
+    return f"the rank is {seen.n}, more than {NARROW:g} times the first layer's {width} units: too many for the search"
