@@ -113,7 +113,8 @@ def judged(case: Case, network: Made, boxed: bool) -> dict[str, Any]:
         truth = np.vstack([truth, truth.reshape(-1, *network.data.image_shape)[:, :, ::-1].reshape(truth.shape)])
     x = np.float64(found.images.reshape(len(found.images), truth.shape[1]))
     near = cdist(x, truth).min(1) if len(x) else np.zeros(0)
-    assert found.certified is not None and found.confidence is not None
+    assert found.certified is not None
+    assert found.confidence is not None
     scaled = found.certified if found.up_to_scale is None else found.up_to_scale
     return {
         "searches": len(ran.attacks),

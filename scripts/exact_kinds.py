@@ -7,7 +7,6 @@ network itself or of its Taylor model around the initial weights.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import jax

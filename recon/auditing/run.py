@@ -298,12 +298,14 @@ def attacked(
         return Ran((attack,), found, interrupted=found.interrupted)
     ran = search(params0, params1, m, key, seconds, common)
     n = ran.found.n_estimated
-    if ran.interrupted or (n is None and m is None) or ran.found.why == "complete":
+    if ran.interrupted or (n is None and m is None):
         return ran
     both: dict[str, Any] = {**timed, "key": key, **common}
     if n is None:
         made = then(ran, params0, params1, attack="ntk-fast", m=m, **both)
         return replace(made, doubts=ran.found.doubts)
+    if ran.found.why == "complete":
+        return ran
     return then(ran, params0, params1, attack="hybrid", m=m or 2 * n, gradient_seconds=seconds, **both)
 
 
@@ -352,7 +354,8 @@ def certified(found: Reconstruction) -> int:
 
 def sure(found: Reconstruction) -> int:
     """Number of images that the attack vouches for, at their size or up to it."""
-    return 0 if found.up_to_scale is None else int(found.up_to_scale.sum())
+    vouched = found.certified if found.up_to_scale is None else found.up_to_scale
+    return 0 if vouched is None else int(vouched.sum())
 
 
 def sizeless(params0: Tree, box: object) -> bool:

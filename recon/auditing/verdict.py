@@ -50,10 +50,10 @@ def attacked(audit: "Audit") -> str:
         if k == sure:
             return f"{gets}, and knows it: the attack certifies each without a look at the training data."
         size = "sizes" if audit.features else "brightness"
-        some = f"{k} of them at their own and {sure - k} " if k else ""
+        some = f", {k} of them at their own and {sure - k}" if k else ""
         tell = "" if audit.features or audit.view.box is not None else "; --mean and --std may"
         return (
-            f"{gets}, {some}up to their {size}, and knows it without a look at the training data. Nothing sure tells "
+            f"{gets}{some} up to their {size}, and knows it without a look at the training data. Nothing sure tells "
             f"the {size}{' of those' if k else ''}{tell}."
         )
     if n:

@@ -156,7 +156,7 @@ def fixed(seen: Observed) -> bool:
     Noise, crops, contrast and the like that change from step to step leave a rest that is not the same in all
     directions. Most of it lies where the images are, so that its largest singular value stands out of the others.
     """
-    return seen.gap > FIXED_GAP or seen.tail < FIXED_TAIL
+    return bool(seen.gap > FIXED_GAP or seen.tail < FIXED_TAIL)
 
 
 def blank(seen: Observed, x: Float[np.ndarray, "k d"]) -> Bool[np.ndarray, " k"]:
@@ -217,12 +217,11 @@ def at_own_scale(
     other = pixels is not None and bool((pixels.on & (pixels.factor != 1)).any())
     if not seen.bias or not seen.alike or other or told.all():
         return told
-    if not together and any(bias.any() for _, bias in network.ends):
-        alive = rows.g > np.maximum(ALIVE[0] * rows.rounding, ALIVE[1] * rows.level)[:, None]
-        low, high = scale.common_scale(x, network.ends, alive)
-        together = 1 - scale.COMMON < low <= 1 <= high < 1 + scale.COMMON
     if together:
         return np.ones(len(x), bool)
+    if any(bias.any() for _, bias in network.ends):
+        alive = rows.g > np.maximum(ALIVE[0] * rows.rounding, ALIVE[1] * rows.level)[:, None]
+        told |= scale.fits_biases(x, network.ends, alive)
     if network.outputs is not None:
         told |= fitted(network.outputs, x, may)
     return told

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import special
 
 from recon.attacks.first_layer.batched import TINY
@@ -43,7 +43,7 @@ EDGE = 0.02  # least distance of such an edge from zero, as a share of the box's
 END_WIDTH = 0.002  # of the box's width: so near its ends the least and the greatest pixels of all images must come,
 END_IMAGES = 2  # in so many images each
 COMMON_RANGE, COMMON_SCALES = (1 / 16, 16.0), 201  # that are tried for all images together
-COMMON = 0.1  # by which one scale for all images may be off, as far as biases tell: rates differ by more or not at all
+COMMON = 0.2  # by which one scale for all images may be off, as far as biases tell: rates differ by more or not at all
 TARGET_SHARE = 0.8  # of the images whose outputs must sit at targets
 GROWN = 0.01  # by which an image is enlarged to see how its outputs change
 
@@ -190,32 +190,42 @@ def ends(x: Float[np.ndarray, "k d"], low: Float[np.ndarray, " d"], high: Float[
     )
 
 
-def common_scale(
+def fits_biases(
     x: Float[np.ndarray, "k d"],
     ends: Sequence[tuple[Float[np.ndarray, "d w"], Float[np.ndarray, " w"]]],
     active: Bool[np.ndarray, "k w"],
-) -> tuple[float, float]:
-    """Between which factors one scale for all images must lie, as biases tell; `COMMON_RANGE` where they do not.
+) -> Bool[np.ndarray, " k"]:
+    """Which images the biases show to be right in size, of all that they show to be right together.
 
     A unit whose w·x and b differ in sign changes its state as x grows: those that the gradients show are right on one
-    side of that only. All scales count that break at most as many of them as chance adds to the least.
+    side of that only. All scales count that break at most as many of them as chance adds to the least. So few units
+    tell of one image that it takes all images to exclude another rate; each must allow for it by itself.
 
     Args:
       ends: kernel and biases at each of the known weights; a unit counts as active on an image if it is at one of them.
       active: units whose gradient is not zero at the image.
     """
     low, high = COMMON_RANGE
-    scales = np.geomspace(low, high, COMMON_SCALES)
+    scales = np.append(np.geomspace(low, high, COMMON_SCALES), 1.0)
     ahead = [product(x, kernel) for kernel, _ in ends]
 
-    def state(s: float) -> Bool[np.ndarray, "k w"]:
-        on: np.ndarray = np.any([s * z + bias > 0 for z, (_, bias) in zip(ahead, ends, strict=True)], axis=0)
-        return on
+    def broken(s: float) -> Bool[np.ndarray, "k w"]:
+        wrong: np.ndarray = active != np.any([s * z + b > 0 for z, (_, b) in zip(ahead, ends, strict=True)], axis=0)
+        return wrong
 
-    broken = np.array([np.count_nonzero(state(s) != active) for s in scales])
-    least = broken.min()
-    good = np.flatnonzero(broken <= least + 2 * np.sqrt(least) + 3)
-    return float(scales[good[0]]), float(scales[good[-1]])
+    counts = np.array([broken(float(s)).sum(1) for s in scales])  # (scales, images)
+    together = counts.sum(1)
+    right = together <= allowed(together.min(keepdims=True))
+    if not right[-1] or scales[right].min() < 1 - COMMON or scales[right].max() > 1 + COMMON:
+        return np.zeros(len(x), bool)
+    fits: np.ndarray = counts[-1] <= allowed(counts.min(0))
+    return fits
+
+
+def allowed(least: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Units that a scale may break where the best one breaks `least`: two standard deviations of such a count more."""
+    most: np.ndarray = least + 2 * np.sqrt(least) + 3
+    return most
 
 
 def at_targets(
