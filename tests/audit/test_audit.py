@@ -224,7 +224,7 @@ def test_gradient_matching_where_the_rank_does_not_tell(digits):
     assert len(made.found.images) == 7
     assert "has no certificate." in made.verdict
     assert made.verdict.startswith("ReLU units are assumed, which the files do not tell")
-    assert re.search(r"What the numbers show: the rank is \d+, more than 0.4 times the first layer's 128", made.verdict)
+    assert "What the numbers show: the spectrum of the first layer's change has no clear gap" in made.verdict
     assert "After Adam, --optimizer-state may tell more." in made.verdict
     assert np.isinf(made.train.distance).sum() == N - 7
 

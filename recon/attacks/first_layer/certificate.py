@@ -19,7 +19,7 @@ from recon.attacks.first_layer import scale
 from recon.attacks.first_layer.batched import TINY
 from recon.attacks.first_layer.flops import product
 from recon.attacks.first_layer.joint import images, room
-from recon.attacks.first_layer.observe import CLEAR_GAP, NARROW, Observed
+from recon.attacks.first_layer.observe import NARROW, Observed
 from recon.attacks.first_layer.search import NOISE_ALLOWED, Vectors, inactive_units
 
 CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
@@ -258,15 +258,16 @@ def certificate(
     same, other = fixed(seen), settled(rows)
     sound = (width < CERTAIN_TAIL) & (moved * largest < 1) & enough & other & complete & same & ~mixed
     away = outside(seen, x)
+    strange = np.zeros(len(x), bool)
     if pixels is not None and seen.low is not None and seen.high is not None and pixels.on.any():
-        # These pictures are of 8 bits: one that is sharp enough to show it and does not is none of them.
+        # These pictures are of 8 bits: one that is sharp enough to show it and does not, at any scale, is none of them.
         tolerance = scale.GRID_RMS / scale.LEVELS * np.linalg.norm(seen.high - seen.low)
-        sized &= ~(pixels.off & (moved * CERTAIN_SPREAD < GRID_ACCURACY * tolerance))
-    up_to_scale = (sound | on) & ~empty
+        strange = pixels.off & (moved * CERTAIN_SPREAD < GRID_ACCURACY * tolerance)
+    up_to_scale = ((sound & ~strange) | on) & ~empty
     certified = up_to_scale & (away < CERTAIN_BOX) & sized
     confidence = 1 / (1 + (width / CERTAIN_TAIL) ** 2) / (1 + moved**2)
     confidence = confidence / (1 + (away / CERTAIN_BOX) ** 2)
-    for doubt in (~np.full(len(x), complete and same), ~sized, ~enough, ~other, empty, mixed):
+    for doubt in (~np.full(len(x), complete and same), ~sized, ~enough, ~other, empty, mixed, strange):
         confidence = np.where(doubt, 0.5, 1.0) * confidence
     confidence = np.where(on & ~empty, 1.0, confidence)
     doubts = what_is_missing(
@@ -327,10 +328,10 @@ def what_is_missing(
 def why_unclear(seen: Observed) -> str:
     """Why the rank does not tell the number of images, a sentence without its stop."""
     inputs, width = int(np.count_nonzero(np.any(seen.u, axis=1))), seen.v.shape[1]
-    if seen.gap <= CLEAR_GAP:
+    if seen.gap <= FIXED_GAP:
         return (
-            f"the spectrum of the first layer's change has no gap (the largest is {seen.gap:.2g}): so after Adam, "
-            "noise or rounding of the weights, and with as many images as inputs or units"
+            f"the spectrum of the first layer's change has no clear gap (the largest is {seen.gap:.2g}): so after Adam, "
+            "noise on images or weights, augmentation or rounding, and with as many images as inputs or units"
         )
     if seen.n >= inputs:
         return f"the change fills all {inputs} inputs: there are as many images or more, or noise was added to them"

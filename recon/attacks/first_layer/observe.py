@@ -111,11 +111,12 @@ def factors(z: Float[np.ndarray, "D w"]) -> Factors:
     wide = z.shape[0] < z.shape[1]
     values, vectors = linalg.eigh(product(z, z.T) if wide else product(z.T, z), overwrite_a=True, check_finite=False)
     s = np.sqrt(np.maximum(values[::-1], 0.0))
-    above = s[:-1] > NOISE * s[0]
-    ratio = np.where(above, s[:-1] / np.maximum(s[1:], np.finfo(float).tiny), 0.0)
-    n = int(np.argmax(ratio)) + 1
     # Pixels that are never lit and units that are never active have no change and no noise.
     used, alive = (np.count_nonzero(np.any(z, axis=axis)) for axis in (1, 0))
+    above = s[:-1] > NOISE * s[0]
+    above[max(min(used, alive) - 1, 1) :] = False  # the fall to nothing beyond them tells no rank
+    ratio = np.where(above, s[:-1] / np.maximum(s[1:], np.finfo(float).tiny), 0.0)
+    n = int(np.argmax(ratio)) + 1
     edge = np.sqrt(used) + np.sqrt(alive)  # largest singular value of noise of variance one
     noise = float(s[n]) / edge if n < len(s) else 0.0
     tail = noise * np.sqrt(used * alive) / max(float(np.linalg.norm(s[n:])), np.finfo(float).tiny)

@@ -1,0 +1,100 @@
+"""Evidence of an image's size: the grid of 8-bit pixels, flat parts, the box's ends, biases, targets."""
+
+import numpy as np
+import pytest
+
+from recon.attacks.first_layer import scale
+from recon.tasks import load_task
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """(images, low, high), flat, in float64."""
+    data = load_task("mnist_odd_even", 24, seed=0, source="samples", n_test=1)
+    low, high = (np.broadcast_to(np.float64(b), data.image_shape).ravel() for b in data.box)
+    return np.float64(data.train.x.reshape(24, -1)), low, high
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.11, 0.5, 1.3, 7.0])
+@pytest.mark.parametrize("error", [0.0, 0.01])
+def test_pictures_are_found_at_their_scale(digits, rng, factor, error):
+    x, low, high = digits
+    off = rng.normal(size=x.shape)
+    off *= error / np.linalg.norm(off, axis=1, keepdims=True)
+    found = scale.grid(factor * (x + off), low, high)
+    assert found.on.mean() > 0.9
+    np.testing.assert_allclose(found.factor[found.on] * factor, 1, atol=1e-3)
+    assert found.common == (factor == 1)
+
+
+def test_what_is_no_picture_lies_on_no_grid(digits, rng):
+    x, low, high = digits
+    n, d = 300, x.shape[1]
+    weight = rng.normal(size=(n, len(x)))
+    mixtures = (weight / weight.sum(1, keepdims=True)) @ x
+    pairs = x[rng.integers(24, size=n)] + rng.uniform(0.05, 0.9, (n, 1)) * x[rng.integers(24, size=n)]
+    noise = rng.uniform(-0.1, 0.8, (n, d))
+    blurred = (x + np.roll(x, 1, axis=1) + np.roll(x, 28, axis=1)) / 3
+    greys = np.rint(rng.uniform(0, 5, (n, d))) * 51 / 255 + low  # a picture, but one at many scales
+    flat = np.full((3, d), 0.3)
+    for images in (mixtures, pairs, noise, blurred, 0.7 * greys, flat, np.zeros((3, d))):
+        assert not scale.grid(images, low, high).on.any()
+
+
+def test_chance_is_the_share_of_random_numbers_that_lie_so_near(rng):
+    for levels, rms in ((3, 0.1), (4, 0.15), (6, 0.2)):
+        off = rng.uniform(-0.5, 0.5, (400_000, levels - 1))
+        share = np.mean(np.sqrt(np.mean(off**2, axis=1)) < rms)
+        assert np.log(share) == pytest.approx(scale.chance(rms, levels) - np.log(scale.GRID_TRIES), abs=0.1)
+
+
+def test_flat_parts_tell_the_size_at_an_edge_that_is_not_zero(digits):
+    x, low, high = digits
+    may = np.full(len(x), 0.05)
+    assert scale.flat(x, low, high, may).all()
+    for factor in (0.5, 0.9, 0.98, 1.02, 2.0):
+        assert not scale.flat(factor * x, low, high, may).any()
+    black = x - low  # raw pixels: black is zero, which is black at any scale
+    assert not scale.flat(0.5 * black, 0 * low, high - low, may).any()
+    assert not scale.flat(np.zeros_like(x), 0 * low, high - low, may).any()
+    assert not scale.flat(np.broadcast_to(low, x.shape), low, high, may).any()
+
+
+def test_all_images_together_reach_both_ends_of_the_box(digits):
+    x, low, high = digits
+    assert scale.ends(x, low, high)
+    assert not scale.ends(0.98 * x, low, high)
+    assert not scale.ends(1.02 * x, low, high)
+    assert not scale.ends(x - low, 0 * low, high - low)  # an end at zero tells nothing
+    one = np.vstack([x[:1], 0.5 * x[1:]])
+    assert not scale.ends(one, low, high)
+
+
+@pytest.mark.parametrize("moved", [0.0, 0.01])
+def test_biases_tell_a_common_scale_and_images_that_differ_from_it(rng, moved):
+    x = rng.normal(size=(30, 50))
+    kernel, bias = rng.normal(size=(50, 300)) / np.sqrt(50), 0.1 * rng.normal(size=300)
+    ends = [(kernel, bias), (kernel + moved * rng.normal(size=kernel.shape), bias)]
+    active = np.any([x @ k + b > 0 for k, b in ends], axis=0)
+    assert scale.fits_biases(x, ends, active).mean() > 0.9
+    for factor in (0.1, 0.5, 2.0, 10.0):
+        assert not scale.fits_biases(factor * x, ends, active).any()
+    one = x.copy()
+    one[0] *= 4
+    told = scale.fits_biases(one, ends, active)
+    assert not told[0]
+    assert told[1:].mean() > 0.9
+    without = [(kernel, np.zeros(300))]
+    assert not scale.fits_biases(x, without, x @ kernel > 0).any()
+
+
+def test_outputs_at_targets_tell_the_size(rng):
+    size, may = np.full(4, 10.0), np.full(4, 0.05)
+    one = np.array([[1.0], [-1.0], [1.0], [-1.0]])
+    assert scale.at_targets(one, one, size, may).all()
+    assert not scale.at_targets(1.02 * one, 1.02 * one, size, may).any()
+    assert not scale.at_targets(0.5 * one, 0.5 * one, size, may).any()
+    hot = np.eye(4) - 0.25
+    assert scale.at_targets(hot, hot, size, may).all()
+    assert scale.at_targets(np.eye(4), np.eye(4), size, may).all()
+    assert not scale.at_targets(0.9 * hot, 0.9 * hot, size, may).any()
