@@ -149,3 +149,21 @@ def test_images_hang_on_all_other_vectors():
     zero[2] &= ~alive[0]
     alike = certificate.settled(planted(zero, alive))
     assert not alike[0]
+
+
+def test_a_picture_of_few_greys_is_not_taken_for_what_it_adds_up_to(kinds):
+    """Two contrasts of one image act as one image at a third; few greys lie on no grid, and targets sit at all."""
+    kind = next(k for k in kinds.KINDS if k.name == "one image at contrasts 1, 0.5")
+    # The first image has five greys.
+    few = dataclasses.replace(kind, images=lambda x, y: kind.images(posterised(x), y))
+    made = kinds.made(few, TASK, N, WIDTHS, True, 0)
+    found = attacked(made, True)
+    assert found.up_to_scale.any()
+    assert false(found, made.x) == (0, 0)
+
+
+def posterised(x):
+    low = x.min()
+    greys = x.copy()
+    greys[0] = np.rint((x[0] - low) * 5) / 5 + low
+    return greys

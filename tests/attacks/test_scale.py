@@ -68,6 +68,7 @@ def test_all_images_together_reach_both_ends_of_the_box(digits):
     assert not scale.ends(x - low, 0 * low, high - low)  # an end at zero tells nothing
     one = np.vstack([x[:1], 0.5 * x[1:]])
     assert not scale.ends(one, low, high)
+    np.testing.assert_array_equal(np.logical_or(*scale.touching(one, low, high)), np.arange(len(x)) == 0)
 
 
 @pytest.mark.parametrize("moved", [0.0, 0.01])

@@ -34,9 +34,12 @@ CERTAIN_SHARE = 0.01  # without a box, which tells the units, this share of the 
 # pass the rules above; each hung on a vector with −7 to 4 units beyond, a share of 0.08 to 0.64, or none telling.
 ZEROS, ZERO_SHARE, TELLING = 6, 0.6, 2
 ZERO, ALIVE = (6.0, 1e-5), (20.0, 1e-3)  # in multiples of rounding, and of rms |g| on active units: at most, at least
-# Images that are the same in every step leave a gap above the first, or a `tail` below the second. Networks of 8
-# images: gaps of 1e4, tails of 1.0 to 2.2; with noise of 0.01 or 0.03 a step gaps of 13 to 66, tails of 3.1 to 4.8.
-FIXED_GAP, FIXED_TAIL = 300.0, 2.6
+# What N images that are the same in every step leave below the cut is rounding: weak, of at most so many times the
+# error of rounding once (0.4 to 111 in plain networks of 8 to 200 images, float32, up to thousands of steps; 1.4e4 to
+# 6.5e4 with noise of 0.01 or 0.03 a step), or else the same in all directions, as where files were rounded (a `tail` of
+# 1, with noise 3 to 4); and it does not fall at once (1.9 to 3, in tables of which more directions stand out 9 to 400).
+FIXED_ROUNDING, FIXED_TAIL, FIXED_FALL = 1000.0, 2.6, 5.0
+FIXED_GAP = 100.0  # least gap that a rank which is too large for the search is believed at
 OWN_SCALE = 0.5  # of what a certificate promises: what an image's size may be off by
 BLANK = 1e-3  # of the box's width (of the rms of all images without one): an image that varies less is none
 GRID_ACCURACY = 0.5  # share of the grid's tolerance below which the bound on an image's error means that it must show
@@ -153,10 +156,10 @@ def spread(seen: Observed, found: Vectors, rows: Rows, x: Float[np.ndarray, "k d
 def fixed(seen: Observed) -> bool:
     """Whether the change is one of N images that are the same in every step: what is beyond them is rounding.
 
-    Noise, crops, contrast and the like that change from step to step leave a rest that is not the same in all
-    directions. Most of it lies where the images are, so that its largest singular value stands out of the others.
+    Noise, crops, contrast and the like that change from step to step leave more, and most of it where the images are.
     """
-    return bool(seen.gap > FIXED_GAP or seen.tail < FIXED_TAIL)
+    weak = seen.rounding < FIXED_ROUNDING or seen.tail < FIXED_TAIL
+    return bool(weak and seen.fall < FIXED_FALL)
 
 
 def blank(seen: Observed, x: Float[np.ndarray, "k d"]) -> Bool[np.ndarray, " k"]:
@@ -208,17 +211,20 @@ def at_own_scale(
       x: images at the size that the biases tell.
       pixels: which lie on the grid of 8-bit pixels, and at what scale, where there is a box.
     """
-    told = np.zeros(len(x), bool)
-    together = seen.of_state or seen.decayed_alike
+    told, reaching = np.zeros(len(x), bool), np.zeros(len(x), bool)
     may = OWN_SCALE * promised(seen, x)
     if seen.low is not None and seen.high is not None and pixels is not None:
         told |= pixels.on | scale.flat(x, seen.low, seen.high, may)
-        together = together or scale.ends(x, seen.low, seen.high) or pixels.common
+        if scale.ends(x, seen.low, seen.high) or pixels.common:
+            reaching = np.logical_or(*scale.touching(x, seen.low, seen.high))
     other = pixels is not None and bool((pixels.on & (pixels.factor != 1)).any())
     if not seen.bias or not seen.alike or other or told.all():
         return told
-    if together:
+    if seen.of_state or seen.decayed_alike:
         return np.ones(len(x), bool)
+    told |= reaching
+    if told.mean() >= scale.COMMON_SHARE:
+        return told  # where pixels tell of most images, one of which they do not tell is suspect
     if any(bias.any() for _, bias in network.ends):
         alive = rows.g > np.maximum(ALIVE[0] * rows.rounding, ALIVE[1] * rows.level)[:, None]
         told |= scale.fits_biases(x, network.ends, alive)
@@ -293,7 +299,12 @@ def what_is_missing(
       found: images in all.
     """
     words = []
-    if not fixed(seen):
+    if seen.fall >= FIXED_FALL:
+        words.append(
+            f"more than {seen.n} directions of the change stand clear of rounding: there are as many images as inputs, "
+            "or inputs of very different size, which standardising them mends"
+        )
+    elif not fixed(seen):
         words.append(
             f"the spectrum's gap is only {seen.gap:.3g}, and what lies below it is not rounding: the images were not "
             "the same in every step (noise, crops, contrast or another augmentation)"
@@ -330,8 +341,8 @@ def why_unclear(seen: Observed) -> str:
     inputs, width = int(np.count_nonzero(np.any(seen.u, axis=1))), seen.v.shape[1]
     if seen.gap <= FIXED_GAP:
         return (
-            f"the spectrum of the first layer's change has no clear gap (the largest is {seen.gap:.2g}): so after Adam, "
-            "noise on images or weights, augmentation or rounding, and with as many images as inputs or units"
+            f"the spectrum of the first layer's change has no clear gap (the largest is {seen.gap:.2g}): so after "
+            "Adam, noise on images or weights, augmentation or rounding, and with as many images as inputs or units"
         )
     if seen.n >= inputs:
         return f"the change fills all {inputs} inputs: there are as many images or more, or noise was added to them"

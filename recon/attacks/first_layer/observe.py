@@ -9,7 +9,10 @@ from scipy import linalg
 
 from recon.attacks.first_layer.flops import product
 
+TINY = float(np.finfo(float).tiny)
 NOISE = 1e-6  # singular values below this fraction of the largest are float32 rounding of the weights
+FALL = 8  # places
+EPSILON = 2.0**-24  # relative rounding error of float32
 CLEAR_GAP = 4.0  # of neighbouring singular values; N = 500 at W = 4096, linearised, left 7.5
 DECAY_GAP = 1e3  # below this, see whether weight decay hides the rank
 DECAYED = 1e-4  # by which decay must have shrunk the initial weights to matter: less moves no image by L2 0.01
@@ -35,8 +38,9 @@ class Observed:
       scale: what the units were scaled by.
       gap: ratio of the singular values on the two sides of the cut.
       noise: rms of an entry of the change below the cut: rounding, mostly.
-      tail: the largest singular value below the cut over that of noise as strong and the same in every entry: about 1
-        for rounding, more where images were not the same in every step.
+      rounding: that rms in multiples of what rounding to float32 once leaves in a number of the weights' size.
+      tail: the largest singular value below the cut over that of noise as strong and the same in every entry.
+      fall: that value over the one `FALL` places later.
       bias: whether the last row of U belongs to the biases.
       of_state: it is a sum of gradients, on which no rate and no decay of the weights has worked.
       decay: by what training multiplied the initial kernel and the initial biases, NaN where biases begin at zero and
@@ -53,7 +57,9 @@ class Observed:
     scale: Float[np.ndarray, "w 1"]
     gap: float
     noise: float
+    rounding: float
     tail: float
+    fall: float
     bias: bool
     of_state: bool
     decay: tuple[float, float]
@@ -96,6 +102,7 @@ class Factors(NamedTuple):
       gap: ratio of the singular values on the two sides of the cut.
       noise: rms of an entry of the rest, from the largest singular value below the cut.
       tail: that value over the one that so strong a rest has if it is noise, the same in every entry.
+      fall: that value over the one `FALL` places later.
     """
 
     u: Float[np.ndarray, "D n"]
@@ -104,6 +111,7 @@ class Factors(NamedTuple):
     gap: float
     noise: float
     tail: float
+    fall: float
 
 
 def factors(z: Float[np.ndarray, "D w"]) -> Factors:
@@ -115,14 +123,16 @@ def factors(z: Float[np.ndarray, "D w"]) -> Factors:
     used, alive = (np.count_nonzero(np.any(z, axis=axis)) for axis in (1, 0))
     above = s[:-1] > NOISE * s[0]
     above[max(min(used, alive) - 1, 1) :] = False  # the fall to nothing beyond them tells no rank
-    ratio = np.where(above, s[:-1] / np.maximum(s[1:], np.finfo(float).tiny), 0.0)
+    ratio = np.where(above, s[:-1] / np.maximum(s[1:], TINY), 0.0)
     n = int(np.argmax(ratio)) + 1
     edge = np.sqrt(used) + np.sqrt(alive)  # largest singular value of noise of variance one
     noise = float(s[n]) / edge if n < len(s) else 0.0
-    tail = noise * np.sqrt(used * alive) / max(float(np.linalg.norm(s[n:])), np.finfo(float).tiny)
+    tail = noise * np.sqrt(used * alive) / max(float(np.linalg.norm(s[n:])), TINY)
+    last = min(n + FALL, int(min(used, alive)) - 1)
+    fall = float(s[n] / max(s[last], TINY)) if last > n else 1.0
     s, basis = s[:n], vectors[:, ::-1][:, :n]
     u, v = (basis, product((basis / s).T, z)) if wide else (product(z, basis / s), basis.T)
-    return Factors(u, s, v, float(ratio[n - 1]), noise, tail)
+    return Factors(u, s, v, float(ratio[n - 1]), noise, tail, fall)
 
 
 def leading(z: Float[np.ndarray, "d w"], count: int) -> Float[np.ndarray, "d k"]:
@@ -155,7 +165,7 @@ def shrunk(
         kernel[-1] = 0
     kernel = outside(kernel)
     if not bias or not initial[-1].any():
-        return float(np.vdot(kernel, rest) / max(np.vdot(kernel, kernel), np.finfo(float).tiny)), np.nan
+        return float(np.vdot(kernel, rest) / max(np.vdot(kernel, kernel), TINY)), np.nan
     # The biases are one row: outside the span it is a column times their vector.
     column = -product(cut.u, cut.u[-1])
     column[-1] += 1
@@ -240,7 +250,7 @@ def observe(
         return observe(ends[0][:-1], ends[1][:-1], False, box, still, rest, share, loose)
     n = len(cut.s)
     p0 = product(ends[0].T, cut.u)
-    scale = np.sqrt(n) / np.maximum(np.linalg.norm(p0, axis=1, keepdims=True), np.finfo(float).tiny)
+    scale = np.sqrt(n) / np.maximum(np.linalg.norm(p0, axis=1, keepdims=True), TINY)
     p0 = p0 * scale
     p1 = p0 if still else product(ends[1].T, cut.u) * scale
     low, high = (None, None) if box is None else box
@@ -253,7 +263,9 @@ def observe(
         scale=scale,
         gap=cut.gap,
         noise=float(cut.noise),
+        rounding=float(cut.noise / (EPSILON * np.sqrt(np.mean((initial if state is None else state) ** 2)) + TINY)),
         tail=float(cut.tail),
+        fall=cut.fall,
         bias=bias,
         of_state=state is not None,
         decay=decay,

@@ -7,7 +7,8 @@ unknown β in the 1's place, and x/β looks like an image as well. What else tel
 * 8-bit pixels. In a known box, an image's pixels are whole numbers of 0 to 255 at one scale and at no other.
 * A flat part, such as black, that lies at an edge of the box which is not zero.
 * Initial biases that are not zero: at another scale x is active on other units than those its gradient shows.
-* All pixels over all images: they reach both ends of the box and do not pass them.
+* All pixels over all images: they reach both ends of the box and do not pass them. That tells of images that reach one
+  of them themselves.
 * The outputs at the images: a network trained to the end gives its targets there.
 
 The first two tell of one image by itself, and so does the last. The others tell of all together: one wrong rate scales
@@ -178,16 +179,23 @@ def flat(
     return told
 
 
+def touching(
+    x: Float[np.ndarray, "k d"], low: Float[np.ndarray, " d"], high: Float[np.ndarray, " d"]
+) -> tuple[Bool[np.ndarray, " k"], Bool[np.ndarray, " k"]]:
+    """Which images reach the lower and the upper end of the box, where it is not zero."""
+    width = high - low
+    at_low, at_high = (
+        ((np.abs(x - edge) < END_WIDTH * width) & (np.abs(edge) > EDGE * width)).any(1) for edge in (low, high)
+    )
+    return at_low, at_high
+
+
 def ends(x: Float[np.ndarray, "k d"], low: Float[np.ndarray, " d"], high: Float[np.ndarray, " d"]) -> bool:
     """Whether the images together reach both ends of the box, neither of them zero, and none passes them."""
-    width = high - low
-    near = END_WIDTH * width
+    near = END_WIDTH * (high - low)
     if (x < low - near).any() or (x > high + near).any():
         return False
-    return all(
-        int(((np.abs(x - edge) < near) & (np.abs(edge) > EDGE * width)).any(1).sum()) >= END_IMAGES
-        for edge in (low, high)
-    )
+    return all(int(side.sum()) >= END_IMAGES for side in touching(x, low, high))
 
 
 def fits_biases(
