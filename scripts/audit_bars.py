@@ -32,6 +32,7 @@ import numpy as np
 from recon.errors import ReconError
 from recon.progress import reporter
 from recon.records import code_version, json_bytes, provenance, read_json, write_bytes
+from recon.records.code_version import PACKAGE
 from recon.tasks import TaskData, load_task
 
 N, W, LIMIT, SECONDS, SEEDS = 60, 1024, 0.01, 30.0, (0, 1, 2)
@@ -48,6 +49,7 @@ class Case:
     final: Path
     images: np.ndarray
     held_out: np.ndarray
+    mean: float
     facts: dict[str, Any]
 
 
@@ -59,7 +61,7 @@ def drawn(n: int, seed: int) -> tuple[TaskData, np.ndarray, np.ndarray]:
 def case(folder: Path, data: TaskData, images: np.ndarray, rule: str, suffix: str, **facts: Any) -> Case:
     held_out = data.held_out.x.reshape(len(data.held_out.x), -1)[: len(images)]
     made = {"rule": rule, "source": data.source, "fingerprint": data.train.fingerprint, **facts}
-    return Case(folder / f"init{suffix}", folder / f"final{suffix}", images, held_out, made)
+    return Case(folder / f"init{suffix}", folder / f"final{suffix}", images, held_out, float(data.mean[0]), made)
 
 
 def scikit_learn(seed: int, folder: Path) -> Case:
@@ -179,7 +181,16 @@ def audited(made: Case, folder: Path) -> dict[str, Any]:
     for name, x in (("train", made.images), ("other", made.held_out)):
         np.savez(folder / f"{name}.npz", x=x)
     command = [sys.executable, "-m", "recon", "audit", "--init", made.init, "--final", made.final]
-    command += ["--network", f"mlp:{W}x{W}", "--data", folder / "train.npz", "--heldout", folder / "other.npz"]
+    command += [
+        "--mean",
+        str(made.mean),
+        "--network",
+        f"mlp:{W}x{W}",
+        "--data",
+        folder / "train.npz",
+        "--heldout",
+        folder / "other.npz",
+    ]
     load, before, began = os.getloadavg()[0], processor(), time.perf_counter()
     done = subprocess.run([*map(str, command), "--out", str(folder / "audit")], capture_output=True, text=True)
     seconds, cpu = time.perf_counter() - began, processor() - before
@@ -216,7 +227,9 @@ def processor() -> float:
 
 def version() -> str:
     """Of the code that the numbers depend on."""
-    return code_version(("recon.attacks.exact", "recon.attacks.hybrid", "recon.metrics", "recon.tasks.mnist_odd_even"))
+    attacks = ("recon.attacks.exact", "recon.attacks.hybrid", "recon.metrics", "recon.tasks.mnist_odd_even")
+    files = (f for part in ("auditing", "weights", "weights/formats") for f in sorted((PACKAGE / part).glob("*.py")))
+    return code_version(attacks, (*files, Path(__file__).resolve()))
 
 
 def record(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -103,22 +103,28 @@ def complete(row: Row, runs: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def share(part: int, whole: int) -> dict[str, Any]:
-    """A proportion with its Clopper-Pearson interval of 95 %."""
-    if not whole:
-        return {"part": part, "of": whole, "value": None, "low": None, "high": None}
-    interval = binomtest(part, whole).proportion_ci(0.95, method="exact")
-    return {"part": part, "of": whole, "value": part / whole, "low": float(interval.low), "high": float(interval.high)}
+    """A proportion."""
+    return {"part": part, "of": whole, "value": part / whole if whole else None}
 
 
 def tallied(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Images of some runs, how many came back, how many are certified, and the certificate's precision."""
+    """Images of some runs, how many came back, how many are certified, and the certificate's precision.
+
+    The images of one network share its errors, so the interval (Clopper-Pearson, 95 %) is over networks: those of which
+    the certificate is right in whole, of those of which it certifies anything.
+    """
     total = {k: sum(run[k] for run in runs) for k in ("n", "within", "certified", "certified_within")}
+    certifying = [run for run in runs if run["certified"]]
+    right = sum(run["certified"] == run["certified_within"] for run in certifying)
+    interval = binomtest(right, len(certifying)).proportion_ci(0.95, method="exact") if certifying else None
+    bounds = {"low": interval and float(interval.low), "high": interval and float(interval.high)}
     return {
         "images": total["n"],
         "recoverable": total["within"],
         "certified": total["certified"],
         "certified_within": total["certified_within"],
         "precision": share(total["certified_within"], total["certified"]),
+        "networks": share(right, len(certifying)) | bounds,
     }
 
 
@@ -235,17 +241,18 @@ def shown(made: Mapping[str, Any], console: Console) -> None:
         why = "; ".join(dict.fromkeys(run.get("error", run.get("why")) for run in row["runs"]))
         table.add_row(row["name"], *numbers, escape(why), row["bar"] or "", words[row["met"]])
     console.print(table)
-    c = made["certificate"]
-    shares = (f"{name} {number(c[name][k], '.3f')}" if k == "value" else number(c[name][k], ".3f")
-              for name in ("precision", "recall") for k in ("value", "low", "high"))  # fmt: skip
-    text = "Certificate: {} images, {} recoverable, {} certified, {} [{}, {}], {} [{}, {}], null: {} of {} certified. "
-    counts = (c["images"], c["recoverable"], c["certified"])
-    text = text.format(*counts, *shares, c["null"]["certified"], c["null"]["images"])
-    console.print(escape(text) + words[c["met"]])
-    c = made["narrow"]
-    text = "Narrow: {} images, {} recoverable, {} certified, precision {}. "
-    text = text.format(c["images"], c["recoverable"], c["certified"], number(c["precision"]["value"], ".4f"))
-    console.print(escape(text) + words[c["met"]])
+    for key, title in (("certificate", "Certificate"), ("narrow", "Narrow")):
+        c = made[key]
+        text = (
+            f"{title}: {c['images']} images, {c['recoverable']} recoverable, {c['certified']} certified, precision "
+            f"{number(c['precision']['value'], '.4f')}; right in whole on {c['networks']['part']} of "
+            f"{c['networks']['of']} networks, [{number(c['networks']['low'], '.3f')}, "
+            f"{number(c['networks']['high'], '.3f')}]"
+        )
+        if key == "certificate":
+            text += f"; recall {number(c['recall']['value'], '.3f')}"
+            text += f"; null: {c['null']['certified']} of {c['null']['images']} certified"
+        console.print(escape(text + ". ") + words[c["met"]])
 
 
 def number(value: float | None, form: str) -> str:

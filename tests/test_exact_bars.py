@@ -134,18 +134,26 @@ def test_pool(script, rows):
     assert summary["met"] is True
     assert summary["precision"]["value"] == 396 / 398
     assert summary["recall"]["value"] == 0.99
-    # Clopper-Pearson by its definition: the tail beyond what was seen holds 2.5 %.
-    from scipy.stats import binom
-
-    low, high = summary["recall"]["low"], summary["recall"]["high"]
-    assert binom.sf(395, 400, low) == pytest.approx(0.025)
-    assert binom.cdf(396, 400, high) == pytest.approx(0.025)
+    assert (summary["networks"]["part"], summary["networks"]["of"]) == (0, 1)
     failed = {"a": [*made["a"], {"code_version": pool.version, "seed": 1001, "error": "no images"}], "b": made["b"]}
     wider = small(rows, name="a", group="certificate", seeds=(1000, 1001))
     assert script.certificate([wider, nothing], failed)["met"] is False
     made["b"][0]["certified"] = 1
     assert script.certificate([pool, nothing], made)["met"] is False
     assert script.certificate([pool, nothing], {"a": made["a"]})["met"] is None
+
+
+def test_the_interval_of_the_precision_is_over_networks(script):
+    right = {"n": 10, "within": 10, "certified": 10, "certified_within": 10}
+    wrong, none = right | {"certified_within": 3}, right | {"certified": 0, "certified_within": 0}
+    networks = script.tallied([right] * 38 + [wrong] * 2 + [none] * 5)["networks"]
+    assert (networks["part"], networks["of"]) == (38, 40)
+    # Clopper-Pearson by its definition: the tail beyond what was seen holds 2.5 %.
+    from scipy.stats import binom
+
+    assert binom.sf(37, 40, networks["low"]) == pytest.approx(0.025)
+    assert binom.cdf(38, 40, networks["high"]) == pytest.approx(0.025)
+    assert script.tallied([none])["networks"] == {"part": 0, "of": 0, "value": None, "low": None, "high": None}
 
 
 def test_narrow_instances_are_judged_by_precision_alone(script, rows):

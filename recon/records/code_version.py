@@ -75,11 +75,15 @@ def everything(package: Path = PACKAGE) -> tuple[str, ...]:
 
 
 @cache
-def code_version(modules: tuple[str, ...] = ()) -> str:
+def code_version(modules: tuple[str, ...] = (), files: tuple[Path, ...] = ()) -> str:
     """Twelve hex digits over the given modules and all that they import (default: over everything that counts).
 
     So a cell stays valid when an attack that it does not use is changed, or a task is added.
+
+    Args:
+      modules: of `PARTS`.
+      files: other source files that a measurement depends on, without what they import.
     """
-    found = closure(modules or everything())
+    found = closure(modules or everything()) | {str(file.relative_to(file.parents[1])): file for file in files}
     lines = [f"{name} {_read(file, file.stat().st_mtime_ns)[0]}" for name, file in sorted(found.items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
