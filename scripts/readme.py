@@ -161,11 +161,11 @@ def certificate_lines() -> list[str]:
         )  # fmt: skip
     return [
         "What a certificate is worth (`results/certificate-bars.json`, `make bars-certificate`): networks whose "
-        "training leaves what the exact attack takes for granted, and plain ones of few units, on fresh seeds, with the "
-        f"box of the pixels and without; false is farther than L2 {made['within']} from every training image. *Up to "
+        "training leaves what the exact attack takes for granted, and plain ones of few units, on fresh seeds, with "
+        f"the box of the pixels and without. False: farther than L2 {made['within']} from every training image. *Up to "
         "scale*: vouched for but for its size. *Right in whole*: networks without a false certificate, of those with "
-        "any, and their share's 95 % interval. *Sure*: of confidence 0.9 or more. AUC: the chance that a right image is "
-        "given more confidence than a wrong one.",
+        "any, and their share's 95 % interval. *Sure and right*: of the images of confidence 0.9 or more. AUC: the "
+        "chance that a right image is given more confidence than a wrong one.",
         "",
         markdown_table(columns, rows),
         "",
