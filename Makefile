@@ -8,8 +8,8 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-ray benchmark-solvers benchmark-kernels check check-kernels report test lint format docs data \
-	data-tiny-imagenet bars bars-exact bars-distillation bars-audit bars-tiny-imagenet figure-times fuzz readme \
-	results-index tables scaling lock clean
+	data-tiny-imagenet bars bars-exact bars-certificate bars-distillation bars-audit bars-tiny-imagenet figure-times \
+	fuzz readme results-index tables scaling lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -75,6 +75,9 @@ bars: $(READY) ## measure what the core promises (about fifteen minutes)
 
 bars-exact: $(READY) $(DEV) ## measure the bars of the exact solver (about an hour); goes on where it stopped
 	$(BIN)/python scripts/exact_bars.py $(ARGS)
+
+bars-certificate: $(READY) ## measure how often certificates are right (about an hour); goes on where it stopped
+	$(BIN)/python scripts/certificate_bars.py $(ARGS)
 
 bars-distillation: $(READY) ## measure the bars of distillation (about ten minutes); goes on where it stopped
 	$(BIN)/python scripts/distillation_bars.py $(ARGS)
