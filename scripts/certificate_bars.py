@@ -1,4 +1,4 @@
-"""Measure the certificate into `results/certificate-bars.json`: `make bars-certificate`, about an hour on a core.
+"""Measure the certificate into `results/certificate-bars.json`: `make bars-certificate`, half an hour on a core.
 
 Two families of networks, on fresh seeds, each attacked with the box of its pixels and without:
 
@@ -8,7 +8,7 @@ Two families of networks, on fresh seeds, each attacked with the box of its pixe
 
 The attack is the audit's: the best of up to four searches. Images count by their nearest training image, those vouched
 for up to their scale by their best multiple. The precision's interval is over networks: images of one share its errors.
-A finished network is stored at once; the same command goes on where it stopped.
+Networks are stored as they come, twenty at a time; the same command goes on where it stopped.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from recon.tasks import load_task
 TASKS = {"MNIST": "mnist_odd_even", "CIFAR-10": "cifar10_animal_vehicle"}
 WITHIN, SURE = 0.1, 0.9  # L2 distance of a right image, and the confidence that is held to its word
 SECONDS = 8.0  # of a search
+EVERY = 20  # networks are stored
 N, WIDTH = 8, 128  # of the kinds
 TINY = ((1, 10, 56), (1, 8, 40), (1, 12, 72), (2, 6, 32), (2, 8, 40), (2, 4, 24))  # hidden layers, images, units
 SMALL = ((2, 12, 64), (2, 16, 128), (2, 20, 80), (2, 20, 100), (2, 20, 120), (2, 30, 150))
@@ -66,10 +67,10 @@ class Case:
         return f"{self.group}, {self.task}, {self.rule}, {depth} x {width}, {n} images, seed {self.seed}"
 
 
-def cases(first: int, seeds: int) -> Iterator[Case]:
-    for kind, task, rule, s in product(KINDS, TASKS, ("linearised", "standard"), range(seeds)):
+def cases(first: int, kinds: int, sizes: int) -> Iterator[Case]:
+    for kind, task, rule, s in product(KINDS, TASKS, ("linearised", "standard"), range(kinds)):
         yield Case(kind.name, task, rule, first + s, kind)
-    for s, task, rule, (where, shapes) in product(range(seeds), TASKS, RULES, (("tiny", TINY), ("small", SMALL))):
+    for s, task, rule, (where, shapes) in product(range(sizes), TASKS, RULES, (("tiny", TINY), ("small", SMALL))):
         for shape in shapes:
             yield Case(f"{where}, {rule}", task, rule, first + s, None, shape)
 
@@ -206,19 +207,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--out", type=Path, default=Path("results/certificate-bars.json"), help="the record (%(default)s)"
     )
     parser.add_argument("--first", type=int, default=31_000, help="first seed (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=6, help="of each kind, task and rule (%(default)s)")
+    parser.add_argument("--kinds", type=int, default=3, help="seeds of each kind, task and rule (%(default)s)")
+    parser.add_argument("--sizes", type=int, default=5, help="seeds of each size, task and rule (%(default)s)")
     parser.add_argument("--only", metavar="TEXT", default="", help="only groups whose name holds it")
     args = parser.parse_args(argv)
     version = code_version(("recon.attacks.exact", "recon.dynamics", *(f"recon.tasks.{t}" for t in TASKS.values())))
     runs = [r for r in read_json(args.out)["runs"] if r["code_version"] == version] if args.out.exists() else []
     there = {run["name"] for run in runs}
-    todo = [c for c in cases(args.first, args.seeds) if c.name not in there and args.only in c.group]
+    todo = [c for c in cases(args.first, args.kinds, args.sizes) if c.name not in there and args.only in c.group]
     try:
         with reporter("certificate bars") as report:
             for i, case in enumerate(todo):
                 report(i / len(todo), case.name)
                 runs += measured(case, version)
-                if i % 20 == 19 or i == len(todo) - 1:
+                if i % EVERY == EVERY - 1 or i == len(todo) - 1:
                     write_bytes(args.out, json_bytes(record(runs)))
     except KeyboardInterrupt:
         sys.exit("Interrupted: what is stored is kept, the same command goes on from there.")

@@ -105,7 +105,7 @@ KINDS = (
     Kind("no biases, raw pixels", no_bias, raw=True),
     Kind("no biases, centred", no_bias),
     Kind("NTK parametrisation, b 0.1", ntk(0.1)),
-    Kind("NTK parametrisation, b 1", ntk(1.0)),
+    Kind("NTK parametrisation, b 1", ntk(1.0), steps=800),
     Kind("biases at twice the rate", bias_rate=2.0),
     Kind("biases at a tenth of the rate", bias_rate=0.1),
     Kind("frozen biases", bias_rate=0.0),
@@ -117,7 +117,7 @@ KINDS = (
     Kind("one image at contrasts 1, 0.8", images=second_contrast(0.8)),
     Kind("noise 0.01 a step", view=noise(0.01), steps=1000),
     Kind("noise 0.03 a step", view=noise(0.03), steps=1000),
-    Kind("near duplicate, other label", images=near_duplicate(0.01)),
+    Kind("near duplicate, other label", images=near_duplicate(0.01), steps=1500),
     Kind("flips", view=flips, steps=1000),
 )
 

@@ -71,7 +71,7 @@ def test_a_network_counts_as_wrong_by_one_false_image(script):
 
 def test_a_run_is_stored_and_not_repeated(script, tmp_path, monkeypatch, capsys):
     case = script.Case("tiny, descent", "MNIST", "descent", 0, None, (1, 4, 40))
-    monkeypatch.setattr(script, "cases", lambda first, seeds: iter([case]))
+    monkeypatch.setattr(script, "cases", lambda *_: iter([case]))
     real, made = script.trained, []
     monkeypatch.setattr(script, "trained", lambda case: made.append(case) or real(case))
     out = tmp_path / "made.json"
@@ -85,6 +85,6 @@ def test_a_run_is_stored_and_not_repeated(script, tmp_path, monkeypatch, capsys)
 
 
 def test_seeds_and_names_are_distinct(script):
-    every = list(script.cases(31_000, 2))
+    every = list(script.cases(31_000, 2, 2))
     assert len({case.name for case in every}) == len(every)
     assert {case.group for case in every if case.kind} == {kind.name for kind in script.KINDS}

@@ -80,6 +80,10 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
             may = np.full(int(sure.sum()), OWN_SCALE * CERTAIN_SPREAD)
             sized[sure] |= fitted(outputs, images[sure], may)
         sure &= sized
+    k, many = int(sure.sum()), len(sure)
+    unsure = (
+        () if k == many else (f"{many - k} of {many} images have a patch that may be another image's, or is unsure",)
+    )
     order = np.argsort(~sure, kind="stable")
     return Reconstruction(
         attack="exact-patches",
@@ -90,7 +94,7 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
         why=found.why,
         certified=sure[order],
         up_to_scale=sure[order],
-        doubts=found.doubts,
+        doubts=tuple(f"of the patches: {doubt}" for doubt in found.doubts) + unsure,
         n_estimated=None if found.n_estimated is None else round(found.n_estimated / positions),
         work=found.work | {"patches": len(found.images)},
         seconds=found.seconds,

@@ -337,7 +337,7 @@ def then(ran: Ran, *weights: Tree, attack: str, **options: Any) -> Ran:
         return replace(ran, skipped=f"The stage {attack} was left out. {error}")
     except KeyboardInterrupt:
         return replace(ran, interrupted=True)
-    more, before = sure(found), sure(ran.found)
+    more, before = ((sure(made), certified(made)) for made in (found, ran.found))
     better = more > before or (more == before and attack != "exact")
     return Ran((*ran.attacks, attack), found if better else ran.found, interrupted=found.interrupted)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from recon.auditing.data import Compared
     from recon.auditing.run import Audit
 
-FORMATS = {8: "bfloat16", 11: "float16"}  # by significant bits
+FORMATS = {8: "bfloat16", 11: "float16 or TF32"}  # by significant bits
 
 
 def leaks(audit: "Audit") -> bool:
@@ -50,7 +50,7 @@ def attacked(audit: "Audit") -> str:
         if k == sure:
             return f"{gets}, and knows it: the attack certifies each without a look at the training data."
         size = "sizes" if audit.features else "brightness"
-        some = f", {k} of them at their own and {sure - k}" if k else ""
+        some = f", {k} of them as they were and {sure - k}" if k else ""
         tell = "" if audit.features or audit.view.box is not None else "; --mean and --std may"
         return (
             f"{gets}{some} up to their {size}, and knows it without a look at the training data. Nothing sure tells "
@@ -70,7 +70,7 @@ def causes(audit: "Audit") -> str:
         if bits in FORMATS:
             words.append(
                 f"the {which} weights look rounded to {bits} significant bits, as {FORMATS[bits]} has them, which "
-                "hides small changes: give them as they were in training"
+                "hides small changes: give them unrounded if you have them"
             )
     if audit.certified != audit.n or not audit.n:
         words += audit.doubts

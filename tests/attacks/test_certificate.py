@@ -144,11 +144,11 @@ def test_images_hang_on_all_other_vectors():
     zero = ~alive
     zero[2] &= np.cumsum(zero[2]) <= n - 1 + certificate.ZEROS - 1
     np.testing.assert_array_equal(certificate.settled(planted(zero, alive)), np.arange(n) == 2)
-    # One that vanishes on enough, but only where the first image's vector does: it may hold any share of that.
-    zero = ~alive
-    zero[2] &= ~alive[0]
-    alike = certificate.settled(planted(zero, alive))
-    assert not alike[0]
+    # One that vanishes wherever it should, but nowhere that the first image's vector does not: it may hold any share.
+    alive[0] = alive[2] & (rng.random(width) < 0.8)
+    hanging = certificate.settled(planted(~alive, alive))
+    assert not hanging[0]
+    assert hanging[1:].all()
 
 
 def test_a_picture_of_few_greys_is_not_taken_for_what_it_adds_up_to(kinds):
@@ -167,3 +167,25 @@ def posterised(x):
     greys = x.copy()
     greys[0] = np.rint((x[0] - low) * 5) / 5 + low
     return greys
+
+
+def test_images_outside_their_box_are_not_certified_and_the_box_is_named(kinds):
+    made = kinds.made(kinds.KINDS[0], TASK, N, WIDTHS, True, 0)
+    low, high = made.box
+    found = attacked(dataclasses.replace(made, box=(low, low + 0.6 * (high - low))), True)
+    # All but the box speaks for them: they are as found without it, and their outputs sit at targets.
+    assert attacked(made, True, boxed=False).certified.all()
+    assert found.up_to_scale.all()
+    assert not found.certified.any()
+    assert any("outside the box" in doubt for doubt in found.doubts)
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_a_wrong_std_does_not_overrule_what_the_network_confirms(kinds, factor):
+    made = kinds.made(kinds.KINDS[0], TASK, N, WIDTHS, True, 0)
+    box = tuple(factor * side for side in made.box)  # as told by a std that is wrong by that factor
+    found = attacked(dataclasses.replace(made, box=box), True)
+    assert found.up_to_scale.all()
+    assert false(found, made.x) == (0, 0)
+    assert found.certified.all() == (factor > 1)  # in a box too small they lie outside
+    assert any("the std is wrong by that factor" in doubt for doubt in found.doubts)

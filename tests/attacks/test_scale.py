@@ -36,8 +36,9 @@ def test_what_is_no_picture_lies_on_no_grid(digits, rng):
     noise = rng.uniform(-0.1, 0.8, (n, d))
     blurred = (x + np.roll(x, 1, axis=1) + np.roll(x, 28, axis=1)) / 3
     greys = np.rint(rng.uniform(0, 5, (n, d))) * 51 / 255 + low  # a picture, but one at many scales
+    more = np.rint(rng.uniform(0, 19, (n, d))) * 12 / 255 + low
     flat = np.full((3, d), 0.3)
-    for images in (mixtures, pairs, noise, blurred, 0.7 * greys, flat, np.zeros((3, d))):
+    for images in (mixtures, pairs, noise, blurred, greys, 0.7 * greys, more, flat, np.zeros((3, d))):
         assert not scale.grid(images, low, high).on.any()
 
 
@@ -54,6 +55,8 @@ def test_flat_parts_tell_the_size_at_an_edge_that_is_not_zero(digits):
     assert scale.flat(x, low, high, may).all()
     for factor in (0.5, 0.9, 0.98, 1.02, 2.0):
         assert not scale.flat(factor * x, low, high, may).any()
+    near = 1.01 * x
+    np.testing.assert_array_equal(scale.flat(near, low, high, may), 0.0101 * np.linalg.norm(near, axis=1) < may + 1e-4)
     black = x - low  # raw pixels: black is zero, which is black at any scale
     assert not scale.flat(0.5 * black, 0 * low, high - low, may).any()
     assert not scale.flat(np.zeros_like(x), 0 * low, high - low, may).any()

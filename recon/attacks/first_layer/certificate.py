@@ -217,19 +217,26 @@ def at_own_scale(
         told |= pixels.on | scale.flat(x, seen.low, seen.high, may)
         if scale.ends(x, seen.low, seen.high) or pixels.common:
             reaching = np.logical_or(*scale.touching(x, seen.low, seen.high))
-    other = pixels is not None and bool((pixels.on & (pixels.factor != 1)).any())
-    if not seen.bias or not seen.alike or other or told.all():
+    another = pixels is not None and bool((pixels.on & (pixels.factor != 1)).any())
+    if not seen.bias or not seen.alike or another or told.all():
         return told
     if seen.of_state or seen.decayed_alike:
         return np.ones(len(x), bool)
     told |= reaching
     if told.mean() >= scale.COMMON_SHARE:
         return told  # where pixels tell of most images, one of which they do not tell is suspect
+    told |= by_network(seen, network, rows, x)
+    return told
+
+
+def by_network(seen: Observed, network: Network, rows: Rows, x: Float[np.ndarray, "k d"]) -> Bool[np.ndarray, " k"]:
+    """Of which images the network's own biases or outputs tell that they are of the right size."""
+    told = np.zeros(len(x), bool)
     if any(bias.any() for _, bias in network.ends):
         alive = rows.g > np.maximum(ALIVE[0] * rows.rounding, ALIVE[1] * rows.level)[:, None]
         told |= scale.fits_biases(x, network.ends, alive)
     if network.outputs is not None:
-        told |= fitted(network.outputs, x, may)
+        told |= fitted(network.outputs, x, OWN_SCALE * promised(seen, x))
     return told
 
 
@@ -243,14 +250,18 @@ def certificate(
       parts: the images are parts of images, which may be blank.
     """
     x = images(seen, found.c)
+    complete = len(found) == seen.n
     if not len(x):
         none = np.zeros(0, bool)
-        return Certificate(x, none, none, np.zeros(0), ())
+        return Certificate(x, none, none, np.zeros(0), what_is_missing(seen, complete=complete, found=0))
     rows = rows_of(seen, found)
-    complete = len(found) == seen.n
-    pixels = None
+    pixels, misfit = None, None
     if seen.low is not None and seen.high is not None:
         pixels = scale.grid(x, seen.low, seen.high)
+        misfit = pixels.other if seen.bias else None
+        if misfit and by_network(seen, network, rows, x).mean() >= scale.COMMON_SHARE:
+            # Biases or outputs confirm the size that the pixels contradict: it is the box that is not as told.
+            pixels = scale.Grid(np.zeros(len(x), bool), np.ones(len(x)), np.zeros(len(x), bool))
     sized = at_own_scale(seen, network, rows, x, pixels)
     if pixels is not None:
         x = x * pixels.factor[:, None]
@@ -279,49 +290,68 @@ def certificate(
     doubts = what_is_missing(
         seen,
         complete=complete,
-        mixed=int((~(other & enough) | mixed).sum()),
+        found=len(x),
+        unsure=int((~up_to_scale).sum()),
         outside=int((up_to_scale & sized & ~certified).sum()),
         unsized=int((up_to_scale & ~sized).sum()),
-        found=len(x),
+        misfit=misfit,
+        by_pixels=bool((up_to_scale & sized).any() and on.any()),
     )
     return Certificate(x, certified, up_to_scale, confidence, doubts)
 
 
 def what_is_missing(
-    seen: Observed, *, complete: bool, mixed: int, outside: int, unsized: int, found: int
+    seen: Observed,
+    *,
+    complete: bool,
+    found: int,
+    unsure: int = 0,
+    outside: int = 0,
+    unsized: int = 0,
+    misfit: float | None = None,
+    by_pixels: bool = False,
 ) -> tuple[str, ...]:
     """Why not all images are certified, as far as the numbers show it, each reason as a sentence without its stop.
 
     Args:
       complete: all vectors were found.
-      mixed, outside, unsized: images that hang on vectors that are not settled, that lie outside their box, and of
-        whose size nothing tells.
       found: images in all.
+      unsure, outside, unsized: images that are not vouched for, that lie outside their box, and of whose size nothing
+        tells.
+      misfit: the scale other than the biases' at which the images are pictures of 8 bits in their box.
+      by_pixels: pixels tell the size of others.
     """
     words = []
     if seen.fall >= FIXED_FALL:
         words.append(
             f"more than {seen.n} directions of the change stand clear of rounding: there are as many images as inputs, "
-            "or inputs of very different size, which standardising them mends"
+            "or the inputs are of very different size and were not standardised before training"
         )
     elif not fixed(seen):
         words.append(
-            f"the spectrum's gap is only {seen.gap:.3g}, and what lies below it is not rounding: the images were not "
-            "the same in every step (noise, crops, contrast or another augmentation)"
+            f"the spectrum's gap is only {seen.gap:.3g}, and what lies below it is more than rounding, as where images "
+            "are not the same in every step (noise, crops, contrast or another augmentation): the rank may count views"
         )
     if not complete:
         words.append(f"the search found {found} of {seen.n} images, and one that is missing may be in all the others")
-    elif mixed:
+    elif unsure and not words:
         words.append(
-            f"{mixed} of {found} images hang on others that {seen.v.shape[1]} units do not settle: too few units are "
-            "inactive on those all the time"
+            f"{unsure} of {found} images are not sure enough: too few of the {seen.v.shape[1]} units are inactive all "
+            "the time on them or on the images that they are told from"
+        )
+    if misfit:
+        words.append(
+            f"the pixels are whole levels of 8 bits at {misfit:.4g} times the size that the first biases tell: these "
+            "were trained at another rate than the kernel, or the std is wrong by that factor"
         )
     if outside:
         words.append(
             f"{outside} of {found} images would be certified but lie outside the box of the pixels: the mean or the "
             "std may be wrong"
         )
-    if unsized and not seen.alike:
+    if unsized and by_pixels:
+        words.append(f"the pixels tell the size of most images and not of {unsized}")
+    elif unsized and not seen.alike:
         words.append(
             f"weight decay shows in the first kernel ({seen.decay[0]:.4g} of it is left) and not, or not known to be "
             f"as strong, in its biases, so that they do not tell the size of {unsized} images"

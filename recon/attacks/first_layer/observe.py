@@ -87,7 +87,8 @@ class Observed:
     @property
     def decayed_alike(self) -> bool:
         """Whether decay shows on kernel and biases, and is the same: at another rate the biases' would not be."""
-        return abs(self.decay[1] - 1) > 10 * DECAYED and self.alike
+        kernel, bias = self.decay
+        return abs(kernel - 1) > 10 * DECAYED and abs(kernel - bias) < DECAYED
 
     @property
     def still(self) -> bool:

@@ -6,13 +6,12 @@ unknown β in the 1's place, and x/β looks like an image as well. What else tel
 
 * 8-bit pixels. In a known box, an image's pixels are whole numbers of 0 to 255 at one scale and at no other.
 * A flat part, such as black, that lies at an edge of the box which is not zero.
-* Initial biases that are not zero: at another scale x is active on other units than those its gradient shows.
+* Biases that are not zero: at another scale x is active on other units than those its gradient shows.
 * All pixels over all images: they reach both ends of the box and do not pass them. That tells of images that reach one
   of them themselves.
 * The outputs at the images: a network trained to the end gives its targets there.
 
-The first two tell of one image by itself, and so does the last. The others tell of all together: one wrong rate scales
-all alike.
+The first two tell of one image by itself. The others tell of all together: one wrong rate scales all alike.
 """
 
 from collections.abc import Sequence
@@ -37,6 +36,7 @@ GRID_STEP = 0.2  # between two scales, in levels at the farthest pixel
 GRID_PIXELS = 256  # that the scales are tried on
 GRID_BEST = 5  # scales that are then tried on all
 SAME = 5e-4  # relative difference of scales that is none: an L2 distance of 0.01
+ONE_SCALE = 0.01  # relative differences of images' scales below which one factor explains them
 COMMON_SHARE = 0.5  # of the images that must lie on the grid at one scale
 FLAT_SHARE = 0.05  # of the inputs that must lie at an edge of the box to be flat,
 FLAT_WIDTH = 0.002  # within this share of its width
@@ -66,6 +66,14 @@ class Grid(NamedTuple):
     def common(self) -> bool:
         """Whether most images lie on it at the size that the biases tell, as all do then."""
         return bool(np.mean(self.on & (self.factor == 1)) >= COMMON_SHARE) if len(self.on) else False
+
+    @property
+    def other(self) -> float | None:
+        """The one other scale at which most images lie on it, if there is one."""
+        if not len(self.on) or np.mean(self.on & (self.factor != 1)) < COMMON_SHARE:
+            return None
+        middle = float(np.median(self.factor[self.on]))
+        return middle if np.abs(self.factor[self.on] / middle - 1).max() < ONE_SCALE else None
 
 
 class Levels(NamedTuple):
