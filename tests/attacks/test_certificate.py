@@ -152,14 +152,17 @@ def test_images_hang_on_all_other_vectors():
 
 
 def test_a_picture_of_few_greys_is_not_taken_for_what_it_adds_up_to(kinds):
-    """Two contrasts of one image act as one image at a third; few greys lie on no grid, and targets sit at all."""
+    """Two contrasts of one image act as one image at a third; with few greys that does not show in its levels."""
     kind = next(k for k in kinds.KINDS if k.name == "one image at contrasts 1, 0.5")
     # The first image has five greys.
     few = dataclasses.replace(kind, images=lambda x, y: kind.images(posterised(x), y))
-    made = kinds.made(few, TASK, N, WIDTHS, True, 0)
+    made = kinds.made(few, TASK, N, WIDTHS, True, 1)
     found = attacked(made, True)
-    assert found.up_to_scale.any()
+    assert found.n_estimated == N - 1
+    assert found.up_to_scale.sum() == N - 1
+    assert found.certified.sum() == N - 2
     assert false(found, made.x) == (0, 0)
+    assert any("the pixels tell the size of most images and not of 1" in doubt for doubt in found.doubts)
 
 
 def posterised(x):
