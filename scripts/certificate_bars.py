@@ -1,13 +1,16 @@
 """Measure the certificate into `results/certificate-bars.json`: `make bars-certificate`, half an hour on a core.
 
-Two families of networks, on fresh seeds, each attacked with the box of its pixels and without:
+Three families of networks, on fresh seeds, each attacked with the box of its pixels and without:
 
 1. `kinds`: ways of training that leave what the exact attack takes for granted (`exact_kinds.py`), each on MNIST and
    CIFAR-10, linearised and standard. Of a flip-augmented network the flipped images count as training images, too.
 2. `sizes`: plain training, with few units for each image.
+3. `patches`: a patch embedding in the first layer's place, attacked by `exact-patches`; also of digits that were moved
+   into a corner each, so that they share blank patches.
 
-The attack is the audit's: the best of up to four searches. Images count by their nearest training image, those vouched
-for up to their scale by their best multiple. The precision's interval is over networks: images of one share its errors.
+The attack on the others is the audit's: the best of up to four searches. Images count by their nearest training image,
+those vouched for up to their scale by their best multiple. The interval of the precision is over networks, as images of
+one share its errors.
 Networks are stored as they come, twenty at a time; the same command goes on where it stopped.
 """
 
@@ -25,10 +28,12 @@ from exact_kinds import KINDS, Kind, Made, made
 from scipy.spatial.distance import cdist
 from scipy.stats import binomtest, rankdata
 
-from recon.auditing.run import search
+from recon.attacks import reconstruct
+from recon.auditing.run import Ran, search
 from recon.dynamics import GradientFlow, Linearised, train
 from recon.errors import ReconError
-from recon.networks import MLP
+from recon.networks import MLP, Network
+from recon.networks.conv import CNN
 from recon.progress import reporter
 from recon.records import code_version, json_bytes, provenance, read_json, write_bytes
 from recon.tasks import load_task
@@ -67,12 +72,19 @@ class Case:
         return f"{self.group}, {self.task}, {self.rule}, {depth} x {width}, {n} images, seed {self.seed}"
 
 
+PATCHES = {"MNIST": ("patches", "patches, shared blank"), "CIFAR-10": ("patches",)}
+SIDES, CHANNELS, SHIFT = {"MNIST": 14, "CIFAR-10": 16}, 300, 4  # pixels of a patch, units, pixels that digits are moved
+
+
 def cases(first: int, kinds: int, sizes: int) -> Iterator[Case]:
     for kind, task, rule, s in product(KINDS, TASKS, ("linearised", "standard"), range(kinds)):
         yield Case(kind.name, task, rule, first + s, kind)
     for s, task, rule, (where, shapes) in product(range(sizes), TASKS, RULES, (("tiny", TINY), ("small", SMALL))):
         for shape in shapes:
             yield Case(f"{where}, {rule}", task, rule, first + s, None, shape)
+    for task, rule, s in product(TASKS, ("linearised", "flow"), range(2 * kinds)):
+        for group in PATCHES[task]:
+            yield Case(group, task, rule, first + s, None, (1, N, CHANNELS))
 
 
 def trained(case: Case) -> Made:
@@ -82,11 +94,18 @@ def trained(case: Case) -> Made:
         return made(case.kind, TASKS[case.task], n, widths, case.rule == "linearised", case.seed)
     if case.rule == "descent":
         return made(Kind("plain", loss=0.0, steps=300), TASKS[case.task], n, widths, False, case.seed)
-    data, network = load_task(TASKS[case.task], n, seed=case.seed, n_test=1), MLP(widths)
-    before = jax.tree.map(np.asarray, network.init(jax.random.key(case.seed), int(np.prod(data.image_shape))))
+    data = load_task(TASKS[case.task], n, seed=case.seed, n_test=1)
+    x: np.ndarray = data.train.x
+    network: Network = MLP(widths)
+    if case.group in PATCHES[case.task]:
+        network = CNN(widths, patch=SIDES[case.task])
+        if case.group != "patches":
+            corners = np.random.default_rng(case.seed).choice([-SHIFT, SHIFT], (n, 2))
+            x = np.stack([np.roll(image, corner, (0, 1)) for image, corner in zip(x, corners)])
+    before = jax.tree.map(np.asarray, network.init(jax.random.key(case.seed), data.image_shape))
     rule = Linearised() if case.rule == "linearised" else GradientFlow(loss=1e-6, tol=1e-2)
-    run = train(network, before, data.train.x, data.train.y, rule)
-    x = np.float64(data.train.x.reshape(n, -1))
+    run = train(network, before, x, data.train.y, rule)
+    x = np.float64(x.reshape(n, -1))
     return Made(run.initial.params, run.final.params, x, data.box, network, data, run.final.loss)
 
 
@@ -106,16 +125,20 @@ def judged(case: Case, network: Made, boxed: bool) -> dict[str, Any]:
         "linearised": case.rule == "linearised",
         "progress": False,
     }
-    if network.network.parametrisation != "standard":
-        common["network"] = network.network
-    ran = search(network.before, network.after, 2 * len(network.x), 0, SECONDS, common)
-    found, truth = ran.found, network.x
+    weights, truth = (network.before, network.after), network.x
+    if not isinstance(network.network, MLP):
+        common |= {"network": network.network, "m": len(truth), "seconds": SECONDS}
+        ran = Ran(("exact-patches",), reconstruct(*weights, attack="exact-patches", **common))
+    else:
+        common |= {} if network.network.parametrisation == "standard" else {"network": network.network}
+        ran = search(*weights, 2 * len(truth), 0, SECONDS, common)
+    found = ran.found
     if case.kind is not None and case.group == "flips":
         truth = np.vstack([truth, truth.reshape(-1, *network.data.image_shape)[:, :, ::-1].reshape(truth.shape)])
     x = np.float64(found.images.reshape(len(found.images), truth.shape[1]))
     near = cdist(x, truth).min(1) if len(x) else np.zeros(0)
     assert found.certified is not None
-    assert found.confidence is not None
+    confidence = found.certified.astype(float) if found.confidence is None else found.confidence
     scaled = found.certified if found.up_to_scale is None else found.up_to_scale
     return {
         "searches": len(ran.attacks),
@@ -126,7 +149,7 @@ def judged(case: Case, network: Made, boxed: bool) -> dict[str, Any]:
         "scaled_distance": np.round(best_multiples(x, truth), 4).tolist(),
         "certified": found.certified.tolist(),
         "up_to_scale": scaled.tolist(),
-        "confidence": np.round(found.confidence, 4).tolist(),
+        "confidence": np.round(confidence, 4).tolist(),
     }
 
 
@@ -207,7 +230,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--out", type=Path, default=Path("results/certificate-bars.json"), help="the record (%(default)s)"
     )
     parser.add_argument("--first", type=int, default=31_000, help="first seed (%(default)s)")
-    parser.add_argument("--kinds", type=int, default=3, help="seeds of each kind, task and rule (%(default)s)")
+    parser.add_argument(
+        "--kinds",
+        type=int,
+        default=3,
+        help="seeds of each kind (of patches twice as many), task and rule (%(default)s)",
+    )
     parser.add_argument("--sizes", type=int, default=5, help="seeds of each size, task and rule (%(default)s)")
     parser.add_argument("--only", metavar="TEXT", default="", help="only groups whose name holds it")
     args = parser.parse_args(argv)

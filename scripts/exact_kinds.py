@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from recon.networks import MLP
+from recon.networks import MLP, Network
 from recon.tasks import TaskData, load_task
 
 RATE = 0.5  # of 1/L, L the largest eigenvalue of the tangent kernel over the number of images
@@ -55,7 +55,7 @@ class Made:
     after: Any
     x: np.ndarray
     box: tuple[np.ndarray, np.ndarray]
-    network: MLP
+    network: Network
     data: TaskData
     loss: float
 
