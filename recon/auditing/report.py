@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from recon.auditing.verdict import leaks
+from recon.auditing.verdict import leaks, many
 from recon.errors import ReconError, reason
 from recon.records import json_bytes, markdown_table, provenance, write_bytes
 from recon.records.files import npz_bytes
@@ -28,14 +29,17 @@ IMAGES, NAME = "images", "reconstruction-{}.png"
 OURS = re.compile(r"reconstruction-\d{3,}\.png")  # pictures that an audit may remove
 COLUMNS, MOST = 10, 100  # pictures in a row of the overview, and in all of it
 ZOOM = 64  # least height of a picture in it, in pixels
-READ = """- *Certified*: the attack vouches for it without having seen a training image. Either its pixels are whole
-  levels of an 8-bit picture in the box that --mean and --std tell, which no other image's are; or all N images were
-  found, all that it hangs on are settled, and its size shows in more than the first biases' change. It is then less
-  than L2 0.1 from a training image (without --mean and --std, less than 1 % of its length). Not certified does not mean
-  wrong.
-- *Up to scale*: the same, but for the image's brightness: some multiple of it is a training image.
-- Distances are L2 in the network's input space{relative}, each training image matched to one reconstruction. Those of
-  held-out images are what chance gives.
+READ = """- *Certified*: the attack vouches for this image without having seen a training image, for one of two
+  reasons. Either its pixels are whole levels of an 8-bit picture in the range that --mean and --std tell,
+  which no wrong image has. Or the attack found all images that the rank shows, what this one was computed
+  from is confirmed, and more than the first layer's biases tells its brightness. It is less than L2 0.1
+  from a training image of pixels in [0, 1] (without --mean and --std, less than 1 % of its length). An image that is not
+  certified may be right all the same.
+- *Up to scale*: the same, but nothing sure tells how bright the image is: some multiple of it is a training
+  image.
+- *Confidence*: how nearly the image passes the attack's checks, from 0 to 1. It is no probability.
+- Distances are L2 in the network's input space{relative}. Each training image is matched to one
+  reconstruction. The distances of held-out images are what chance gives.
 - The audit is of plain MLPs with ReLU units. That nothing came back is no proof of privacy.
 """
 
@@ -172,11 +176,18 @@ def markdown(audit: "Audit", facts: dict[str, Any]) -> str:
     least = "" if audit.vouched == audit.n else "at least "
     rank = "not told by the rank" if audit.n is None else f"{least}{audit.n}, by the rank of the first layer's change"
     about = [
-        ("network", f"{audit.network.widths} hidden units, {audit.network.outputs} outputs, ReLU assumed"),
+        (
+            "network",
+            f"{' and '.join(map(str, audit.network.widths))} hidden units, {many(audit.network.outputs, 'output')}; "
+            "ReLU units are assumed",
+        ),
         ("arrays, from the input on", f"{layers}, kernels {facts['kernels']}"),
         ("input", f"{audit.view.shape}{', stored channels first' if audit.view.channels_first else ''}"),
         ("training images", rank + (f" (gap {gap:.3g})" if gap else "")),
-        ("attack", f"{' then '.join(audit.attacks)}; the result is of {facts['attack']}: {facts['why']}"),
+        (
+            "attack",
+            f"{in_order(audit.attacks)}; the result is that of {facts['attack']}, which ended with: {facts['why']}",
+        ),
         ("attacked", "the optimiser's state" if audit.from_state else "the weights' change"),
         ("left out", ", ".join(audit.layout.left_out) or "nothing"),
         ("seconds", f"{audit.seconds:.1f}"),
@@ -190,7 +201,7 @@ def markdown(audit: "Audit", facts: dict[str, Any]) -> str:
     parts.append("## Reconstructions\n")
     if audit.view.pictures and facts["reconstructions"]:
         above = "training images above their reconstructions" if audit.train else "in the order of the table"
-        parts.append(f"![Reconstructions]({'overview.png'})\n\nThe first {MOST} at most, {above}.\n")
+        parts.append(f"![Reconstructions]({'overview.png'})\n\nAt most {MOST} are shown, {above}.\n")
     if facts["reconstructions"]:
         columns = tuple(dict.fromkeys(key for row in facts["reconstructions"] for key in row))
         table = [tuple(word(row.get(key)) for key in columns) for row in facts["reconstructions"]]
@@ -203,6 +214,12 @@ def markdown(audit: "Audit", facts: dict[str, Any]) -> str:
     made = facts["provenance"]
     parts.append(f"recon {made['versions']['recon']}, commit {made['commit'] or 'unknown'}, {made['made_at']}.\n")
     return "\n".join(parts)
+
+
+def in_order(attacks: tuple[str, ...]) -> str:
+    """What was run, a repeated attack named once."""
+    runs = [(name, len(list(same))) for name, same in groupby(attacks)]
+    return ", then ".join(name if times == 1 else f"{name} ({times} times)" for name, times in runs)
 
 
 def summary(these: "Compared") -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 from recon.attacks import Reconstruction, attacks, reconstruct
 from recon.auditing.data import Compared, Images, compared, load_images
 from recon.auditing.pair import unrelated, weights_like
+from recon.auditing.premises import COARSE, at_unknown_factors, from_coarse_weights, of_unit_kernels, unmet
 from recon.auditing.view import View, viewed
 from recon.errors import ReconError
 from recon.memory import TooLarge
@@ -146,7 +147,8 @@ def audit(
 
     Args:
       initial, final: files that `recon.weights.read_arrays` reads, or arrays by name, nested or not.
-      network: 'mlp:1024x1024', widths or an `MLP`, to be checked against the weights (default: as they tell).
+      network: 'mlp:1024x1024', widths or an `MLP`, to be checked against the weights (default: as they tell); an `MLP`
+        in the NTK parametrisation tells the factors, too, that weights act with.
       layers, kernels: as `recon.weights.arranged` takes them, where shapes and names do not tell.
       optimizer_state: of a checkpoint, the file or arrays with Adam's first moment or SGD's momentum buffer; it is
         attacked in place of the weights' change.
@@ -179,6 +181,8 @@ def audit(
     mlp = from_params(params0)
     if mlp != from_params(params1):
         raise ReconError(f"The initial weights are of {described(params0)}, the final ones of {described(params1)}.")
+    if isinstance(network, MLP) and network.parametrisation != "standard":
+        mlp = replace(network, outputs=mlp.outputs, bias=mlp.bias)
     usable(params0, layout, "initial")
     usable(params1, last, "final")
     frozen = np.array_equal(params0["Dense_0"]["kernel"], params1["Dense_0"]["kernel"])
@@ -197,6 +201,7 @@ def audit(
     if m is None and train is not None:
         m = 2 * len(train.x)
     common: dict[str, Any] = {
+        "network": mlp,
         "image_shape": view.shape,
         "box": view.box,
         "linearised": linearised,
@@ -204,11 +209,15 @@ def audit(
         "progress": progress,
     }
     ran = attacked(reordered(params0, view), reordered(params1, view), attack, m, seconds, int(key), common)
-    found = ran.found
+    unknown = mlp.parametrisation == "standard" and of_unit_kernels(params0)
+    found = at_unknown_factors(ran.found, view) if unknown else ran.found
+    bits = stored_bits(parts(params0)), stored_bits(parts(params1))
+    if COARSE in bits:
+        found = from_coarse_weights(found, view)
     sides = compared_both(train, control, found, limit, features, sizeless(params0, view.box))
     made = Audit(
         network=mlp,
-        layout=layout,
+        layout=layout if state is not None else with_left_out(layout, last),
         view=view,
         found=found,
         attacks=ran.attacks,
@@ -218,8 +227,8 @@ def audit(
         skipped=ran.skipped,
         interrupted=ran.interrupted,
         unrelated=unrelated(params0, params1),
-        bits=(stored_bits(parts(params0)), stored_bits(parts(params1))),
-        doubts=ran.doubts or found.doubts,
+        bits=bits,
+        doubts=(*unmet(params0, params1, state is not None, mlp), *(ran.doubts or found.doubts)),
         **sides,
     )
     return replace(made, seconds=time.perf_counter() - began)
@@ -371,6 +380,11 @@ def parts(params: Tree) -> list[np.ndarray]:
 def given(source: Source) -> dict[str, np.ndarray]:
     """Arrays of a file, or as they are, by the names that they have without wrappers of modules."""
     return bare(read_arrays(source) if isinstance(source, str | Path) else flat(source))
+
+
+def with_left_out(layout: Layout, last: Layout) -> Layout:
+    """The layers, with what either file holds besides."""
+    return replace(layout, left_out=tuple(dict.fromkeys((*layout.left_out, *last.left_out))))
 
 
 def named(source: Source, otherwise: str) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from recon.auditing.data import Compared
     from recon.auditing.run import Audit
 
+VIEWS = " (of one that was augmented, each view counts)"
 FORMATS = {8: "bfloat16", 11: "float16 or TF32"}  # by significant bits
 
 
@@ -34,21 +35,32 @@ def assumed(audit: "Audit") -> str:
     """What the files do not tell, where no certificate confirms it."""
     if audit.vouched or "exact" not in (*audit.attacks, audit.found.attack):
         return ""
-    return (
+    words = (
         "ReLU units are assumed, which the files do not tell: of others, such as tanh, the exact attack finds nothing."
     )
+    if audit.n:
+        words += " It finds little, too, where many units were active for a part of training only, as at a high rate."
+    return words
+
+
+def many(n: int, thing: str) -> str:
+    """A number of things."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
 def attacked(audit: "Audit") -> str:
     """What the attack says by itself."""
     n, k, sure, found = audit.n, audit.certified or 0, audit.vouched, audit.found
-    things = "training images' features" if audit.features else "training images"
     known = "the initial and the final weights" + (" and the optimiser's state" if audit.from_state else "")
     if sure and n:
-        share = f"all {n}" if sure == n else f"{sure} of at least {n}"
-        gets = f"An attacker who has {known} gets {share} {things}"
+        share = f"{sure} of at least {n} training images"
+        if sure == n:
+            share = "the only training image" if n == 1 else f"all {n} training images"
+        features = "the features of " if audit.features else ""
+        gets = f"An attacker who has {known} gets {features}{share}"
         if k == sure:
-            return f"{gets}, and knows it: the attack certifies each without a look at the training data."
+            each = "it" if n == 1 else "each"
+            return f"{gets}, and knows it: the attack certifies {each} without a look at the training data."
         size = "sizes" if audit.features else "brightness"
         some = f", {k} of them as they were and {sure - k}" if k else ""
         tell = "" if audit.features or audit.view.box is not None else "; --mean and --std may"
@@ -57,7 +69,7 @@ def attacked(audit: "Audit") -> str:
             f"the {size}{' of those' if k else ''}{tell}."
         )
     if n:
-        return f"The weights show that there are at least {n} training images; the attack certifies none of them."
+        return f"The weights show at least {many(n, 'different training image')}{VIEWS}; the attack certifies none."
     if found.certified is None:
         return f"The attack {found.attack} made {len(found.images)} images and has no certificate."
     return "The attack found nothing."
@@ -65,18 +77,22 @@ def attacked(audit: "Audit") -> str:
 
 def causes(audit: "Audit") -> str:
     """Why the attack does not vouch for more, as far as numbers show it."""
-    words = []
-    for which, bits in zip(("initial", "final"), audit.bits, strict=True):
-        if bits in FORMATS:
-            words.append(
-                f"the {which} weights look rounded to {bits} significant bits, as {FORMATS[bits]} has them, which "
-                "hides small changes: give them unrounded if you have them"
-            )
-    if audit.certified != audit.n or not audit.n:
-        words += audit.doubts
-    if not words:
+    if audit.n and audit.certified == audit.n:
         return ""
-    return "What the numbers show: " + "; ".join(words) + "."
+    words = []
+    for bits in sorted({bits for bits in audit.bits if bits in FORMATS}):
+        which = " and the ".join(w for w, own in zip(("initial", "final"), audit.bits, strict=True) if own == bits)
+        words.append(
+            f"the {which} weights look rounded to {bits} significant bits, as {FORMATS[bits]} has them, which hides "
+            "small changes: give them as they were in training"
+        )
+    words += audit.doubts
+    if audit.from_state and not audit.n:
+        words.append(
+            "or weight decay was part of the gradients, as by weight_decay of PyTorch's Adam and SGD: it is in the "
+            "state, too, and hides the images"
+        )
+    return "What the numbers show: " + "; ".join(words) + "." if words else ""
 
 
 def measured(audit: "Audit") -> str:
@@ -84,13 +100,14 @@ def measured(audit: "Audit") -> str:
     train, control = audit.train, audit.held_out
     unit = "relative L2" if audit.features else "L2"
     if train is None:
-        return "" if control is None else f"Of {len(control.distance)} held-out images, {near(control, unit)}."
-    words = f"Of {len(train.distance)} training images given, {near(train, unit)}"
+        return "" if control is None else f"Of {many(len(control.distance), 'held-out image')}, {near(control, unit)}."
+    words = f"Of {many(len(train.distance), 'training image')} given, {near(train, unit)}"
     if control is not None:
         closer = int((train.distance < control.distance.min()).sum())
         words += (
-            f"; of {len(control.distance)} held-out images, {near(control, unit)}. {closer} training images have a "
-            "reconstruction nearer than any held-out image has"
+            f"; of {many(len(control.distance), 'held-out image')}, {near(control, unit)}. "
+            f"{many(closer, 'training image')} {'has' if closer == 1 else 'have'} a reconstruction nearer than any "
+            "held-out image has"
         )
         if len(control.distance) < len(train.distance):
             words += ", of which more would come nearer by chance"
@@ -100,10 +117,12 @@ def measured(audit: "Audit") -> str:
     words += "."
     if audit.n is not None and audit.n != len(train.distance):
         least = "" if audit.vouched == audit.n else "at least "
-        words += f" The rank shows {least}{audit.n} different training images, {len(train.distance)} were given."
-    if many := train.images.converted:
+        given = f"{len(train.distance)} {'was' if len(train.distance) == 1 else 'were'} given"
+        views = "" if audit.vouched == audit.n else VIEWS
+        words += f" The rank shows {least}{many(audit.n, 'different training image')}{views}; {given}."
+    if converted := train.images.converted:
         form = "grey pictures stored in colour" if audit.view.shape[-1] == 1 else "stored in grey"
-        words += f" {many} of the training images given are {form}, and were taken as the network takes them."
+        words += f" {converted} of the training images given are {form}, and were taken as the network takes them."
     return f"{words} {units(audit)}".strip()
 
 
@@ -122,7 +141,8 @@ def near(these: "Compared", unit: str) -> str:
     reached = these.distance[np.isfinite(these.distance)]
     span = f" ({reached.min():.2g} to {reached.max():.2g})" if len(reached) else ""
     multiple = " at its best brightness" if these.scaled else ""
-    return f"{these.within} are within {unit} {these.limit:g} of a reconstruction{multiple}{span}"
+    verb = "is" if these.within == 1 else "are"
+    return f"{these.within} {verb} within {unit} {these.limit:g} of a reconstruction{multiple}{span}"
 
 
 def doubts(audit: "Audit") -> str:

@@ -152,7 +152,7 @@ def test_change_that_no_images_made_is_not_certified(sgd):
     for state in (None, moved):  # by itself, and as the audit searches when the first search fails
         made = recon.audit(before, null, optimizer_state=state, attack="exact", seconds=2.0, progress=False)
         assert (made.n, made.certified) == (N, 0)
-    assert "certifies none of them" in made.verdict
+    assert "certifies none" in made.verdict
     assert "no proof of privacy" in made.verdict
 
 
@@ -213,7 +213,7 @@ def test_frozen_extractor_before_a_trained_head(digits, rng):
     assert (made.n, made.certified, made.train.within) == (N, N, N)
     truth = np.linalg.norm(shown, axis=1)
     assert (errors(made.found.images, shown) / truth).max() < 1e-3
-    assert "training images' features" in made.verdict
+    assert "the features of all" in made.verdict
 
 
 def test_gradient_matching_where_the_rank_does_not_tell(digits):
@@ -237,8 +237,8 @@ def test_rank_bounds_the_number_of_images_from_below():
     made = recon.audit(arrays(twin), arrays(model), attack="exact", data=x, seconds=1.0, progress=False)
     assert made.n < 50
     assert made.certified == 0
-    assert f"at least {made.n} training images" in made.verdict
-    assert f"The rank shows at least {made.n} different training images, 60 were given." in made.verdict
+    assert f"at least {made.n} different training images (" in made.verdict
+    assert f"The rank shows at least {made.n} different training images (of one that was augmented" in made.verdict
 
 
 def test_what_cannot_be_audited_is_refused(sgd, tmp_path):

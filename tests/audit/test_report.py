@@ -1,5 +1,6 @@
 """The files of an audit."""
 
+import dataclasses
 import json
 import threading
 
@@ -75,3 +76,11 @@ def test_what_cannot_be_replaced_is_refused(tmp_path):
     (tmp_path / "report.json").mkdir()
     with pytest.raises(ReconError, match=r"^Cannot replace the audit in .*: choose another place\.$"):
         made(1).save(tmp_path)
+
+
+def test_report_reads_as_sentences(rng):
+    three = audit_of(rng.normal(size=(3, 5, 5, 1)))
+    again = dataclasses.replace(three, attacks=("exact", "exact", "hybrid"))
+    text = report.markdown(again, report.record(again))
+    assert "24 hidden units, 1 output; ReLU" in text
+    assert "exact (2 times), then hybrid; the result is that of exact, which ended with: complete" in text

@@ -307,7 +307,10 @@ def test_folders_of_safetensors_are_read(tmp_path, params):
     index = shards(tmp_path / "many", params)
     same(load_weights(tmp_path / "many"), params)
     same(load_weights(tmp_path / "many" / "model.safetensors.index.json"), params)
-    for name, message in (("../one/model.safetensors", "other files"), ("absent.safetensors", "No such file")):
+    for name, message in (
+        ("../one/model.safetensors", "other files"),
+        ("absent.safetensors", "lacks absent.safetensors, which its index names"),
+    ):
         wrong = index | {"weight_map": index["weight_map"] | {"Dense_0/bias": name}}
         (tmp_path / "many" / "model.safetensors.index.json").write_text(json.dumps(wrong))
         with pytest.raises(ReconError, match=message):

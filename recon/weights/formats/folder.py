@@ -43,6 +43,8 @@ def read(path: Path) -> Arrays:
         if not all(Path(name).name == name and name.endswith(".safetensors") for name in names):
             raise ValueError("its index tells of other files than .safetensors beside it")
         files = [folder / name for name in names]
+        if absent := [file.name for file in files if not file.exists()]:
+            raise ReconError(f"{path} lacks {few(absent)}, which its index names: copy all the files there.")
     if sum(file.stat().st_size for file in files) > LIMIT:
         raise ReconError(f"{path} holds more than {LIMIT >> 30} GiB: save the weights by themselves.")
     held = {file.name: safetensors.read(file) for file in files}
