@@ -48,11 +48,12 @@ def unmet(params0: Tree, params1: Tree, from_state: bool, network: MLP) -> tuple
 
 
 def on_the_grid(found: Reconstruction, view: View) -> np.ndarray:
-    """Which reconstructions are pictures of 8 bits, where it is known what was done to pixels."""
+    """Which reconstructions are pictures of 8 bits at their size, where it is known what was done to pixels."""
     if view.box is None or not len(found.images):
         return np.zeros(len(found.images), bool)
     low, high = (np.broadcast_to(side, view.shape).ravel() for side in view.box)
-    on: np.ndarray = scale.grid(found.images.reshape(len(found.images), -1).astype(np.float64), low, high).on
+    pixels = scale.grid(found.images.reshape(len(found.images), -1).astype(np.float64), low, high)
+    on: np.ndarray = pixels.on & (pixels.factor == 1)
     return on
 
 

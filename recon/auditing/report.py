@@ -33,8 +33,8 @@ READ = """- *Certified*: the attack vouches for this image without having seen a
   reasons. Either its pixels are whole levels of an 8-bit picture in the range that --mean and --std tell,
   which no wrong image has. Or the attack found all images that the rank shows, what this one was computed
   from is confirmed, and more than the first layer's biases tells its brightness. It is less than L2 0.1
-  from a training image of pixels in [0, 1] (without --mean and --std, less than 1 % of its length). An image that is not
-  certified may be right all the same.
+  from a training image, in pixels of [0, 1] (without --mean and --std, less than 1 % of its length). An image
+  that is not certified may be right all the same.
 - *Up to scale*: the same, but nothing sure tells how bright the image is: some multiple of it is a training
   image.
 - *Confidence*: how nearly the image passes the attack's checks, from 0 to 1. It is no probability.

@@ -1,5 +1,6 @@
 """An audit's result in plain words."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,8 +79,8 @@ def attacked(audit: "Audit") -> str:
 def causes(audit: "Audit") -> str:
     """Why the attack does not vouch for more, as far as numbers show it."""
     if audit.n and audit.certified == audit.n:
-        return ""
-    words = []
+        return shown(audit.found.doubts)
+    words: list[str] = []
     for bits in sorted({bits for bits in audit.bits if bits in FORMATS}):
         which = " and the ".join(w for w, own in zip(("initial", "final"), audit.bits, strict=True) if own == bits)
         words.append(
@@ -92,6 +93,11 @@ def causes(audit: "Audit") -> str:
             "or weight decay was part of the gradients, as by weight_decay of PyTorch's Adam and SGD: it is in the "
             "state, too, and hides the images"
         )
+    return shown(words)
+
+
+def shown(words: Sequence[str]) -> str:
+    """Reasons as one sentence."""
     return "What the numbers show: " + "; ".join(words) + "." if words else ""
 
 
