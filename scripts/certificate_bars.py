@@ -1,4 +1,4 @@
-"""Measure the certificate into `results/certificate-bars.json`: `make bars-certificate`, half an hour on a core.
+"""Measure the certificate into `results/certificate-bars.json`: `make bars-certificate`, an hour on a core.
 
 Three families of networks, on fresh seeds, each attacked with the box of its pixels and without:
 
