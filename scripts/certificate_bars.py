@@ -29,6 +29,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import binomtest, rankdata
 
 from recon.attacks import reconstruct
+from recon.auditing.data import multiples_apart
 from recon.auditing.run import Ran, search
 from recon.dynamics import GradientFlow, Linearised, train
 from recon.errors import ReconError
@@ -111,10 +112,7 @@ def trained(case: Case) -> Made:
 
 def best_multiples(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """L2 from the best multiple, above zero, of each reconstruction to its nearest training image."""
-    unit = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-30)
-    along = np.maximum(unit @ truth.T, 0.0)
-    apart: np.ndarray = np.sqrt(np.maximum((truth**2).sum(1) - along**2, 0.0))
-    return apart.min(1)
+    return multiples_apart(truth, found).min(0)
 
 
 def judged(case: Case, network: Made, boxed: bool) -> dict[str, Any]:
