@@ -37,6 +37,7 @@ from recon.networks import MLP, Network
 from recon.networks.conv import CNN
 from recon.progress import reporter
 from recon.records import code_version, json_bytes, provenance, read_json, write_bytes
+from recon.records.code_version import PACKAGE
 from recon.tasks import load_task
 
 TASKS = {"MNIST": "mnist_odd_even", "CIFAR-10": "cifar10_animal_vehicle"}
@@ -222,6 +223,15 @@ def shown(made: Mapping[str, Any]) -> None:
         )
 
 
+def version_of_bars() -> str:
+    """Of the code that a network's run depends on: attacks, training, tasks, the audit's search and this script."""
+    modules = ("recon.attacks.exact_patches", "recon.dynamics", *(f"recon.tasks.{t}" for t in TASKS.values()))
+    here, audit = Path(__file__).resolve().parent, PACKAGE / "auditing"
+    return code_version(
+        modules, (audit / "run.py", audit / "data.py", here / "exact_kinds.py", Path(__file__).resolve())
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -237,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sizes", type=int, default=5, help="seeds of each size, task and rule (%(default)s)")
     parser.add_argument("--only", metavar="TEXT", default="", help="only groups whose name holds it")
     args = parser.parse_args(argv)
-    version = code_version(("recon.attacks.exact", "recon.dynamics", *(f"recon.tasks.{t}" for t in TASKS.values())))
+    version = version_of_bars()
     runs = [r for r in read_json(args.out)["runs"] if r["code_version"] == version] if args.out.exists() else []
     there = {run["name"] for run in runs}
     todo = [c for c in cases(args.first, args.kinds, args.sizes) if c.name not in there and args.only in c.group]

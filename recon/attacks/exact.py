@@ -19,7 +19,7 @@ from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot, Tree
 from recon.attacks.first_layer.batched import normalised
 from recon.attacks.first_layer.certificate import Network, certificate, why_unclear
 from recon.attacks.first_layer.flops import Count, counted, product
-from recon.attacks.first_layer.joint import best, cleaned, images, joint, leaked, passing, placed
+from recon.attacks.first_layer.joint import best, cleaned, images, joint, leaked, passing, placed, repeated
 from recon.attacks.first_layer.observe import Observed, observe
 from recon.attacks.first_layer.search import (
     ALIKE,
@@ -303,13 +303,15 @@ def search(
         if len(progress.found) == seen.n:
             after = joint(seen, progress.found)
             progress.joint += 1
-            if passing(after).all():
+            again = repeated(after)
+            if passing(after).all() and not again.any():
                 progress.found = after
                 return "complete"
             # The inverse spreads one false vector's error over all: doubt those of least agreement, more each time.
             progress.failed += 1
             spare = max(2, seen.n // 50) * progress.failed
-            progress.found = progress.top = best(progress.found, seen.n - min(spare, max(seen.n // 4, 1)))
+            kept = seen.n - min(spare, max(seen.n // 4, 1))
+            progress.found = progress.top = best(progress.found.take(~again), kept)
             # What the others leave was no image either: search before inferring it again.
             progress.dry += progress.inferred
             progress.inferred = False

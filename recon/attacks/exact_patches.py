@@ -20,7 +20,7 @@ from jaxtyping import Float, PRNGKeyArray
 from recon.attacks.assembly import as_dense, assembled, dual_weights
 from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.exact import Exact, recover, trained_outputs
-from recon.attacks.first_layer.certificate import CERTAIN_SPREAD, OWN_SCALE, fitted
+from recon.attacks.first_layer.certificate import CERTAIN_SPREAD, OWN_SCALE, box_width, fitted
 from recon.errors import ReconError
 from recon.networks import MLP
 from recon.networks.conv import CNN
@@ -77,7 +77,8 @@ def run(problem: Problem, settings: Exact, key: PRNGKeyArray, report: Report) ->
         sure = whole & np.all((parts >= 0) & found.up_to_scale[parts], axis=1)
         sized, outputs = found.certified[parts].all(axis=1), trained_outputs(problem)
         if outputs is not None and sure.any():
-            may = np.full(int(sure.sum()), OWN_SCALE * CERTAIN_SPREAD)
+            width = 1.0 if problem.box is None else box_width(*(np.asarray(side) for side in problem.box))
+            may = np.full(int(sure.sum()), OWN_SCALE * CERTAIN_SPREAD * width)
             sized[sure] |= fitted(outputs, images[sure], may)
         sure &= sized
     k, many = int(sure.sum()), len(sure)

@@ -174,7 +174,8 @@ def multiples_apart(
     images: Float[np.ndarray, "n *shape"], found: Float[np.ndarray, "m *shape"]
 ) -> Float[np.ndarray, "n m"]:
     """L2 from each image to the nearest multiple, above zero, of each reconstruction."""
-    a, b = (np.asarray(v, np.float64).reshape(len(v), -1) for v in (images, found))
+    inputs = int(np.prod(images.shape[1:]))
+    a, b = (np.asarray(v, np.float64).reshape(len(v), inputs) for v in (images, found))
     b = b / np.maximum(np.linalg.norm(b, axis=1, keepdims=True), np.finfo(float).tiny)
     along = np.maximum(a @ b.T, 0.0)
     squares = (a**2).sum(axis=1, keepdims=True) - along**2

@@ -13,7 +13,6 @@ from recon.weights.layout import Tree
 FAINT = 1_000.0  # of a change, in what rounding leaves: a step at 250 times was lost in float64, one at 760 was not
 ROUNDING = 2.0**-24  # relative: of float32, which attacks compute in
 UNIT = 0.02  # by which the standard deviation of kernels drawn from N(0, 1) may be off, or
-COARSE = 8  # significant bits of weights, as bfloat16 has them, from which an image is not known to L2 0.1
 CHANCE = 4.0  # so many of its own standard deviations
 
 
@@ -62,14 +61,3 @@ def at_unknown_factors(found: Reconstruction, view: View) -> Reconstruction:
     if found.certified is None or not found.certified.any():
         return found
     return replace(found, certified=found.certified & on_the_grid(found, view))
-
-
-def from_coarse_weights(found: Reconstruction, view: View) -> Reconstruction:
-    """A result on weights that were rounded so that images may be off by more than is promised.
-
-    With bfloat16 at one end 12 of 54 images that were vouched for, of three networks, were off by 0.10 to 0.16.
-    """
-    if found.certified is None or found.up_to_scale is None or not found.up_to_scale.any():
-        return found
-    on = on_the_grid(found, view)
-    return replace(found, certified=found.certified & on, up_to_scale=found.up_to_scale & on)

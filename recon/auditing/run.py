@@ -12,7 +12,7 @@ import numpy as np
 from recon.attacks import Reconstruction, attacks, reconstruct
 from recon.auditing.data import Compared, Images, compared, load_images
 from recon.auditing.pair import unrelated, weights_like
-from recon.auditing.premises import COARSE, at_unknown_factors, from_coarse_weights, of_unit_kernels, unmet
+from recon.auditing.premises import at_unknown_factors, of_unit_kernels, unmet
 from recon.auditing.view import View, viewed
 from recon.errors import ReconError
 from recon.memory import TooLarge
@@ -27,7 +27,7 @@ Source = str | Path | Mapping[str, Any]
 Pictures = str | Path | np.ndarray | Sequence[Any] | Mapping[str, Any]
 """Images: a folder or a file, an array or a list of them, or arrays by name."""
 
-LIMIT, RELATIVE = 0.1, 1e-3  # L2 of images, and relative L2 of features, under which one counts as recovered
+LIMIT, RELATIVE = 0.1, 1e-3  # L2 of pixels in [0, 1], and relative L2 of features, below which one is recovered
 TRIES = 4  # of the exact search: now and then one gets stuck where another, by other random numbers, does not;
 TRY_SECONDS = 60.0  # as long as that is quick
 LARGEST = 1e12  # weight: audits still work at 1e10 times the usual, at 1e30 products overflow float32
@@ -163,7 +163,8 @@ def audit(
       attack: name of an attack, or 'auto': 'exact', a few times if need be, then 'hybrid' where that leaves images out,
         or 'ntk-fast' where the rank does not tell the number of images.
       m: number of images for attacks that need one (default: twice the estimated or given number).
-      limit: distance under which an image counts as recovered (default: L2 0.1, of features 0.001 of their length).
+      limit: distance, in the network's inputs, under which an image counts as recovered (default: L2 0.1 over the std,
+        of features 0.001 of their length).
       seconds: stop each stage of an attack after so much time.
       key: seed of the attack.
       progress: show a progress bar, or a `Report` to call.
@@ -196,7 +197,8 @@ def audit(
             "The optimiser's state is the weights, initial or final: give Adam's first moment or SGD's momentum buffer."
         )
     view = viewed(len(params0["Dense_0"]["kernel"]), image_shape, mean, std, layout.transposed, features)
-    limit = limit if limit is not None else RELATIVE if features else LIMIT
+    if limit is None:
+        limit = RELATIVE if features else LIMIT * view.width
     train, control = (None if source is None else load_images(source, view) for source in (data, held_out))
     if m is None and train is not None:
         m = 2 * len(train.x)
@@ -212,8 +214,6 @@ def audit(
     unknown = mlp.parametrisation == "standard" and of_unit_kernels(params0)
     found = at_unknown_factors(ran.found, view) if unknown else ran.found
     bits = stored_bits(parts(params0)), stored_bits(parts(params1))
-    if COARSE in bits:
-        found = from_coarse_weights(found, view)
     sides = compared_both(train, control, found, limit, features, sizeless(params0, view.box))
     made = Audit(
         network=mlp,

@@ -48,6 +48,11 @@ class View:
             return None
         return self.inputs(np.zeros(self.shape[-1])), self.inputs(np.ones(self.shape[-1]))
 
+    @property
+    def width(self) -> float:
+        """Distance of inputs that pixels a distance of one apart have: 1 over the std, one where nobody said."""
+        return float(np.sqrt(np.mean(np.array(self.std or 1.0) ** -2.0)))
+
     def inputs(self, pixels: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
         """Pixels in [0, 1], channels last, as the network takes them; as they are where nobody said."""
         made: np.ndarray = (pixels - np.array(self.mean or 0.0)) / np.array(self.std or 1.0)

@@ -88,7 +88,9 @@ def audit(
     ] = None,
     limit: Annotated[
         float | None,
-        typer.Option(help="Distance that counts as recovered (default: L2 0.1).", show_default=False),
+        typer.Option(
+            help="Distance that counts as recovered (default: L2 0.1 of pixels in [0, 1]).", show_default=False
+        ),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Stop each stage of the attack after so long.", show_default=False)

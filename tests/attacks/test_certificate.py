@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 
+import ml_dtypes
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -10,7 +11,7 @@ from scipy.spatial.distance import cdist
 from recon.attacks import reconstruct
 from recon.attacks.base import Problem
 from recon.attacks.exact import observed
-from recon.attacks.first_layer import certificate
+from recon.attacks.first_layer import batched, certificate, joint, search
 from recon.networks import from_params
 from tests.conftest import ROOT
 
@@ -149,6 +150,106 @@ def test_images_hang_on_all_other_vectors():
     hanging = certificate.settled(planted(~alive, alive))
     assert not hanging[0]
     assert hanging[1:].all()
+
+
+def solved(made, linearised, dtype=np.float32):
+    """What is seen of rounded weights, and what the search ends at if it begins with the right vectors."""
+    after = {k: {a: np.float32(v.astype(dtype)) for a, v in layer.items()} for k, layer in made.after.items()}
+    seen = observed(Problem(from_params(made.before), made.before, after, (28, 28, 1), None, linearised, N))
+    c = np.concatenate([made.x, np.ones((N, 1))], 1) @ seen.u
+    right = search.judged(seen, batched.normalised(c), batched.normalised(np.linalg.inv(c).T * seen.s))
+    return seen, joint.joint(seen, right)
+
+
+def vouched(seen, found):
+    return certificate.certificate(seen, found, certificate.Network((), None), np.zeros(len(found), bool))
+
+
+@pytest.fixture(scope="module")
+def digits(kinds):
+    return {s: kinds.made(dataclasses.replace(kinds.KINDS[0], steps=600), TASK, N, WIDTHS, s, 0) for s in (True, False)}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("linearised", [True, False])
+def test_what_rounding_moves_images_by_is_known(digits, linearised, dtype):
+    """From weights of 11 and of 8 significant bits images come back at L2 0.01 to 0.5, of which the bound tells."""
+    seen, found = solved(digits[linearised], linearised, dtype)
+    x = joint.images(seen, found.c)
+    moved = np.linalg.norm(x - digits[linearised].x, axis=1)
+    expected = np.hypot(
+        certificate.moved_by_span(seen, found, x),
+        certificate.moved_by_vectors(seen, found, certificate.rows_of(seen, found), x),
+    )
+    assert moved.max() > 0.01
+    np.testing.assert_allclose(expected, moved, rtol=0.2)
+    assert (moved[vouched(seen, found).up_to_scale] < 0.01 * np.linalg.norm(x, axis=1).max()).all()
+
+
+def test_where_units_leave_more_than_one_vector_any_mixture_may_stand_for_an_image(digits):
+    seen, found = solved(digits[True], True)
+    x, rows = joint.images(seen, found.c), certificate.rows_of(seen, found)
+    assert certificate.moved_by_vectors(seen, found, rows, x).max() < 1e-3
+    # Two fewer than take all vectors but one away.
+    few = rows.inactive.copy()
+    few[2] &= np.cumsum(few[2]) <= N - 3
+    moved = certificate.moved_by_vectors(seen, found, rows._replace(inactive=few), x)
+    assert (np.delete(moved, 2) > 1).any()
+    assert moved[2] < 1e-3
+
+
+def test_units_on_the_wrong_side_contradict_an_image(digits):
+    for linearised in (True, False):
+        seen, found = solved(digits[linearised], linearised)
+        rows = certificate.rows_of(seen, found)
+        assert not certificate.contradicted(seen, found, rows).any()
+        assert vouched(seen, found).up_to_scale.all()
+        mixed = dataclasses.replace(found, c=found.c.copy())
+        mixed.c[0] = batched.normalised(found.c[0] + found.c[1:2])[0]
+        wrong = certificate.contradicted(seen, mixed, certificate.rows_of(seen, mixed))
+        np.testing.assert_array_equal(wrong, (np.arange(N) == 0) & linearised)
+        assert not vouched(seen, mixed).up_to_scale[0]
+        # A gradient at a unit that is inactive at both ends is a contradiction in a Taylor model only.
+        late = rows._replace(
+            g=np.where(np.arange(N)[:, None] == 1, np.maximum(rows.g, 2 * rows.level[:, None]), rows.g)
+        )
+        np.testing.assert_array_equal(certificate.contradicted(seen, found, late), (np.arange(N) == 1) & linearised)
+
+
+def test_one_vector_twice_does_not_complete_a_set(digits, rng):
+    seen, found = solved(digits[True], True)
+    assert not joint.repeated(found).any()
+    q = found.q.copy()
+    q[3] = batched.normalised(q[1:2] + 1e-3 * rng.normal(size=(1, N)))[0]
+    twice = search.judged(seen, joint.corrected(found.c, q / seen.s), q)
+    twice = dataclasses.replace(twice, agreement=np.where(np.arange(N) == 3, 0.9, 1.0))
+    np.testing.assert_array_equal(joint.repeated(twice), np.arange(N) == 3)
+    result = vouched(seen, twice)
+    assert not result.up_to_scale.any()
+    assert not result.certified.any()
+
+
+def test_an_image_with_a_negative_input_of_the_biases_has_no_size(digits):
+    """One image at two contrasts may add up to that: the picture is right, and not turned into its negative."""
+    seen, found = solved(digits[True], True)
+    seen = dataclasses.replace(seen, of_state=True)
+    assert vouched(seen, found).certified.all()
+    turned = seen.u.copy()
+    turned[-1] *= -1
+    result = vouched(dataclasses.replace(seen, u=turned), found)
+    np.testing.assert_allclose(result.images, digits[True].x, atol=1e-4)
+    assert result.up_to_scale.all()
+    assert not result.certified.any()
+
+
+def test_what_is_promised_is_a_distance_of_pixels(digits):
+    """In a box ten times as wide inputs, and the errors that are allowed, are ten times as large."""
+    seen, found = solved(digits[True], True)
+    low, high = (np.broadcast_to(side, 784) for side in digits[True].box)
+    x = joint.images(seen, found.c)
+    narrow, wide = (dataclasses.replace(seen, low=s * low, high=s * high) for s in (1.0, 10.0))
+    np.testing.assert_allclose(certificate.promised(narrow, x), 0.1)
+    np.testing.assert_allclose(certificate.promised(wide, 10 * x), 1.0)
 
 
 def test_a_picture_of_few_greys_is_not_taken_for_what_it_adds_up_to(kinds):

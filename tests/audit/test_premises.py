@@ -5,10 +5,7 @@ import numpy as np
 import pytest
 
 import recon
-from recon.attacks import Reconstruction
-from recon.auditing import premises
 from recon.auditing.premises import of_unit_kernels, unmet
-from recon.auditing.view import viewed
 
 N, W = 6, 192
 NTK = recon.MLP((W,), parametrisation="ntk", w_std=2**0.5, b_std=0.1)
@@ -80,28 +77,3 @@ def test_what_the_final_file_holds_besides_is_said(digits):
     found = recon.audit(first, {**last, "ema": last}, progress=False)
     assert set(found.layout.left_out) == {f"ema/{layer}/{part}" for layer in first for part in first[layer]}
     assert "Not audited" in found.verdict
-
-
-def test_from_coarsely_rounded_weights_only_pixels_certify(rng):
-    """Reconstructions beside the grid of levels lose their certificate, pictures keep it."""
-    view = viewed(784, None, 0.1, None, False)
-    pictures = np.rint(rng.uniform(0, 255, (3, 28, 28, 1))) / 255 - 0.1
-    images = np.float32(np.concatenate([pictures, pictures + 0.003 * rng.normal(size=pictures.shape)]))
-    sure = np.ones(6, bool)
-    found = Reconstruction(
-        "exact",
-        images,
-        images,
-        np.zeros((0, 2)),
-        0,
-        "complete",
-        certified=sure,
-        up_to_scale=sure,
-        confidence=1.0 * sure,
-    )
-    kept = premises.from_coarse_weights(found, view)
-    np.testing.assert_array_equal(kept.certified, np.arange(6) < 3)
-    np.testing.assert_array_equal(kept.up_to_scale, np.arange(6) < 3)
-    without = premises.from_coarse_weights(found, viewed(784, None, None, None, False))
-    assert not without.certified.any()
-    assert not without.up_to_scale.any()

@@ -7,10 +7,12 @@ from recon.attacks.first_layer.batched import TINY, logistic, normalised
 from recon.attacks.first_layer.flops import product
 from recon.attacks.first_layer.observe import SLACK, Observed
 from recon.attacks.first_layer.search import (
+    ALIKE,
     Vectors,
     active_labels,
     complement,
     corrected,
+    distinct,
     judged,
     robust,
     sharpened,
@@ -34,11 +36,13 @@ def images(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k 
     """Inputs of coordinates c: U c with its last entry, the bias's input, scaled to one.
 
     Without biases the change tells an image up to its size: it is as large as its box allows (unit length without one).
+    Coordinates are on the side on which the image's units are active; where the bias's input is negative there, the
+    biases were not trained as the kernel was, and tell no size.
     """
     x = product(c, seen.u.T)
     if seen.bias:
-        last = x[:, -1:]
-        return x[:, :-1] / np.where(np.abs(last) > TINY, last, 1.0)
+        last = np.abs(x[:, -1:])
+        return x[:, :-1] / np.where(last > TINY, last, 1.0)
     unit = normalised(x)
     largest: np.ndarray = unit * room(seen, unit)[:, None]
     return largest
@@ -64,15 +68,6 @@ def boxed(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n
     x = np.clip(images(seen, c), seen.low, seen.high)
     back: np.ndarray = product(x, seen.u[:-1]) + seen.u[-1]
     return back
-
-
-def outside(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, " k"]:
-    """L2 distance of each image to its box, zero without one."""
-    if seen.low is None or not seen.bias:
-        return np.zeros(len(c))
-    x = images(seen, c)
-    distance: np.ndarray = np.linalg.norm(x - np.clip(x, seen.low, seen.high), axis=1)
-    return distance
 
 
 def placed(seen: Observed, found: Vectors, trust: float = 1.0, projections: int = 3) -> Float[np.ndarray, "k n"]:
@@ -155,6 +150,18 @@ def passing(found: Vectors) -> Bool[np.ndarray, " k"]:
     return (found.ratio < PASS_RATIO) & (found.agreement > PASS_AGREEMENT)
 
 
+def repeated(found: Vectors) -> Bool[np.ndarray, " k"]:
+    """Which vectors are another one once more, all but the one that agrees best with its image.
+
+    Solving all together can draw two of them to one vector; what tells the two apart is then rounding, and stands for
+    an image that was never found.
+    """
+    again = np.ones(len(found), bool)
+    if len(found):
+        again[distinct(found.q, 1 - found.agreement, ALIKE)] = False
+    return again
+
+
 def cleaned(seen: Observed, found: Vectors, spare: int = 0) -> Vectors:
     """The found set without what better coordinates show to be mixtures, and without the `spare` worst.
 
@@ -171,7 +178,7 @@ def cleaned(seen: Observed, found: Vectors, spare: int = 0) -> Vectors:
         q[doubt] = robust(seen, c[doubt], q[doubt], solves=3, steps=8, softness=max(softness, seen.slack / 4))
         found = judged(seen, c, q)
     limit = DROP_RATIO if share < 0.9 else PASS_RATIO
-    good = np.flatnonzero((found.ratio < limit) & (found.agreement > PASS_AGREEMENT))
+    good = np.flatnonzero((found.ratio < limit) & (found.agreement > PASS_AGREEMENT) & ~repeated(found))
     return best(found.take(good), len(good) - spare)
 
 
