@@ -237,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("results/certificate-bars.json"), help="the record (%(default)s)"
     )
-    parser.add_argument("--first", type=int, default=32_000, help="first seed (%(default)s)")
+    parser.add_argument("--first", type=int, default=33_000, help="first seed (%(default)s)")
     parser.add_argument(
         "--kinds",
         type=int,

@@ -42,6 +42,26 @@ def test_what_is_no_picture_lies_on_no_grid(digits, rng):
         assert not scale.grid(images, low, high).on.any()
 
 
+# A digit's levels and how many pixels have each: nearly multiples of 28.3, so that at 0.964 times its size they are
+# multiples of 27.3 and lie within 0.07 of whole levels, too.
+STEPS = {0: 660, 28: 4, 56: 4, 57: 5, 83: 5, 84: 5, 85: 6, 114: 5, 139: 3, 141: 1, 168: 7, 169: 7, 170: 1, 196: 4,
+         197: 1, 198: 5, 224: 1, 225: 2, 251: 15, 253: 28, 254: 14, 255: 1}  # fmt: skip
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5, 0.7, 2.0])
+def test_of_two_scales_the_likelier_by_far_is_taken_or_none(rng, factor):
+    levels = np.repeat(list(STEPS), list(STEPS.values())).astype(float)
+    low = np.full(len(levels), -0.1163)
+    x = levels / 255 + low
+    found = scale.grid(factor * x[None], low, low + 1)
+    assert found.on.all()
+    assert found.factor[0] * factor == pytest.approx(1, abs=1e-6)
+    # With an error of a twentieth of a level both are likely.
+    rough = scale.grid(factor * (x + 0.05 / 255 * rng.normal(size=len(x)))[None], low, low + 1)
+    assert not rough.on.any()
+    assert not rough.off.any()
+
+
 def test_chance_is_the_share_of_random_numbers_that_lie_so_near(rng):
     for levels, rms in ((3, 0.1), (4, 0.15), (6, 0.2)):
         off = rng.uniform(-0.5, 0.5, (400_000, levels - 1))
