@@ -10,14 +10,14 @@ import optax
 import pytest
 
 from recon import ReconError, memory, reconstruct
-from recon.attacks import gradient_matching
+from recon.attacks import adam
+from recon.attacks.adam import sharpness
 from recon.attacks.gradient_matching import (
     GradientMatching,
     Target,
     box_penalty,
     matching_loss,
     projected_loss,
-    sharpness,
     stacked,
 )
 from recon.attacks.span import first_layer_span
@@ -220,8 +220,8 @@ def slow_problem(rng, n=25, outputs=100):
 @pytest.mark.parametrize("stopped", ["interrupted", "time budget"])
 def test_slow_steps_hear_ctrl_c_and_the_clock(rng, monkeypatch, stopped):
     before, after, call = slow_problem(rng)
-    monkeypatch.setattr(gradient_matching, "GRACE", 0.1)
-    real, began = gradient_matching.computed, []
+    monkeypatch.setattr(adam, "GRACE", 0.1)
+    real, began = adam.computed, []
 
     def wait(value, seconds):
         began.append(time.perf_counter())
@@ -229,7 +229,7 @@ def test_slow_steps_hear_ctrl_c_and_the_clock(rng, monkeypatch, stopped):
             threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,)).start()
         return real(value, seconds)
 
-    monkeypatch.setattr(gradient_matching, "computed", wait)
+    monkeypatch.setattr(adam, "computed", wait)
     seconds = None if stopped == "interrupted" else 0.2
     for attack in ("ntk-fast", "ntk-autodiff")[: 1 + (stopped == "interrupted")]:
         began.clear()
