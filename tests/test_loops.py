@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,3 +107,13 @@ def test_a_second_attack_compiles_nothing_and_finds_what_it_would_have(attack):
     for a, b in zip(jax.tree.leaves((alone.images, alone.duals)), jax.tree.leaves((after.images, after.duals))):
         np.testing.assert_array_equal(a, b)
     assert after.steps == alone.steps == FEW[attack]["steps"]
+
+
+def test_loops_take_their_steps_where_users_keep_compiled_programs_on_disk(tmp_path):
+    script = "import recon.arrays, jax; print(jax.jit(lambda x, n: jax.lax.fori_loop(0, n, lambda _, x: x @ x, x))"
+    script += "(2 * jax.numpy.eye(2), 3)[0, 0])"
+    env = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+    env |= {f"JAX_PERSISTENT_CACHE_MIN_{name}": "0" for name in ("COMPILE_TIME_SECS", "ENTRY_SIZE_BYTES")}
+    for _ in range(2):  # the second would read what the first wrote
+        done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+        assert float(done.stdout) == 256
