@@ -45,7 +45,7 @@ report: $(READY) ## write results/report/index.html from the stored records: one
 	$(BIN)/recon report $(ARGS)
 
 test: $(READY) $(DEV) ## all tests
-	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(READY) $(DEV) ## format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .

@@ -8,6 +8,10 @@ import numpy as np
 
 Tensor = jax.Array | np.ndarray
 
+# A program that jaxlib 0.5.3 reads back from the compilation cache on disk, which users switch on by environment
+# variables, takes no step of its loops on a CPU and returns what it was given, without an error.
+jax.config.update("jax_enable_compilation_cache", False)
+
 
 def enable_x64(on: bool = True) -> AbstractContextManager[None]:
     """64-bit types inside the `with` block (32-bit ones with False), by the name that the installed JAX has for it."""

@@ -1,6 +1,13 @@
 """Shared fixtures: small networks and data, and the prepared data directory where there is one."""
 
 import os
+
+# One thread a process, before any library reads it: every processor has a worker, and workers start processes of their
+# own. XLA takes NPROC for the number of processors. `pytest -n` starts its workers after this, in this environment.
+os.environ.update(dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+
+import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -17,6 +24,32 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="session", autouse=True)
 def decoded_images_in_a_folder_of_their_own(tmp_path_factory):
     os.environ["RECON_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def shared_dir(tmp_path_factory):
+    """A folder that all workers of this run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+class Spent:
+    """Filled in when the work is done: processor seconds of this process and of those it waited for."""
+
+    seconds: float
+
+
+@contextmanager
+def processor_time():
+    """Measure work by what it takes of the processors, which does not depend on who else wants them."""
+
+    def now():
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(u.ru_utime + u.ru_stime for u in used)
+
+    spent, began = Spent(), now()
+    yield spent
+    spent.seconds = now() - began
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ from tests.shrunk import shrunk
 ALL = bench.benchmarks(ROOT)
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """Where cells are stored: figures share theirs."""
-    return tmp_path_factory.mktemp("checkout")
+@pytest.fixture
+def root(shared_dir):
+    """Where cells are stored: figures share theirs, and so do the workers that test them."""
+    return shared_dir / "checkout"
 
 
 @pytest.mark.parametrize("name", ALL)

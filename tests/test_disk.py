@@ -97,7 +97,7 @@ def start(*args, cwd, before="", **options):
 def recon(*args, cwd, before="", **options):
     """Exit code and what it said of mistakes."""
     process = start(*args, cwd=cwd, before=before, **options)
-    _, errors = process.communicate(timeout=250)
+    _, errors = process.communicate(timeout=600)
     assert "Traceback" not in errors, errors
     return process.returncode, errors
 

@@ -165,7 +165,7 @@ if __name__ == "__main__":
     wait_for(lambda: set(probe.begun()) == set("abc"), 120)
     # As a terminal does: Ctrl-C reaches the parent and its workers; kill -9 the parent alone.
     os.killpg(parent.pid, sign) if sign == signal.SIGINT else parent.kill()
-    _, errors = parent.communicate(timeout=60)
+    _, errors = parent.communicate(timeout=600)
     assert errors.count("KeyboardInterrupt") == (1 if sign == signal.SIGINT else 0), errors
     workers = [int(pid) for pids in probe.begun().values() for pid in pids]
     wait_for(lambda: not any(map(alive, workers)), 20)

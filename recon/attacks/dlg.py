@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +24,15 @@ import optax
 from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import Tensor
+from recon.attacks.adam import DescentSettings, Known, known_of
 from recon.attacks.base import Attack, Problem, Reconstruction
-from recon.attacks.gradient_matching import DescentSettings, box_penalty, known_of
+from recon.attacks.gradient_matching import box_penalty
 from recon.errors import ReconError
-from recon.memory import require, temporary
+from recon.loops import compiled
 from recon.networks import Activation, Network, Params, softplus
 from recon.progress import Report
+
+CHUNK = 20  # steps between two looks at the loss and the keyboard
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,39 @@ def inversion_loss(
     return jnp.asarray(sum(jax.tree.leaves(miss)) / sum(jax.tree.leaves(norm)))
 
 
+class Inversion(NamedTuple):
+    """What the loop depends on beside arrays."""
+
+    network: Network
+    settings: DeepLeakage
+
+    @property
+    def solver(self) -> optax.GradientTransformationExtraArgs:
+        """L-BFGS."""
+        return optax.lbfgs(memory_size=self.settings.memory)
+
+
+def advance(
+    how: Inversion, v: Any, state: Any, count: Tensor, beta: Tensor, known: Known, seen: Params
+) -> tuple[Any, Any, Tensor]:
+    """Variables and the solver's state after so many steps, and the loss before the last."""
+
+    def objective(v: Mapping[str, Tensor]) -> Tensor:
+        loss = inversion_loss(how.network, known.points[0], seen, v["x"], v["y"], softplus(beta))
+        return loss if known.box is None else loss + box_penalty(v["x"], known.box, how.settings.box_weight)
+
+    both = optax.value_and_grad_from_state(objective)
+
+    def body(_: Tensor, carry: tuple[Any, Any, Tensor]) -> tuple[Any, Any, Tensor]:
+        v, state, _ = carry
+        value, grad = both(v, state=state)
+        updates, state = how.solver.update(grad, state, v, value=value, grad=grad, value_fn=objective)
+        return optax.apply_updates(v, updates), state, value
+
+    done: tuple[Any, Any, Tensor] = jax.lax.fori_loop(0, count, body, (v, state, jnp.asarray(jnp.inf, jnp.float32)))
+    return done
+
+
 def run(problem: Problem, settings: DeepLeakage, key: PRNGKeyArray, report: Report) -> Reconstruction:
     """Descend D from noise by L-BFGS.
 
@@ -100,41 +136,20 @@ def run(problem: Problem, settings: DeepLeakage, key: PRNGKeyArray, report: Repo
     start = noise if problem.start is None else jnp.asarray(problem.start)
     v = {"x": start, "y": jax.random.normal(k_y, (m, network.outputs))}
     known = known_of(problem, DescentSettings(points=(0.0,)))  # the gradient is that at θ₀
-    params, box = known.points[0], known.box
     seen = jax.tree.map(lambda d: -d / settings.learning_rate, known.change)
-    solver = optax.lbfgs(memory_size=settings.memory)
-
-    def advance(
-        v: Any, state: Any, count: Tensor, beta: Tensor, params: Params, seen: Params
-    ) -> tuple[Any, Any, Tensor]:
-        def objective(v: Mapping[str, Tensor]) -> Tensor:
-            loss = inversion_loss(network, params, seen, v["x"], v["y"], softplus(beta))
-            return loss if box is None else loss + box_penalty(v["x"], box, settings.box_weight)
-
-        both = optax.value_and_grad_from_state(objective)
-
-        def body(_: Tensor, carry: tuple[Any, Any, Tensor]) -> tuple[Any, Any, Tensor]:
-            v, state, _ = carry
-            value, grad = both(v, state=state)
-            updates, state = solver.update(grad, state, v, value=value, grad=grad, value_fn=objective)
-            return optax.apply_updates(v, updates), state, value
-
-        done: tuple[Any, Any, Tensor] = jax.lax.fori_loop(0, count, body, (v, state, jnp.asarray(jnp.inf, jnp.float32)))
-        return done
-
-    clock = time.perf_counter()
-    compiled = jax.jit(advance).lower(v, solver.init(v), 0, 1.0, params, seen).compile()
-    require(temporary(compiled), "A step of the attack", "reconstruct fewer images (m)")
+    how = Inversion(network, settings)
+    arguments = v, how.solver.init(v), 0, 1.0, known, seen
+    program = compiled(advance, how, *arguments, what="A step of the attack", fix="reconstruct fewer images (m)")
     began = time.perf_counter()
     step, trace, why = 0, [], "schedule done"
     betas = np.geomspace(settings.sharpness, settings.sharpness_end, settings.stages)
     ends = np.linspace(0, settings.steps, settings.stages + 1).round().astype(int)[1:]
     try:
         for beta, end in zip(betas, ends, strict=True):
-            state = solver.init(v)  # another function: what was learnt of the last one's curvature is void
+            state = how.solver.init(v)  # another function: what was learnt of the last one's curvature is void
             while step < end:
-                count = min(20, int(end) - step)
-                after, state, loss_ = compiled(v, state, count, float(beta), params, seen)
+                count = min(CHUNK, int(end) - step)
+                after, state, loss_ = program.run(v, state, count, float(beta), known, seen)
                 if not math.isfinite(loss := float(loss_)):
                     raise ReconError(f"The inversion's loss is {loss} at step {step}: use another start.")
                 v, step = after, step + count
@@ -142,7 +157,7 @@ def run(problem: Problem, settings: DeepLeakage, key: PRNGKeyArray, report: Repo
                 report(step / settings.steps, f"loss {loss:.2e}")
     except KeyboardInterrupt:
         why = "interrupted"
-    f = network.apply(params, v["x"])
+    f = network.apply(known.points[0], v["x"])
     duals = settings.learning_rate * (v["y"] - f)
     return Reconstruction(
         attack="dlg",
@@ -152,7 +167,7 @@ def run(problem: Problem, settings: DeepLeakage, key: PRNGKeyArray, report: Repo
         trace=np.array(trace, np.float64).reshape(-1, 2),
         steps=step,
         why=why,
-        seconds={"compile": began - clock, "run": time.perf_counter() - began},
+        seconds=program.seconds | {"run": time.perf_counter() - began},
     )
 
 

@@ -18,27 +18,15 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Float, PRNGKeyArray
 from optax.tree_utils import tree_norm
 
 from recon.arrays import Tensor
+from recon.attacks.adam import DescentSettings, Known, Objective, known_of, result, run_adam
 from recon.attacks.base import Attack, Problem, Reconstruction
-from recon.attacks.descended import result
-from recon.attacks.gradient_matching import (
-    DescentSettings,
-    Known,
-    Target,
-    box_penalty,
-    compiled_descent,
-    descend,
-    known_of,
-    matching_loss,
-    projected_loss,
-    rate,
-)
+from recon.attacks.gradient_matching import Target, box_penalty, matching_loss, projected_loss
 from recon.errors import ReconError
-from recon.networks import Activation
+from recon.networks import MLP, Activation
 from recon.progress import Report
 
 
@@ -103,6 +91,49 @@ def margin_duals(f: Float[Tensor, "m c"], multipliers: Float[Tensor, " m"], y: F
     return multipliers[:, None] * (y - jax.nn.one_hot(other, f.shape[1]))
 
 
+@dataclass(frozen=True)
+class Stationarity(Objective):
+    """L of the module's docstring.
+
+    Attributes:
+      of: the attack's settings.
+      network: the attacked one.
+      image_shape: of one image.
+      norm: ‖θ_f‖².
+    """
+
+    of: KKT
+    network: MLP
+    image_shape: tuple[int, ...]
+    norm: float
+
+    def loss(self, variables: dict[str, Any], _: Tensor, known: Known) -> Float[Tensor, ""]:
+        """L over ‖θ_f‖²."""
+        x, of = variables["x"], self.of
+        target, activation = self.target(known), smoothed(of.sharpness)
+        if "duals" in variables:
+            loss = matching_loss(target, x, self.duals(variables, known), activation) / self.norm
+        else:
+            loss = projected_loss(target, x, activation, of.ridge)[0] / self.norm
+        if of.objective == "logistic":
+            loss = loss + of.dual_weight * jnp.mean(jax.nn.relu(of.least_dual - variables["duals"]) ** 2)
+        if known.box is not None:
+            loss = loss + box_penalty(x.reshape(len(x), *self.image_shape), known.box, of.box_weight)
+        return loss
+
+    def target(self, known: Known) -> Target:
+        """The network as the loss sees it."""
+        return Target(self.network, known.points, known.change)
+
+    def duals(self, variables: dict[str, Any], known: Known) -> Float[Tensor, "1 m c"]:
+        """α of free duals."""
+        if self.of.objective == "mse":
+            return jnp.asarray(variables["duals"])[None]
+        x = variables["x"]
+        f = jax.lax.stop_gradient(self.network.apply(known.points[0], x))
+        return margin_duals(f, variables["duals"], jnp.asarray(classes(len(x), self.network.outputs)))[None]
+
+
 def run(problem: Problem, settings: KKT, key: PRNGKeyArray, report: Report) -> Reconstruction:
     """Descend from noise, without `problem.params0`.
 
@@ -115,53 +146,35 @@ def run(problem: Problem, settings: KKT, key: PRNGKeyArray, report: Report) -> R
         raise ReconError("Projected duals have no sign: they go with the objective 'mse'.")
     if settings.steps < 1:
         raise ReconError("The attack needs at least one step.")
-    m, shape, network = problem.m, problem.image_shape, problem.mlp
+    m, network = problem.m, problem.mlp
     # The objective is eq. 7 with θ_f for the change: that from θ₀ = 0.
     from_zero = dataclasses.replace(problem, params0=jax.tree.map(np.zeros_like, problem.params1), linearised=False)
     known = known_of(from_zero, DescentSettings())
-    norm = float(tree_norm(known.change, squared=True))
-    y = jnp.asarray(classes(m, network.outputs))
-    activation = smoothed(settings.sharpness)
     k_x, k_duals = jax.random.split(key)
-    noise = settings.x_scale * jax.random.normal(k_x, (m, math.prod(shape)))
+    noise = settings.x_scale * jax.random.normal(k_x, (m, math.prod(problem.image_shape)))
     x = noise if problem.start is None else jnp.asarray(problem.start).reshape(m, -1)
     variables: dict[str, Any] = {"x": x}
     if settings.objective == "logistic":
         variables["duals"] = jax.random.uniform(k_duals, (m,))
     elif settings.duals == "free":
         variables["duals"] = jax.random.normal(k_duals, (m, network.outputs))
-
-    def duals_of(v: dict[str, Any], known: Known) -> Tensor:
-        """α (1, m, c)."""
-        if settings.objective == "mse":
-            return jnp.asarray(v["duals"])[None]
-        f = jax.lax.stop_gradient(network.apply(known.points[0], v["x"]))
-        return margin_duals(f, v["duals"], y)[None]
-
-    def objective(v: dict[str, Any], _: Tensor, known: Known) -> Tensor:
-        target = Target(network, known.points, known.change)
-        if "duals" in v:
-            loss = matching_loss(target, v["x"], duals_of(v, known), activation) / norm
-        else:
-            loss = projected_loss(target, v["x"], activation, settings.ridge)[0] / norm
-        if settings.objective == "logistic":
-            loss = loss + settings.dual_weight * jnp.mean(jax.nn.relu(settings.least_dual - v["duals"]) ** 2)
-        if known.box is not None:
-            loss = loss + box_penalty(v["x"].reshape(m, *shape), known.box, settings.box_weight)
-        return loss
-
     schedule = DescentSettings(
-        steps=settings.steps, learning_rate=settings.learning_rate, decay="cosine", snapshots=settings.snapshots
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        decay="cosine",
+        seconds=settings.seconds,
+        snapshots=settings.snapshots,
     )
-    optimiser = optax.adam(rate(schedule))
-    advance, seconds, work = compiled_descent(objective, optimiser, variables, known)
-    done = descend(advance, (variables, optimiser.init(variables), 0, float("inf")), schedule, settings.seconds, report)
-    last = done.state[0]
-    if "duals" in last:
-        duals = duals_of(last, known)
+    of = dataclasses.replace(settings, seconds=None, snapshots=0)  # which do not enter the program
+    norm = float(tree_norm(known.change, squared=True))
+    objective = Stationarity(schedule, of, network, problem.image_shape, norm)
+    done, program = run_adam(objective, variables, known, schedule, report)
+    if "duals" in variables:
+        duals = objective.duals(done.variables, known)
     else:
-        _, duals = projected_loss(Target(network, known.points, known.change), last["x"], activation, settings.ridge)
-    return result("kkt", problem, done, x, seconds, work, duals)
+        activation = smoothed(settings.sharpness)
+        _, duals = projected_loss(objective.target(known), done.variables["x"], activation, settings.ridge)
+    return result("kkt", problem, done, program, x, duals)
 
 
 ATTACK = Attack("kkt", "from the final weights alone (Haim et al. 2022, Buzaglo et al. 2023)", KKT(), run)

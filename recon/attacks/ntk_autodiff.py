@@ -6,27 +6,18 @@ it without automatic differentiation, and faster.
 """
 
 import math
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import Tensor
+from recon.attacks.adam import DescentSettings, Known, Objective, check, known_of, result, run_adam, sharpness
 from recon.attacks.base import Attack, Problem, Reconstruction
-from recon.attacks.descended import result
-from recon.attacks.gradient_matching import (
-    DescentSettings,
-    Known,
-    box_penalty,
-    check,
-    compiled_descent,
-    descend,
-    known_of,
-    rate,
-    sharpness,
-)
+from recon.attacks.gradient_matching import box_penalty
 from recon.networks import Activation, Network, Params, softplus
 from recon.progress import Report
 
@@ -82,6 +73,44 @@ def projected_loss(
     return jnp.vdot(change, change) - b @ solved, len(x) * solved.reshape(size)
 
 
+@dataclass(frozen=True)
+class Matching(Objective):
+    """The loss of a network's weights.
+
+    Attributes:
+      network: the attacked one.
+    """
+
+    network: Network
+
+    def loss(self, variables: dict[str, Any], step: Tensor, known: Known) -> Float[Tensor, ""]:
+        """Eq. 7 with the box penalty, where there is a box."""
+        x = variables["x"]
+        if self.settings.duals == "free":
+            activation, target = softplus(sharpness(self.settings, step)), self.target(known)
+            loss = matching_loss(target, x, variables["duals"], activation)
+        else:
+            loss, _ = self.projected(x, step, known)
+        return loss if known.box is None else loss + box_penalty(x, known.box, self.settings.box_weight)
+
+    def target(self, known: Known) -> Target:
+        """The network as the loss sees it."""
+        return Target(self.network, known.points, known.change)
+
+    def projected(
+        self, x: Float[Tensor, "m *shape"], step: Tensor, known: Known
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "p m c"]]:
+        """`projected_loss` at a step, and its duals."""
+        activation = softplus(sharpness(self.settings, step))
+        return projected_loss(self.target(known), x, activation, self.settings.ridge)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def best_duals(objective: Matching, step: float, x: Tensor, known: Known) -> Tensor:
+    """The duals of the projection at a step."""
+    return objective.projected(x, jnp.asarray(step), known)[1]
+
+
 def run(problem: Problem, settings: DescentSettings, key: PRNGKeyArray, report: Report) -> Reconstruction:
     """Descend the reconstruction loss from noise, or from the images given.
 
@@ -97,32 +126,12 @@ def run(problem: Problem, settings: DescentSettings, key: PRNGKeyArray, report: 
     if settings.duals == "free":
         size = (len(known.points), m, network.outputs)
         variables["duals"] = jax.random.uniform(k_duals, size, minval=-1.0, maxval=1.0) * settings.dual_scale
-
-    def objective(v: dict[str, Any], step: Tensor, known: Known) -> Tensor:
-        activation, target = softplus(sharpness(settings, step)), Target(network, known.points, known.change)
-        if settings.duals == "free":
-            loss = matching_loss(target, v["x"], v["duals"], activation)
-        else:
-            loss, _ = projected_loss(target, v["x"], activation, settings.ridge)
-        return loss if known.box is None else loss + box_penalty(v["x"], known.box, settings.box_weight)
-
-    optimiser = optax.adam(rate(settings))
-    advance, seconds, work = compiled_descent(objective, optimiser, variables, known)
-    start = (variables, optimiser.init(variables), 0, float("inf"))
-    done = descend(advance, start, settings, settings.seconds, report)
-    final, _, steps, _ = done.state
-    duals: Tensor | None = None
-    if settings.duals == "free":
-        duals = final["duals"]
-    elif not done.busy:
-
-        @jax.jit
-        def best(x: Tensor, known: Known) -> Tensor:
-            activation = softplus(sharpness(settings, jnp.asarray(float(steps))))
-            return projected_loss(Target(network, known.points, known.change), x, activation, settings.ridge)[1]
-
-        duals = best(final["x"], known)
-    return result("ntk-autodiff", problem, done, variables["x"], seconds, work, duals)
+    objective = Matching(settings, network)
+    done, program = run_adam(objective, variables, known, settings, report)
+    duals: Tensor | None = done.variables.get("duals")
+    if duals is None and not done.busy:
+        duals = best_duals(objective, float(done.step), done.variables["x"], known)
+    return result("ntk-autodiff", problem, done, program, variables["x"], duals)
 
 
 ATTACK = Attack("ntk-autodiff", "published objective for any network, fast schedule", SETTINGS, run, networks=Network)

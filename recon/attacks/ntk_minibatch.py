@@ -10,6 +10,7 @@ which large sets take correspondingly many steps. The duals of a re-sum can be p
 images of that moment, in closed form, held until the next.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,26 +22,31 @@ import optax
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from recon.arrays import Tensor
-from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot
-from recon.attacks.gradient_matching import (
+from recon.attacks.adam import (
     DescentSettings,
     Known,
-    Sum,
-    Target,
-    box_penalty,
+    Objective,
     check,
     compiled_loop,
     descend,
+    known_of,
+    rate,
+    result,
+    sharpness,
+)
+from recon.attacks.base import Attack, Problem, Reconstruction
+from recon.attacks.gradient_matching import (
+    Sum,
+    Target,
+    box_penalty,
     explained,
     explained_in_chunks,
-    known_of,
     projected_loss,
-    rate,
-    sharpness,
 )
 from recon.attacks.span import first_layer_span
 from recon.errors import ReconError
-from recon.networks import dense_layers, softplus
+from recon.loops import costs
+from recon.networks import MLP, dense_layers, softplus
 from recon.progress import Report
 
 
@@ -144,6 +150,65 @@ def refresh(
     return jax.tree.map(put, whole, moved), Running(jax.tree.map(put, state.moments, moments), total), loss
 
 
+@dataclass(frozen=True)
+class Batches(Objective):
+    """What the loop depends on beside arrays.
+
+    Attributes:
+      network: the attacked one.
+    """
+
+    settings: Minibatch
+    network: MLP
+
+    def target(self, known: Known) -> Target:
+        """The network as the loss sees it."""
+        return Target(self.network, known.points, known.change)
+
+
+Carry = tuple[Variables, Running, Float[Tensor, ""]]
+"""Variables, the loop's state, and the loss before the last step."""
+
+
+def step(how: Batches, i: Tensor, carry: Carry, known: Known, order: PRNGKeyArray) -> Carry:
+    """Step i, on its batch."""
+    whole, state, _ = carry
+    index = batch_of(order, i, len(whole.x), min(how.settings.batch, len(whole.x)))
+    return refresh(how.target(known), how.settings, known, whole, state, index, i)
+
+
+def resummed(how: Batches, i: Tensor, whole: Variables, known: Known) -> tuple[Variables, Sum]:
+    """Variables with their duals projected, where they are, and the sum over all images."""
+    target, beta = how.target(known), held_sharpness(how.settings, i)
+    if how.settings.duals == "projected":
+        _, duals = projected_loss(target, whole.x, softplus(beta), how.settings.ridge)
+        whole = whole._replace(duals=jnp.asarray(duals).swapaxes(0, 1))
+    return whole, full_sum(target, whole, min(how.settings.batch, len(whole.x)), beta)
+
+
+def advance(
+    how: Batches,
+    v: dict[str, Any],
+    state: Running,
+    first: Tensor,
+    last: Tensor,
+    given: tuple[Known, PRNGKeyArray],
+) -> tuple[dict[str, Any], Running, Tensor]:
+    """As `recon.attacks.adam.advance`; `given` holds the key of the batches' order too."""
+    known, order = given
+
+    def body(i: Tensor, carry: Carry) -> Carry:
+        whole, state, loss = carry
+        whole, total = jax.lax.cond(
+            i % how.settings.resum == 0, lambda: resummed(how, i, whole, known), lambda: (whole, state.total)
+        )
+        return step(how, i, (whole, state._replace(total=total), loss), known, order)
+
+    carry = (Variables(**v), state, jnp.asarray(jnp.inf, jnp.float32))
+    whole, state, loss = jax.lax.fori_loop(first, last, body, carry)
+    return whole._asdict(), state, loss
+
+
 def run(problem: Problem, settings: Minibatch, key: PRNGKeyArray, report: Report) -> Reconstruction:
     """Descend the reconstruction loss from noise, a batch at a time.
 
@@ -153,11 +218,11 @@ def run(problem: Problem, settings: Minibatch, key: PRNGKeyArray, report: Report
     check(settings)
     if min(settings.batch, settings.resum) < 1:
         raise ReconError("The attack needs at least one image in a batch and one step between re-sums.")
-    m, shape = problem.m, problem.image_shape
+    m = problem.m
     batch = min(settings.batch, m)
     known = known_of(problem, settings)
     k_x, k_duals, k_order = jax.random.split(key, 3)
-    noise = settings.x_scale * jax.random.normal(k_x, (m, math.prod(shape)))
+    noise = settings.x_scale * jax.random.normal(k_x, (m, math.prod(problem.image_shape)))
     start = Variables(
         noise if problem.start is None else jnp.asarray(problem.start).reshape(noise.shape),
         settings.dual_scale
@@ -165,59 +230,19 @@ def run(problem: Problem, settings: Minibatch, key: PRNGKeyArray, report: Report
     )
     nothing = jax.tree.map(jnp.zeros_like, dense_layers(known.change))
     running = Running(jax.vmap(optax.scale_by_adam().init)(start), nothing)
-
-    def step(i: Tensor, carry: tuple[Variables, Running, Tensor], known: Known) -> tuple[Variables, Running, Tensor]:
-        whole, state, _ = carry
-        target = Target(problem.mlp, known.points, known.change)
-        return refresh(target, settings, known, whole, state, batch_of(k_order, i, m, batch), i)
-
-    def resummed(i: Tensor, whole: Variables, known: Known) -> tuple[Variables, Sum]:
-        target, beta = Target(problem.mlp, known.points, known.change), held_sharpness(settings, i)
-        if settings.duals == "projected":
-            _, duals = projected_loss(target, whole.x, softplus(beta), settings.ridge)
-            whole = whole._replace(duals=jnp.asarray(duals).swapaxes(0, 1))
-        return whole, full_sum(target, whole, batch, beta)
-
-    def advance(v: dict[str, Any], state: Running, first: Tensor, last: Tensor, known: Known) -> tuple[Any, Any, Any]:
-        def body(i: Tensor, carry: tuple[Variables, Running, Tensor]) -> tuple[Variables, Running, Tensor]:
-            whole, state, loss = carry
-            whole, total = jax.lax.cond(
-                i % settings.resum == 0, lambda: resummed(i, whole, known), lambda: (whole, state.total)
-            )
-            return step(i, (whole, state._replace(total=total), loss), known)
-
-        carry = (Variables(**v), state, jnp.asarray(jnp.inf, jnp.float32))
-        whole, state, loss = jax.lax.fori_loop(first, last, body, carry)
-        return whole._asdict(), state, loss
-
-    advance_, seconds, work = compiled_loop(advance, start._asdict(), running, known)
+    how, variables, given = Batches(settings, problem.mlp), start._asdict(), (known, k_order)
+    program = compiled_loop(advance, how, variables, running, given)
     # XLA counts both sides of the condition, and of a loop over chunks one pass.
-    at = (jnp.asarray(0), jnp.asarray(jnp.inf, jnp.float32))
-    each = jax.jit(step).lower(at[0], (start, running, at[1]), known).cost_analysis() or {}
-    again = jax.jit(resummed).lower(at[0], start, known).cost_analysis() or {}
-    for name, entry in (("flops_per_step", "flops"), ("bytes_per_step", "bytes accessed")):
-        per_sum = float(again.get(entry, math.nan)) * (1 if settings.duals == "projected" else -(-m // batch))
-        work[name] = float(each.get(entry, math.nan)) + per_sum / settings.resum
-    done = descend(advance_, (start._asdict(), running, 0, float("inf")), settings, settings.seconds, report)
-    final, _, steps, _ = done.state
+    each = costs(step, how, 0, (start, running, jnp.asarray(jnp.inf, jnp.float32)), *given)
+    again = costs(resummed, how, 0, start, known)
+    passes = 1 if settings.duals == "projected" else -(-m // batch)
+    flops, moved = (a + b * passes / settings.resum for a, b in zip(each, again, strict=True))
+    program.work.update(flops_per_step=flops, bytes_per_step=moved, batch=batch)
+    done = descend(program, variables, running, given, settings, settings.seconds, report)
+    duals = np.asarray(done.variables["duals"]).swapaxes(0, 1)
     span = first_layer_span(problem.change["Dense_0"]["kernel"])
-
-    def images(x: Tensor) -> np.ndarray:
-        return np.asarray(x).reshape(m, *shape)
-
-    return Reconstruction(
-        attack="ntk-minibatch",
-        images=images(final["x"]),
-        start=images(start.x),
-        duals=np.asarray(final["duals"]).swapaxes(0, 1),
-        n_estimated=span.n if span.clear else None,
-        trace=done.trace,
-        steps=steps,
-        why=done.why,
-        work=work | {"flops": steps * work["flops_per_step"], "batch": batch},
-        seconds=seconds | {"run": done.seconds},
-        snapshots=tuple(Snapshot(at, when, at * work["flops_per_step"], images(x)) for at, when, x in done.kept),
-    )
+    found = result("ntk-minibatch", problem, done, program, start.x, duals)
+    return dataclasses.replace(found, n_estimated=span.n if span.clear else None)
 
 
 ATTACK = Attack("ntk-minibatch", "published objective by batches, for large sets", Minibatch(), run)

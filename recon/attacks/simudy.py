@@ -10,6 +10,7 @@ images; with X = L Q (Q orthonormal rows, N × d) the run on X from W₁ is the 
 Q W₁, to the last digit that rounding leaves, at a small fraction of its work.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,19 +23,11 @@ from jaxtyping import Float, PRNGKeyArray
 from optax.tree_utils import tree_norm, tree_vdot
 
 from recon.arrays import Tensor
+from recon.attacks.adam import DescentSettings, Known, Objective, known_of, rate, result, run_adam
 from recon.attacks.base import Attack, Problem, Reconstruction
-from recon.attacks.descended import result
-from recon.attacks.gradient_matching import (
-    DescentSettings,
-    Known,
-    box_penalty,
-    compiled_descent,
-    descend,
-    known_of,
-    rate,
-)
+from recon.attacks.gradient_matching import box_penalty, in_span
 from recon.errors import ReconError
-from recon.networks import Network, Params
+from recon.networks import MLP, Network, Params
 from recon.progress import Report
 from recon.tasks import targets
 
@@ -96,11 +89,6 @@ def simulated(
     return final
 
 
-def in_span(params: Params, q: Float[Tensor, "d k"]) -> dict[str, Any]:
-    """Weights with the first kernel's part in the columns' span only."""
-    return {**params, "Dense_0": {**params["Dense_0"], "kernel": q.T @ params["Dense_0"]["kernel"]}}
-
-
 def distance_of(
     network: Network, known: Known, x: Float[Tensor, "n d"], y: Float[Tensor, "n c"], settings: SimuDy
 ) -> Float[Tensor, ""]:
@@ -124,6 +112,37 @@ def total_variation(images: Float[Tensor, "n h w c"]) -> Float[Tensor, ""]:
     return jnp.mean(jnp.abs(across)) + jnp.mean(jnp.abs(down))
 
 
+@dataclass(frozen=True)
+class Simulation(Objective):
+    """The loss of the module's docstring.
+
+    Attributes:
+      of: the attack's settings.
+      network: the attacked one.
+      image_shape: of one image.
+    """
+
+    of: SimuDy
+    network: MLP
+    image_shape: tuple[int, ...]
+
+    def loss(self, variables: dict[str, Any], _: Tensor, known: Known) -> Float[Tensor, ""]:
+        """Distance, smoothness and box penalty."""
+        x, of = variables["x"], self.of
+        images = x.reshape(len(x), *self.image_shape)
+        loss = distance_of(self.network, known, x, jnp.asarray(balanced(len(x), self.network.outputs)), of)
+        if len(self.image_shape) == 3:
+            loss = loss + of.smoothness * total_variation(images)
+        if known.box is not None:
+            loss = loss + box_penalty(images, known.box, of.box_weight / len(x))
+        return loss
+
+    @property
+    def optimiser(self) -> optax.GradientTransformation:
+        """Adam with the published moments."""
+        return optax.adam(rate(self.settings), b1=0.8, b2=0.9)
+
+
 def run(problem: Problem, settings: SimuDy, key: PRNGKeyArray, report: Report) -> Reconstruction:
     """Descend from noise, `problem.m` images: as many as were trained on.
 
@@ -136,35 +155,25 @@ def run(problem: Problem, settings: SimuDy, key: PRNGKeyArray, report: Report) -
         raise ReconError("simudy needs at least one step of each kind, and a distance of 'cosine' or 'squared'.")
     if problem.linearised:
         raise ReconError("simudy simulates the network's own training, not its linearisation's.")
-    m, shape, network = problem.m, problem.image_shape, problem.mlp
-    y = jnp.asarray(balanced(m, network.outputs))
+    m, network = problem.m, problem.mlp
+    balanced(m, network.outputs)  # refuses unequal classes
     schedule = DescentSettings(
         points=(0.0,),  # the simulated run begins at θ₀
         steps=settings.steps,
         learning_rate=settings.learning_rate,
         decay="cosine",
+        seconds=settings.seconds,
         snapshots=settings.snapshots,
     )
     known = known_of(problem, schedule)
-    noise = settings.x_scale * jax.random.normal(key, (m, math.prod(shape)))
+    noise = settings.x_scale * jax.random.normal(key, (m, math.prod(problem.image_shape)))
     x = noise if problem.start is None else jnp.asarray(problem.start).reshape(m, -1)
-
-    def objective(v: dict[str, Any], _: Tensor, known: Known) -> Tensor:
-        images = v["x"].reshape(m, *shape)
-        loss = distance_of(network, known, v["x"], y, settings)
-        if len(shape) == 3:
-            loss = loss + settings.smoothness * total_variation(images)
-        if known.box is not None:
-            loss = loss + box_penalty(images, known.box, settings.box_weight / m)
-        return loss
-
-    optimiser = optax.adam(rate(schedule), b1=0.8, b2=0.9)
-    advance, seconds, work = compiled_descent(objective, optimiser, {"x": x}, known)
-    start = ({"x": x}, optimiser.init({"x": x}), 0, float("inf"))
-    done = descend(advance, start, schedule, settings.seconds, report)
+    of = dataclasses.replace(settings, seconds=None, snapshots=0)  # which do not enter the program
+    objective = Simulation(schedule, of, network, problem.image_shape)
+    done, program = run_adam(objective, {"x": x}, known, schedule, report)
     # XLA counts a loop's body once: the simulated training's is run train_steps times.
-    per_step = work["flops_per_step"] * settings.train_steps
-    return result("simudy", problem, done, x, seconds, work | {"flops_per_step": per_step})
+    per_step = program.work["flops_per_step"] * settings.train_steps
+    return result("simudy", problem, done, program._replace(work=program.work | {"flops_per_step": per_step}), x)
 
 
 ATTACK = Attack("simudy", "simulates the training on dummy images (Tian et al. 2025)", SimuDy(), run)

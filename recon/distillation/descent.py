@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -19,10 +18,9 @@ from recon.distillation.base import DistilledSet, Problem
 from recon.distillation.regression import RIDGE, regression_loss
 from recon.errors import ReconError
 from recon.kernels.infinite import InfiniteMLP, InfiniteNetwork
-from recon.memory import require, temporary
+from recon.loops import chunks, compiled
 from recon.progress import Report
 
-CHUNK_SECONDS = 0.5  # of compiled steps between two looks at the loss, the clock and the keyboard
 ROWS = 500  # of a trace that are kept, geometrically spaced
 
 Loss = Callable[..., Float[Tensor, ""]]
@@ -129,9 +127,10 @@ def optimiser(settings: KernelDistillation) -> optax.GradientTransformation:
 
 
 def advance(
-    loss: Loss, settings: KernelDistillation, state: State, first: Tensor, last: Tensor, known: Any, held_out: Any
+    how: tuple[Loss, KernelDistillation], state: State, first: Tensor, last: Tensor, known: Any, held_out: Any
 ) -> State:
-    """The loop from step `first` up to `last`."""
+    """The loop from step `first` up to `last`; `how` is the loss and its settings."""
+    loss, settings = how
     adam = optimiser(settings)
 
     def objective(v: Variables) -> Tensor:
@@ -157,25 +156,6 @@ def advance(
 
     final: State = jax.lax.fori_loop(first, last, body, state)
     return final
-
-
-@cache
-def compiled(loss: Loss, settings: KernelDistillation, shapes: Any) -> tuple[Any, dict[str, float]]:
-    """`advance` compiled once for all sets of the same shapes, and XLA's account of one step.
-
-    Raises:
-      TooLarge: the machine has not the memory for a step.
-    """
-    state, known, held_out = shapes
-    program = jax.jit(advance, static_argnums=(0, 1)).lower(loss, settings, state, 0, 1, known, held_out).compile()
-    costs, needed = program.cost_analysis() or {}, temporary(program)
-    require(needed, "A step of the distillation", "distil fewer images, or to fewer of each class")
-    return program, {
-        # The loop's trip count is unknown to XLA, so its body counts once.
-        "flops_per_step": float(costs.get("flops", math.nan)),
-        "bytes_per_step": float(costs.get("bytes accessed", math.nan)),
-        "temporary_bytes": needed,
-    }
 
 
 def run(
@@ -222,28 +202,21 @@ def run(
     held_out: tuple[Tensor, ...] = ()
     if settings.select == "held_out" and problem.held_out is not None:
         held_out = tuple(jnp.asarray(a, jnp.float32) for a in problem.held_out)
-    clock = time.perf_counter()
-    shapes = jax.eval_shape(lambda: (state, arrays, held_out))
-    forever = dataclasses.replace(settings, seconds=None)  # does not enter the program
-    program, work = compiled(loss, forever, shapes)
-    seconds = {"compile": time.perf_counter() - clock, "run": 0.0}
-
-    done, chunk, why = 0, 1, "schedule done"
+    how = loss, dataclasses.replace(settings, seconds=None)  # which does not enter the program
+    fix = "distil fewer images, or to fewer of each class"
+    program = compiled(advance, how, state, 0, 1, arrays, held_out, what="A step of the distillation", fix=fix)
+    done, spent, why = 0, 0.0, "schedule done"
     try:
-        while done < steps:
+        for first, last in chunks(steps):
             clock = time.perf_counter()
-            last = min(done + chunk, steps)
-            after = program(state, done, last, arrays, held_out)
+            after = program.run(state, first, last, arrays, held_out)
             value = float(after.losses[last - 1])  # waits for the device
-            took = time.perf_counter() - clock
-            seconds["run"] += took
+            spent += time.perf_counter() - clock
             if not math.isfinite(value):
                 raise ReconError(f"The loss of {name} is {value} at step {last}: raise the ridge or lower the rate.")
-            if last - done == chunk:
-                chunk = max(1, min(2 * chunk, int(chunk * CHUNK_SECONDS / max(took, 1e-9))))
             state, done = after, last
             report(done / steps, f"loss {value:.2e}")
-            if settings.seconds is not None and seconds["run"] > settings.seconds and done < steps:
+            if settings.seconds is not None and spent > settings.seconds and done < steps:
                 why = "time budget"
                 break
     except KeyboardInterrupt:
@@ -261,8 +234,8 @@ def run(
         steps=done,
         why=why,
         settings={**dataclasses.asdict(settings), **settings.schedule._asdict()},
-        work={**work, "flops": done * work["flops_per_step"]},
-        seconds=seconds,
+        work=program.work | {"flops": done * program.work["flops_per_step"]},
+        seconds=program.seconds | {"run": spent},
     )
 
 

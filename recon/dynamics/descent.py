@@ -1,24 +1,26 @@
 """Standard dynamics by an optimiser on the mean of ½‖f − y‖²: SGD or Adam, full batch or minibatches, weight decay."""
 
+import dataclasses
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from recon.arrays import enable_x64
 from recon.dynamics.base import Dynamics, State, Trained, apply, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, compiled_ntk
+from recon.loops import chunks
 from recon.networks import Network, Params
 from recon.progress import Report, silent
 
-CHUNK_SECONDS = 1.0  # of compiled steps between two looks at the loss, the clock and the keyboard
+FIRST_CHUNK = 8  # steps before the first look at the loss
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,14 @@ def train(
     """Descend to `settings.loss`.
 
     Raises:
-      ReconError: divergence, the loss not reached in `max_steps`, a batch larger than the training set, or Adam with a
-        momentum of its own or without a learning rate.
+      ReconError: divergence, the loss not reached in `max_steps`, a batch larger than the training set, a learning rate
+        of zero, or Adam with a momentum of its own or without a learning rate.
     """
     start = time.perf_counter()
     if settings.optimiser == "adam" and (settings.learning_rate is None or settings.momentum or settings.nesterov):
         raise ReconError("Adam's step does not follow the curvature: give it a learning_rate, and no momentum.")
+    if settings.learning_rate is not None and not settings.learning_rate > 0:
+        raise ReconError(f"A learning_rate of {settings.learning_rate} leads nowhere: give one above zero, or none.")
     n = len(x)
     batch = settings.batch_size or n
     if not 0 < batch <= n:
@@ -81,24 +85,21 @@ def train(
         e0 = np.asarray(y - apply(network, p64, x64)).ravel()
         curvature = float(np.linalg.eigvalsh(kernel)[-1]) / n
         duals = np.linalg.solve(kernel, e0).reshape(n, -1)
-    learning_rate = settings.learning_rate or settings.rate / curvature
-    optimiser = _optimiser(settings, learning_rate)
+    learning_rate = settings.rate / curvature if settings.learning_rate is None else settings.learning_rate
+    program = dataclasses.replace(settings, rate=0.0, learning_rate=None, seed=0)  # without what is an argument
     with enable_x64(settings.dtype == "float64"):
         params = jax.tree.map(lambda a: jnp.asarray(a, settings.dtype), params0)
         data = (jnp.asarray(x, settings.dtype), jnp.asarray(y, settings.dtype))
-        run = _compiled_steps(network, optimiser, data, batch, settings)
-        opt_state = optimiser.init(params)
-        step, chunk, trace = 0, 8, []
+        given = data, jnp.asarray(learning_rate, settings.dtype), jax.random.key(settings.seed)
+        opt_state = _optimiser(settings, learning_rate).init(params)
+        step, trace = 0, []
         summed: Any = jnp.zeros(n, settings.dtype)
         loss = loss0 = mean_loss(e0[:, None])
-        while True:
-            began = time.perf_counter()
-            last = min(step + chunk, settings.max_steps)
-            params, opt_state, summed, step_, loss_ = run(params, opt_state, summed, step, last)
+        for first, last in chunks(settings.max_steps, size=FIRST_CHUNK):
+            params, opt_state, summed, step_, loss_ = _descend(
+                network, program, (params, opt_state, summed), given, first, last
+            )
             step, loss = int(step_), float(loss_)
-            took = time.perf_counter() - began
-            if took < CHUNK_SECONDS / 2:
-                chunk *= 2
             trace.append((step, loss))
             if not np.isfinite(loss) or loss > 1e6 * loss0:
                 raise ReconError(
@@ -108,10 +109,10 @@ def train(
             report(float(np.clip(np.log(loss0 / loss) / np.log(loss0 / settings.loss), 0, 1)), f"loss {loss:.1e}")
             if loss <= settings.loss:
                 break
-            if step >= settings.max_steps:
-                raise ReconError(
-                    f"Loss {loss:.1e} after {step} steps is above {settings.loss:.0e}: raise max_steps or the rate."
-                )
+        else:
+            raise ReconError(
+                f"Loss {loss:.1e} after {step} steps is above {settings.loss:.0e}: raise max_steps or the rate."
+            )
         final = to_host(params)
         held = optax.tree_utils.tree_get(opt_state, "mu" if settings.optimiser == "adam" else "trace")
     p0 = to_host(params0)
@@ -131,7 +132,7 @@ def train(
     )
 
 
-def _optimiser(settings: Descent, learning_rate: float) -> optax.GradientTransformation:
+def _optimiser(settings: Descent, learning_rate: float | Array) -> optax.GradientTransformation:
     if settings.optimiser == "adam":
         rule = optax.adam(learning_rate)
     else:
@@ -139,14 +140,33 @@ def _optimiser(settings: Descent, learning_rate: float) -> optax.GradientTransfo
     return optax.chain(optax.add_decayed_weights(settings.weight_decay), rule) if settings.weight_decay else rule
 
 
-def _compiled_steps(
-    network: Network, optimiser: optax.GradientTransformation, data: tuple[Array, Array], batch: int, settings: Descent
-) -> Callable[[Any, Any, Array, int, int], tuple[Any, Any, Array, Array, Array]]:
-    """(params, optimiser state, summed losses by image, step, last step) → after descent to the loss or last step."""
-    x, y = data
+@partial(jax.jit, static_argnums=(0, 1))
+def _descend(
+    network: Network,
+    settings: Descent,
+    start: tuple[Any, Any, Array],
+    given: tuple[tuple[Array, Array], Array, PRNGKeyArray],
+    first: Array,
+    last: Array,
+) -> tuple[Any, Any, Array, Array, Array]:
+    """Descent to the loss or the last step, compiled once for all data of the same shapes.
+
+    Args:
+      network: what is trained.
+      settings: how; learning rate and seed are those `given`.
+      start: parameters, optimiser state, each image's losses summed so far.
+      given: images and targets, learning rate, key of the minibatches.
+      first: the step.
+      last: to stop at.
+
+    Returns:
+      What was started from as it is then, the step and the loss.
+    """
+    (x, y), learning_rate, key = given
+    optimiser = _optimiser(settings, learning_rate)
     n = len(x)
+    batch = settings.batch_size or n
     per_epoch = n // batch
-    key = jax.random.key(settings.seed)
 
     def loss_fn(params: Any, x: Array, y: Array) -> tuple[Array, Array]:
         each = 0.5 * jnp.sum((network.apply(params, x) - y) ** 2, axis=1)
@@ -159,26 +179,21 @@ def _compiled_steps(
         index = jax.lax.dynamic_slice(order, (batch * (step % per_epoch),), (batch,))
         return x[index], y[index]
 
-    @jax.jit
-    def run(params: Any, state: Any, summed: Array, first: Array, last: Array) -> tuple[Any, Any, Array, Array, Array]:
-        def go_on(carry: tuple[Any, Any, Array, Array, Array]) -> Array:
-            *_, step, loss = carry
-            return (step < last) & (loss > settings.loss)
+    def go_on(carry: tuple[Any, Any, Array, Array, Array]) -> Array:
+        *_, step, loss = carry
+        return (step < last) & (loss > settings.loss)
 
-        def body(carry: tuple[Any, Any, Array, Array, Array]) -> tuple[Any, Any, Array, Array, Array]:
-            params, state, summed, step, _ = carry
-            (before, each), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, *select(step))
-            updates, after = optimiser.update(grads, state, params)
-            moved = optax.apply_updates(params, updates)
-            if batch != n:
-                loss, each = loss_fn(moved, x, y)
-                return moved, after, summed + each, step + 1, loss
-            # The loss that comes with the gradient is the one before the step: on reaching the target, keep it.
-            done = before <= settings.loss
-            params, state = jax.tree.map(lambda a, b: jnp.where(done, a, b), (params, state), (moved, after))
-            return params, state, jnp.where(done, summed, summed + each), jnp.where(done, step, step + 1), before
+    def body(carry: tuple[Any, Any, Array, Array, Array]) -> tuple[Any, Any, Array, Array, Array]:
+        params, state, summed, step, _ = carry
+        (before, each), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, *select(step))
+        updates, after = optimiser.update(grads, state, params)
+        moved = optax.apply_updates(params, updates)
+        if batch != n:
+            loss, each = loss_fn(moved, x, y)
+            return moved, after, summed + each, step + 1, loss
+        # The loss that comes with the gradient is the one before the step: on reaching the target, keep it.
+        done = before <= settings.loss
+        params, state = jax.tree.map(lambda a, b: jnp.where(done, a, b), (params, state), (moved, after))
+        return params, state, jnp.where(done, summed, summed + each), jnp.where(done, step, step + 1), before
 
-        start = jnp.asarray(jnp.inf, x.dtype)
-        return jax.lax.while_loop(go_on, body, (params, state, summed, first, start))
-
-    return run
+    return jax.lax.while_loop(go_on, body, (*start, first, jnp.asarray(jnp.inf, x.dtype)))

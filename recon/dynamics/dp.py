@@ -25,10 +25,9 @@ from recon.arrays import enable_x64
 from recon.dynamics.base import Dynamics, State, Trained, apply, mean_loss, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, compiled_ntk
+from recon.loops import chunks
 from recon.networks import Network, Params
 from recon.progress import Report, silent
-
-CHUNK = 50  # compiled steps between two reports
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,12 @@ def train(
         )
         state = differentially_private_aggregate(*numbers[:2], k_noise).init(params)
         losses = jnp.zeros((settings.steps, n), settings.dtype)
-        step = 0
-        while step < settings.steps:
-            last = min(step + CHUNK, settings.steps)
-            params, state, losses = advance((params, state, losses), data, k_coins, numbers, step, last)
-            step, loss = last, float(jnp.mean(losses[last - 1]))
+        for first, last in chunks(settings.steps):
+            params, state, losses = advance((params, state, losses), data, k_coins, numbers, first, last)
+            loss = float(jnp.mean(losses[last - 1]))
             if not np.isfinite(loss):
-                raise ReconError(f"Private training diverged before step {step}: lower the learning rate or the clip.")
-            report(step / settings.steps, f"loss {loss:.1e}")
+                raise ReconError(f"Private training diverged before step {last}: lower the learning rate or the clip.")
+            report(last / settings.steps, f"loss {loss:.1e}")
         final, each = to_host(params), np.asarray(losses, np.float64)
     p0 = to_host(params0)
     reached = mean_loss(outputs(network, p0, final, x, linearised=False) - y)
@@ -104,14 +101,14 @@ def train(
     means = [*each.mean(axis=1), reached]
     return Trained(
         initial=State(p0, means[0], 0, 0.0),
-        final=State(final, reached, step, float("nan")),
+        final=State(final, reached, settings.steps, float("nan")),
         linearised=False,
         duals=duals,
         loss_path=each.sum(axis=0) * settings.learning_rate,
         trace=np.array(list(enumerate(means))),
-        why=f"{step} steps taken",
+        why=f"{settings.steps} steps taken",
         seconds=time.perf_counter() - start,
-        work={"steps": step},
+        work={"steps": settings.steps},
     )
 
 

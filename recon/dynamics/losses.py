@@ -25,10 +25,11 @@ from recon.arrays import Tensor, enable_x64
 from recon.dynamics.base import Dynamics, HostParams, State, Trained, apply, outputs, to_host
 from recon.errors import ReconError
 from recon.kernels import as_matrix, compiled_ntk
+from recon.loops import chunks
 from recon.networks import Network, Params
 from recon.progress import Report, silent
 
-CHUNK_SECONDS = 1.0  # of compiled steps between two looks at the loss, the clock and the keyboard
+FIRST_CHUNK = 8  # steps before the first look at the loss
 Objective = Literal["mse", "logistic", "softmax", "exponential"]
 
 
@@ -136,15 +137,13 @@ def train(
             weights = jax.tree.map(jnp.asarray, p64)
         run = _compiled_steps(network, model, jnp.asarray(x64), jnp.asarray(y64), eta, settings)
         alpha, summed = jnp.zeros(y.shape), jnp.zeros(n)
-        step, chunk, trace = 0, 8, []
+        step, trace = 0, []
         loss = loss0 = float(jnp.mean(losses(settings.objective, f0, y64)))
-        while step < settings.max_steps and loss > settings.loss:
-            began = time.perf_counter()
-            last = min(step + chunk, settings.max_steps)
-            weights, alpha, summed, step_, loss_ = run(weights, alpha, summed, step, last)
+        for first, last in chunks(settings.max_steps, size=FIRST_CHUNK):
+            if loss <= settings.loss:
+                break
+            weights, alpha, summed, step_, loss_ = run(weights, alpha, summed, first, last)
             step, loss = int(step_), float(loss_)
-            if time.perf_counter() - began < CHUNK_SECONDS / 2:
-                chunk *= 2
             trace.append((step, loss))
             if not np.isfinite(loss) or loss > 1e6 * loss0:
                 raise ReconError(f"Training diverged at step {step} (loss {loss:.1e}): lower the rate.")
@@ -183,7 +182,8 @@ def _compiled_steps(
 ) -> Steps:
     """(weights, α, summed losses, step, last step) → the same after descent to the loss or the last step, and the loss.
 
-    The loss is looked at before a step: on reaching the target no more is taken.
+    The loss is looked at before a step: on reaching the target no more is taken. Targets and rate are constants of the
+    program: as arguments XLA would round their products otherwise, and what is stored would change in its last digits.
     """
     keep = 1 - eta * settings.weight_decay
 

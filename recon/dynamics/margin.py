@@ -9,8 +9,8 @@ Two ways lead there, by descent on all images with the loss ℓ:
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -101,10 +101,9 @@ def train(
     first = {k: np.float32(settings.scale) * v for k, v in params0["Dense_0"].items()}
     params: Any = jax.tree.map(jnp.asarray, {**params0, "Dense_0": first})
     initial = to_host(params)
-    optimiser = optax.sgd(1.0, momentum=settings.momentum)
-    state = optimiser.init(params)
-    advance = _compiled_steps(network, optimiser, jnp.asarray(x), jnp.asarray(y), settings)
-    measured = jax.jit(lambda p: stationarity(network, p, x, y, settings.objective, settings.weight_decay))
+    state = _optimiser(settings).init(params)
+    data = jnp.asarray(x), jnp.asarray(y)
+    measured = partial(_stationarity, network, settings, data)
     loss0 = loss = _mean_loss(network, initial, x, y, settings.objective)
     trace, step, why, path = [(0, loss0)], 0, "steps done", np.zeros(n)
     # Small weights have a small kernel, which soon grows: at first the rate is that of the weights before scaling.
@@ -114,8 +113,9 @@ def train(
         highest = max(highest, _curvature(network, params, x))
         # The curvature of log ℓ is that of the loss of one image, of ½(f − y)² the kernel's itself.
         eta = settings.rate / ((n if log_scaled else 1) * highest + settings.weight_decay)
-        params, state, each = advance(params, state, eta, min(CHUNK, settings.steps - step))
-        step, path = min(step + CHUNK, settings.steps), path + eta * CHUNK * np.asarray(each)
+        count = min(CHUNK, settings.steps - step)
+        params, state, each = _advance(network, settings, params, state, (data, eta), count)
+        step, path = step + count, path + eta * count * np.asarray(each)
         loss = float(np.mean(each))
         residual = float(measured(params)[0])
         trace.append((step, loss))
@@ -156,10 +156,29 @@ def _mean_loss(network: Network, params: Any, x: np.ndarray, y: np.ndarray, obje
         return float(jnp.mean(losses(f, np.asarray(y, np.float64), objective)))
 
 
-def _compiled_steps(
-    network: Network, optimiser: optax.GradientTransformation, x: Tensor, y: Tensor, settings: Margin
-) -> Callable[[Any, Any, float, int], tuple[Any, Any, Tensor]]:
-    """(weights, momentum, rate, count) → the same after so many steps, and each image's loss before the last."""
+def _optimiser(settings: Margin) -> optax.GradientTransformation:
+    return optax.sgd(1.0, momentum=settings.momentum)
+
+
+# Compiled once for all data of the same shapes, as what follows.
+@partial(jax.jit, static_argnums=(0, 1))
+def _stationarity(
+    network: Network, settings: Margin, data: tuple[Tensor, Tensor], params: Any
+) -> tuple[Tensor, Tensor]:
+    return stationarity(network, params, *data, settings.objective, settings.weight_decay)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _advance(
+    network: Network,
+    settings: Margin,
+    params: Any,
+    state: Any,
+    given: tuple[tuple[Tensor, Tensor], Tensor],
+    count: Tensor,
+) -> tuple[Any, Any, Tensor]:
+    """Weights and momentum after so many steps on the data at the rate given, and each image's loss before the last."""
+    (x, y), eta = given
 
     def total(params: Any) -> tuple[Tensor, Tensor]:
         each = losses(network.apply(params, x), y, settings.objective)
@@ -169,15 +188,11 @@ def _compiled_steps(
         norm = tree_norm(params, squared=True)
         return loss + 0.5 * settings.weight_decay * norm, each
 
-    @jax.jit
-    def advance(params: Any, state: Any, eta: Tensor, count: Tensor) -> tuple[Any, Any, Tensor]:
-        def body(_: Tensor, carry: tuple[Any, Any, Tensor]) -> tuple[Any, Any, Tensor]:
-            params, state, _each = carry
-            (_, each), grads = jax.value_and_grad(total, has_aux=True)(params)
-            updates, state = optimiser.update(jax.tree.map(lambda g: eta * g, grads), state)
-            return optax.apply_updates(params, updates), state, each
+    def body(_: Tensor, carry: tuple[Any, Any, Tensor]) -> tuple[Any, Any, Tensor]:
+        params, state, _each = carry
+        (_, each), grads = jax.value_and_grad(total, has_aux=True)(params)
+        updates, state = _optimiser(settings).update(jax.tree.map(lambda g: eta * g, grads), state)
+        return optax.apply_updates(params, updates), state, each
 
-        done: tuple[Any, Any, Tensor] = jax.lax.fori_loop(0, count, body, (params, state, jnp.zeros(len(x))))
-        return done
-
-    return advance
+    done: tuple[Any, Any, Tensor] = jax.lax.fori_loop(0, count, body, (params, state, jnp.zeros(len(x))))
+    return done

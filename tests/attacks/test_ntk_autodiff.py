@@ -59,7 +59,7 @@ def test_projected_duals_are_the_least_squares_solution_on_a_cnn(x64, rng):
 def test_descends_as_the_attack_on_an_mlp_does(attack, options):
     network, params0, x, y = small_problem(n=3, dim=6, widths=(16, 16))
     final = train(network, params0, x, y, Linearised()).final.params
-    call = {"m": 4, "key": 3, "steps": 7, "linearised": True, "box": (-3.0, 3.0), "image_shape": (2, 3, 1)}
+    call = {"m": 4, "key": 3, "steps": 7, "linearised": True, "box": (-0.1, 0.1), "image_shape": (2, 3, 1)}
     ours = reconstruct(params0, final, attack="ntk-autodiff", progress=False, snapshots=2, **call, **options)
     theirs = reconstruct(params0, final, attack=attack, progress=False, **call)
     np.testing.assert_array_equal(ours.start, theirs.start)

@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from recon import ReconError, reconstruct
-from recon.attacks.gradient_matching import Known, Target, box_penalty, matching_loss, projected_loss
+from recon.attacks.adam import Known
+from recon.attacks.gradient_matching import Target, box_penalty, matching_loss, projected_loss
 from recon.attacks.ntk_minibatch import Minibatch, Running, Variables, batch_of, full_sum, held_sharpness, refresh
 from recon.dynamics import Linearised, train
 from recon.metrics import distances, greedy

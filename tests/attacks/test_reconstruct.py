@@ -98,3 +98,21 @@ def test_result_says_what_was_done(weights):
 
 def test_attacks_are_found_by_file():
     assert {"ntk", "ntk-fast"} <= set(attacks())
+
+
+STEPS = {
+    "ntk": {"steps": 20},
+    "ntk-fast": {"steps": 20},
+    "ntk-autodiff": {"steps": 20},
+    "ntk-minibatch": {"steps": 20},
+    "kkt": {"steps": 20},
+    "dlg": {"steps": 8},
+    "simudy": {"steps": 20, "train_rate": 0.1, "train_steps": 2},
+}
+
+
+@pytest.mark.parametrize("attack", STEPS)
+def test_the_box_pulls_images_in(weights, attack):
+    found = reconstruct(*weights, attack=attack, m=4, box=(-0.1, 0.1), box_weight=1e4, progress=False, **STEPS[attack])
+    left = [np.abs(np.maximum(np.abs(x) - 0.1, 0)).mean() for x in (found.images, found.start)]
+    assert left[0] < 0.6 * left[1]

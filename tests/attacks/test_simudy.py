@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recon import ReconError, reconstruct
-from recon.attacks.gradient_matching import Known
+from recon.attacks.adam import Known
 from recon.attacks.simudy import SimuDy, balanced, distance_of, simulated, total_variation
 from recon.dynamics import Descent, train
 from recon.metrics import distances, greedy

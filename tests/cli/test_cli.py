@@ -11,7 +11,7 @@ import pytest
 
 from recon.benchmark import benchmarks
 from recon.records import Store, Stored, code_version
-from tests.conftest import ROOT
+from tests.conftest import ROOT, processor_time
 
 ATTACK = ["attack", "--source", "samples", "--n", "6", "--width", "32"]
 
@@ -38,9 +38,9 @@ def test_help_is_quick_and_loads_nothing_heavy(checkout, env):
     script += (
         " print([m for m in ('jax', 'tensorflow', 'neural_tangents', 'matplotlib', 'skimage') if m in sys.modules])"
     )
-    began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", script], cwd=checkout, env=env, capture_output=True, text=True)
-    assert time.monotonic() - began < 2
+    with processor_time() as spent:
+        done = subprocess.run([sys.executable, "-c", script], cwd=checkout, env=env, capture_output=True, text=True)
+    assert spent.seconds < 2
     assert done.stdout.strip().endswith("[]")
     assert "reproduce" in done.stdout
 
@@ -105,16 +105,14 @@ def test_list_names_everything(checkout, env):
 def test_mistakes_end_in_one_sentence(checkout, env, args, message):
     (checkout / "file").touch()
     (checkout / "empty").mkdir()
-    began = time.monotonic()
-    done = recon(*args, cwd=checkout, env=env)
-    took = time.monotonic() - began
+    with processor_time() as spent:
+        done = recon(*args, cwd=checkout, env=env)
     assert done.returncode == 1
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr
     assert not (checkout / "results").exists()
-    # Two seconds on an idle machine; tests share theirs.
-    assert took < 6
+    assert spent.seconds < 6  # two on an idle machine
 
 
 def test_attack_writes_a_record_and_pictures(checkout, env):
@@ -223,13 +221,13 @@ def test_a_stopped_run_keeps_finished_cells_and_goes_on(checkout, env, sign):
     command = [sys.executable, "-m", "recon", "reproduce", "fig1", "--source", "samples"]
     process = subprocess.Popen(command, cwd=checkout, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     cells = checkout / ".recon" / "cells"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (finished := stored(cells)):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(sign)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert process.returncode == (130 if sign == signal.SIGINT else -9)
     assert not (checkout / "results").exists()
     done = recon("reproduce", "fig1", "--source", "samples", cwd=checkout, env=env)

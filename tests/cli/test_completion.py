@@ -54,7 +54,9 @@ def shell(tmp_path_factory):
 
     def bash(script):
         command = ["bash", "--norc", "-c", f"{script}; exit $?"]
-        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(
+            command, cwd=ROOT, env=env, capture_output=True, text=True, check=True, timeout=600
+        ).stdout
 
     bash("recon --install-completion")
 

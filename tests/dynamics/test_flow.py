@@ -1,9 +1,12 @@
+import jax
+import jax.flatten_util
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
+from recon.arrays import enable_x64
 from recon.dynamics import Descent, GradientFlow, Linearised, flow, train
 from recon.errors import ReconError
 from tests.conftest import flat, small_problem
@@ -17,6 +20,33 @@ def test_step_weights_are_the_integrals_they_stand_for(eigenvalue, tau, n):
     end = min(tau, 40 / rate) if rate > 0 else tau
     expected = [quad(lambda t, k=k: (t / tau) ** k * np.exp(-rate * t) / n, 0, end, epsrel=1e-10)[0] for k in (0, 1)]
     np.testing.assert_allclose([whole[0], rising[0]], expected, rtol=1e-6)
+
+
+def test_a_step_takes_the_jacobian_as_linear_in_time(monkeypatch):
+    monkeypatch.setattr(flow, "FIRST", 3.0)  # long enough that the ends of the step count unequally
+    monkeypatch.setattr(flow, "REJECT", np.inf)
+    network, params0, x, y = small_problem(n=5, widths=(16, 16))
+    with enable_x64():
+        wide, x, y = jax.tree.map(np.float64, (params0, x, y))
+
+        def jacobian(params):
+            blocks = jax.tree.leaves(jax.jacrev(lambda p: network.apply(p, x)[:, 0])(params))
+            return np.concatenate([np.reshape(b, (5, -1)) for b in blocks], axis=1)
+
+        e, first = np.asarray(y - network.apply(wide, x))[:, 0], jacobian(wide)
+        trained = train(network, params0, x, y, GradientFlow(loss=0.4 * float(0.5 * e @ e / 5), tol=np.inf))
+        tau, (values, vectors) = trained.final.time, np.linalg.eigh(first @ first.T)
+        assert trained.final.step == 1
+
+        def moved(weight):
+            """∫ weight(t/τ) e(t)/N dt with the step's first kernel."""
+            t = np.linspace(0, tau, 4_001)
+            path = vectors * np.exp(-np.outer(t, values)[:, None] / 5) @ (vectors.T @ e)
+            return np.trapezoid(weight(t / tau)[:, None] * path / 5, t, axis=0)
+
+        predicted = jax.flatten_util.ravel_pytree(wide)[1](flat(params0) + first.T @ moved(np.ones_like))
+        change = first.T @ moved(lambda s: 1 - s) + jacobian(predicted).T @ moved(lambda s: s)
+    np.testing.assert_allclose(flat(trained.final.params) - flat(params0), change, atol=1e-6 * np.abs(change).max())
 
 
 @pytest.mark.parametrize("outputs", [1, 2])

@@ -6,6 +6,7 @@ from scipy.special import logsumexp
 from recon import ReconError
 from recon.dynamics import train
 from recon.dynamics.margin import Margin, losses, stationarity
+from recon.kernels import as_matrix, ntk
 from tests.conftest import flat, small_problem
 
 
@@ -81,6 +82,16 @@ def test_first_layer_alone_is_scaled():
     np.testing.assert_allclose(first, 0.1 * params0["Dense_0"]["kernel"], rtol=1e-6)
     np.testing.assert_array_equal(second, params0["Dense_1"]["kernel"])
     assert trained.why == "steps done"
+
+
+def test_losses_are_summed_over_the_steps_taken():
+    network, params0, x, y = small_problem(n=3)
+    rule = Margin(rate=0.1, steps=1)
+    one = train(network, params0, x, y, rule)
+    kernel = as_matrix(ntk(network, params0, x))
+    rate = 0.1 / float(np.linalg.eigvalsh(kernel)[-1])
+    first = losses(network.apply(params0, x), y, "logistic")
+    np.testing.assert_allclose(one.loss_path, rate * np.asarray(first), rtol=1e-4)
 
 
 def test_impossible_settings():

@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 
 from recon import ReconError
 from recon.attacks import attacks
+from recon.benchmark import benchmarks
 from recon.cells import AttackCell
 from recon.dynamics import Linearised
 from recon.networks import MLP
 from recon.records import Store, Stored, cell_key, figure_bytes, json_bytes, provenance, read_json, write_bytes
 from recon.records.code_version import PACKAGE, PARTS, closure, code_version, everything, syntax_digest
 from recon.tasks import tasks
+from tests.conftest import ROOT
 
 SOURCE = '''
 """Module."""
@@ -59,6 +61,16 @@ def test_code_version_is_that_of_what_a_cell_uses():
     assert set(used) >= {m for m in loaded if m.split(".")[1:2] and m.startswith("recon.") and m.split(".")[1] in PARTS}
 
 
+def test_code_version_reaches_all_that_a_cell_names():
+    kinds = {}
+    for benchmark in benchmarks(ROOT).values():
+        for cell in benchmark.cells("quick"):
+            kinds.setdefault((type(cell), getattr(cell, "attack", getattr(cell, "method", None))), cell)
+    assert len({kind for kind, _ in kinds}) > 10
+    for cell in kinds.values():
+        assert set(cell.modules) <= set(closure(cell.modules)), cell.title
+
+
 def test_code_version_of_an_edited_module(tmp_path):
     package = tmp_path / "recon"
     for name, text in {
@@ -92,6 +104,11 @@ def test_key_depends_on_settings_data_and_code():
     assert (
         len({key, cell_key({"n": 2}, *base[1:]), cell_key(base[0], {"train": "b"}, "v"), cell_key(*base[:2], "u")}) == 4
     )
+
+
+def test_key_depends_on_the_seed_though_the_images_are_the_same():
+    one = AttackCell("mnist_odd_even", 6, MLP((32,)), Linearised(), "exact")
+    assert len({cell_key(cell.settings(), {"train": "a"}, "v") for cell in (one, one.with_seed(1))}) == 2
 
 
 JSON = st.recursive(
