@@ -21,7 +21,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import Tensor
 from recon.attacks.base import Problem, Reconstruction, Snapshot
-from recon.attacks.span import first_layer_span
+from recon.attacks.rank import first_layer_span
 from recon.errors import ReconError
 from recon.memory import require, temporary
 from recon.networks import MLP, Activation, Layers, Params, dense_layers, softplus

@@ -38,7 +38,7 @@ from recon.attacks.gradient_matching import (
     rate,
     sharpness,
 )
-from recon.attacks.span import first_layer_span
+from recon.attacks.rank import first_layer_span
 from recon.errors import ReconError
 from recon.networks import dense_layers, softplus
 from recon.progress import Report
