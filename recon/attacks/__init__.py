@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from recon.attacks.base import Attack, Problem, Reconstruction, Tree
-from recon.attacks.span import first_layer_span
+from recon.attacks.rank import first_layer_span
 from recon.errors import ReconError
 from recon.networks import MLP, Network, from_params
 from recon.progress import Report, reporter

@@ -19,8 +19,9 @@ from jaxtyping import Float, PRNGKeyArray
 
 from recon.attacks.assembly import as_dense, assembled, dual_weights
 from recon.attacks.base import Attack, Problem, Reconstruction
-from recon.attacks.exact import Exact, recover, trained_outputs
+from recon.attacks.exact import recover, trained_outputs
 from recon.attacks.first_layer.certificate import CERTAIN_SPREAD, OWN_SCALE, box_width, fitted
+from recon.attacks.first_layer.settings import Exact
 from recon.errors import ReconError
 from recon.networks import MLP
 from recon.networks.conv import CNN

@@ -32,7 +32,7 @@ from recon.attacks.adam import (
     sharpness,
 )
 from recon.attacks.base import Problem, Reconstruction
-from recon.attacks.span import first_layer_span
+from recon.attacks.rank import first_layer_span
 from recon.errors import ReconError
 from recon.networks import MLP, Activation, Layers, Params, dense_layers, softplus
 from recon.networks.products import outer, times

@@ -12,7 +12,8 @@ from jaxtyping import Float, PRNGKeyArray
 
 from recon.attacks import gradient_matching, ntk_fast
 from recon.attacks.base import Attack, Problem, Reconstruction, Snapshot
-from recon.attacks.exact import Exact, recover
+from recon.attacks.exact import recover
+from recon.attacks.first_layer.settings import Exact
 from recon.metrics import distances
 from recon.progress import Report
 

@@ -43,7 +43,7 @@ from recon.attacks.gradient_matching import (
     explained_in_chunks,
     projected_loss,
 )
-from recon.attacks.span import first_layer_span
+from recon.attacks.rank import first_layer_span
 from recon.errors import ReconError
 from recon.loops import costs
 from recon.networks import MLP, dense_layers, softplus

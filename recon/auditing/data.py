@@ -144,7 +144,7 @@ def shaped(x: np.ndarray, view: View, where: str) -> Float[np.ndarray, "n *shape
     return np.asarray(made, np.float32)
 
 
-def compared(
+def compare(
     images: Images, found: Float[np.ndarray, "m *shape"], limit: float, relative: bool, scaled: bool = False
 ) -> Compared:
     """Match reconstructions to images.

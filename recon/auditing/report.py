@@ -9,21 +9,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from recon.auditing.data import Compared
+from recon.auditing.result import Audit
 from recon.auditing.verdict import leaks, many
 from recon.errors import ReconError, reason
 from recon.records import json_bytes, markdown_table, provenance, write_bytes
 from recon.records.files import npz_bytes
 from recon.records.places import folder_to_write
-
-if TYPE_CHECKING:
-    from recon.auditing.data import Compared
-    from recon.auditing.run import Audit
 
 IMAGES, NAME = "images", "reconstruction-{}.png"
 OURS = re.compile(r"reconstruction-\d{3,}\.png")  # pictures that an audit may remove
@@ -44,12 +42,13 @@ READ = """- *Certified*: the attack vouches for this image without having seen a
 """
 
 
-def save(audit: "Audit", folder: Path) -> None:
-    """Write the files of an audit.
+def save(audit: Audit, folder: str | Path) -> None:
+    """Write report.md, report.json, reconstructions.npz and, of pictures, a PNG of each into a folder.
 
     Raises:
       ReconError: the place cannot be written.
     """
+    folder = Path(folder)
     folder_to_write(folder / IMAGES)
     with alone(folder):
         _write(audit, folder)
@@ -88,7 +87,7 @@ def clear(folder: Path) -> None:
         raise ReconError(f"Cannot replace the audit in {folder} ({reason(error)}): choose another place.") from error
 
 
-def _write(audit: "Audit", folder: Path) -> None:
+def _write(audit: Audit, folder: Path) -> None:
     facts, images, found = record(audit), folder / IMAGES, audit.found
     clear(folder)
     arrays = {"images": found.images}
@@ -107,7 +106,7 @@ def _write(audit: "Audit", folder: Path) -> None:
     write_bytes(folder / "report.md", markdown(audit, facts).encode())
 
 
-def record(audit: "Audit") -> dict[str, Any]:
+def record(audit: Audit) -> dict[str, Any]:
     """Everything but the pictures, for machines."""
     found = audit.found
     return {
@@ -142,7 +141,7 @@ def record(audit: "Audit") -> dict[str, Any]:
     }
 
 
-def counted(these: "Compared | None") -> dict[str, Any] | None:
+def counted(these: Compared | None) -> dict[str, Any] | None:
     """Distances of a set of images; null where there is none."""
     if these is None:
         return None
@@ -150,7 +149,7 @@ def counted(these: "Compared | None") -> dict[str, Any] | None:
     return {"limit": these.limit, "within": these.within, "distance": reached, "names": list(these.images.names)}
 
 
-def rows(audit: "Audit") -> list[dict[str, Any]]:
+def rows(audit: Audit) -> list[dict[str, Any]]:
     """A line for each reconstruction: certificate, and the training image that it was matched to."""
     found, train = audit.found, audit.train
     image = {} if train is None else {int(j): i for i, j in enumerate(train.index) if j >= 0}
@@ -169,7 +168,7 @@ def rows(audit: "Audit") -> list[dict[str, Any]]:
     return made
 
 
-def markdown(audit: "Audit", facts: dict[str, Any]) -> str:
+def markdown(audit: Audit, facts: dict[str, Any]) -> str:
     """The report."""
     layers = ", ".join(name for name in audit.layout.names)
     gap = facts["work"].get("gap")
@@ -222,7 +221,7 @@ def in_order(attacks: tuple[str, ...]) -> str:
     return ", then ".join(name if times == 1 else f"{name} ({times} times)" for name, times in runs)
 
 
-def summary(these: "Compared") -> tuple[str, ...]:
+def summary(these: Compared) -> tuple[str, ...]:
     """A line of the table of distances."""
     d = these.distance
     numbers = [f"{v:.2g}" if np.isfinite(v) else "–" for v in (d.min(), np.median(d), d.max())]
@@ -243,7 +242,7 @@ def png(pixels: Float[np.ndarray, "h w c"]) -> bytes:
     return out.getvalue()
 
 
-def bright(audit: "Audit", x: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n *shape"]:
+def bright(audit: Audit, x: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n *shape"]:
     """Images to show; where nothing tells how bright they are, all equally bright."""
     if not audit.up_to_scale or not len(x):
         return x
@@ -253,7 +252,7 @@ def bright(audit: "Audit", x: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray
 
 
 def overview(
-    audit: "Audit", pixels: Float[np.ndarray, "m h w c"], like: Float[np.ndarray, "k h w c"]
+    audit: Audit, pixels: Float[np.ndarray, "m h w c"], like: Float[np.ndarray, "k h w c"]
 ) -> Float[np.ndarray, "H W c"]:
     """Rows of reconstructions, under the training images that they were matched to if there are any."""
     h, w, c = pixels.shape[1:]

@@ -3,17 +3,18 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recon.attacks import Reconstruction, attacks, reconstruct
-from recon.auditing.data import Compared, Images, compared, load_images
+from recon.auditing.data import Images, compare, load_images
 from recon.auditing.pair import unrelated, weights_like
 from recon.auditing.premises import at_unknown_factors, of_unit_kernels, unmet
-from recon.auditing.view import View, viewed
+from recon.auditing.result import Audit, count_certified, count_vouched
+from recon.auditing.verdict import verdict
+from recon.auditing.view import View, view_of
 from recon.errors import ReconError
 from recon.memory import TooLarge
 from recon.networks import MLP, from_params
@@ -31,94 +32,8 @@ LIMIT, RELATIVE = 0.1, 1e-3  # L2 of pixels in [0, 1], and relative L2 of featur
 TRIES = 4  # of the exact search: now and then one gets stuck where another, by other random numbers, does not;
 TRY_SECONDS = 60.0  # as long as that is quick
 LARGEST = 1e12  # weight: audits still work at 1e10 times the usual, at 1e30 products overflow float32
-OUT_OF_TIME = ("out of time", "time budget")  # as the exact and the gradient attacks say it
 SEEDS = 2**31  # keys are below
 GUESS = 64  # images to stand for the attack's start where nothing tells how many there are
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What an attacker gets.
-
-    Attributes:
-      network: the architecture.
-      layout: which arrays its layers are.
-      view: how its inputs are pictures.
-      found: the reconstruction, in the network's input space.
-      attacks: what was run, in order; `found.attack` is what `found` is from.
-      from_state: the optimiser's state was used.
-      features: reconstructions are features that a frozen extractor gave the trained head, not images.
-      up_to_scale: distances are to the best multiple of each reconstruction, as nothing tells how bright it is.
-      train, held_out: distances to training images, and to others as a control; None where none were given.
-      start: distances of the training images to what the attack started from.
-      seconds: wall time of reading, attacking and comparing.
-      allowed: seconds that a stage of the attack was allowed, None for no limit.
-      skipped: why a stage was left out, in a sentence; None where none was.
-      interrupted: it was stopped from the keyboard; `found` is the best until then.
-      unrelated: initial and final weights look like those of two networks.
-      doubts: what keeps the exact attack from certifying more, as far as its numbers show it.
-      bits: significant bits to which the initial and the final weights look rounded, None for those of float32.
-    """
-
-    network: MLP
-    layout: Layout
-    view: View
-    found: Reconstruction
-    attacks: tuple[str, ...]
-    from_state: bool = False
-    features: bool = False
-    up_to_scale: bool = False
-    train: Compared | None = None
-    held_out: Compared | None = None
-    start: Compared | None = None
-    seconds: float = 0.0
-    allowed: float | None = None
-    skipped: str | None = None
-    interrupted: bool = False
-    unrelated: bool = False
-    bits: tuple[int | None, int | None] = (None, None)
-    doubts: tuple[str, ...] = ()
-
-    @property
-    def n(self) -> int | None:
-        """Number of training images as the rank tells it, None where it does not.
-
-        It is exact where all of them are certified. Otherwise there may be more: the rank is at most the number of
-        directions in which images of their kind differ at all.
-        """
-        return self.found.n_estimated
-
-    @property
-    def certified(self) -> int | None:
-        """Number of reconstructions that the attack vouches for, None where it has no certificate."""
-        return None if self.found.certified is None else int(self.found.certified.sum())
-
-    @property
-    def vouched(self) -> int:
-        """Number of reconstructions that are certified, or would be if their brightness were known."""
-        return sure(self.found)
-
-    @property
-    def out_of_time(self) -> bool:
-        """Whether the attack ended for want of time."""
-        return self.allowed is not None and self.found.why in OUT_OF_TIME
-
-    @cached_property
-    def verdict(self) -> str:
-        """The result in plain words."""
-        from recon.auditing.verdict import verdict
-
-        return verdict(self)
-
-    def save(self, folder: str | Path) -> None:
-        """Write report.md, report.json, reconstructions.npz and, of pictures, a PNG of each into a folder.
-
-        Raises:
-          ReconError: the place cannot be written.
-        """
-        from recon.auditing.report import save
-
-        save(self, Path(folder))
 
 
 def audit(
@@ -174,29 +89,29 @@ def audit(
     """
     began = time.perf_counter()
     check(seconds, limit, m, key)
-    before, after = given(initial), given(final)
-    where = named(initial, "The tree of initial weights"), named(final, "The tree of final weights")
+    before, after = read(initial), read(final)
+    where = name_of(initial, "The tree of initial weights"), name_of(final, "The tree of final weights")
     options: dict[str, Any] = {"widths": widths_of(network), "layers": layers, "kernels": kernels}
     layout, last = arranged_both(before, after, **options, trained=features, where=where)
     params0, params1 = layout.tree(before), last.tree(after)
     mlp = from_params(params0)
     if mlp != from_params(params1):
-        raise ReconError(f"The initial weights are of {described(params0)}, the final ones of {described(params1)}.")
+        raise ReconError(f"The initial weights are of {describe(params0)}, the final ones of {describe(params1)}.")
     if isinstance(network, MLP) and network.parametrisation != "standard":
         mlp = replace(network, outputs=mlp.outputs, bias=mlp.bias)
-    usable(params0, layout, "initial")
-    usable(params1, last, "final")
+    refuse_unusable(params0, layout, "initial")
+    refuse_unusable(params1, last, "final")
     frozen = np.array_equal(params0["Dense_0"]["kernel"], params1["Dense_0"]["kernel"])
     if frozen and any(not np.array_equal(before[a], after[b]) for a, b in zip(layout.names, last.names, strict=True)):
         raise ReconError(
             f"Training did not change the first layer, {layout.names[0]}: say --features to audit the head behind it."
         )
-    state = None if optimizer_state is None else momentum(given(optimizer_state), last, after)
+    state = None if optimizer_state is None else momentum(read(optimizer_state), last, after)
     if state is not None and any(weights_like(state, params) for params in (params0, params1)):
         raise ReconError(
             "The optimiser's state is the weights, initial or final: give Adam's first moment or SGD's momentum buffer."
         )
-    view = viewed(len(params0["Dense_0"]["kernel"]), image_shape, mean, std, layout.transposed, features)
+    view = view_of(len(params0["Dense_0"]["kernel"]), image_shape, mean, std, layout.transposed, features)
     if limit is None:
         limit = RELATIVE if features else LIMIT * view.width
     train, control = (None if source is None else load_images(source, view) for source in (data, held_out))
@@ -207,14 +122,14 @@ def audit(
         "image_shape": view.shape,
         "box": view.box,
         "linearised": linearised,
-        "state": None if state is None else reordered(state, view),
+        "state": None if state is None else reorder(state, view),
         "progress": progress,
     }
-    ran = attacked(reordered(params0, view), reordered(params1, view), attack, m, seconds, int(key), common)
+    ran = run_attacks(reorder(params0, view), reorder(params1, view), attack, m, seconds, int(key), common)
     unknown = mlp.parametrisation == "standard" and of_unit_kernels(params0)
     found = at_unknown_factors(ran.found, view) if unknown else ran.found
     bits = stored_bits(parts(params0)), stored_bits(parts(params1))
-    sides = compared_both(train, control, found, limit, features, sizeless(params0, view.box))
+    sides = compare_both(train, control, found, limit, features, sizeless(params0, view.box))
     made = Audit(
         network=mlp,
         layout=layout if state is not None else with_left_out(layout, last),
@@ -231,10 +146,10 @@ def audit(
         doubts=(*unmet(params0, params1, state is not None, mlp), *(ran.doubts or found.doubts)),
         **sides,
     )
-    return replace(made, seconds=time.perf_counter() - began)
+    return replace(made, verdict=verdict(made), seconds=time.perf_counter() - began)
 
 
-def compared_both(
+def compare_both(
     train: Images | None, control: Images | None, found: Reconstruction, limit: float, features: bool, sizeless: bool
 ) -> dict[str, Any]:
     """The audit's comparisons: to the best multiples where that is all that the attack vouches for, and it helps.
@@ -243,24 +158,24 @@ def compared_both(
       sizeless: nothing can tell how bright an image is.
     """
     if control is not None:
-        control = sampled(control, len(control.x) if train is None else len(train.x))
+        control = draw_control(control, len(control.x) if train is None else len(train.x))
 
     def sides(scaled: bool) -> dict[str, Any]:
         to = {"train": (train, found.images), "start": (train, found.start), "held_out": (control, found.images)}
         apart = {
-            name: None if given is None else compared(given, made, limit, features, scaled)
+            name: None if given is None else compare(given, made, limit, features, scaled)
             for name, (given, made) in to.items()
         }
         return {**apart, "up_to_scale": scaled}
 
     plain = sides(sizeless)
-    if sizeless or train is None or certified(found) or not sure(found):
+    if sizeless or train is None or count_certified(found) or not count_vouched(found):
         return plain
     scaled = sides(True)
     return scaled if scaled["train"].within > plain["train"].within else plain
 
 
-def sampled(control: Images, most: int) -> Images:
+def draw_control(control: Images, most: int) -> Images:
     """At most as many images as there are training images: of more, some come nearer by chance.
 
     They are drawn, the same each time: files lie ordered by class, and their first are of few.
@@ -295,7 +210,7 @@ class Ran:
     doubts: tuple[str, ...] = ()
 
 
-def attacked(
+def run_attacks(
     params0: Tree, params1: Tree, attack: str, m: int | None, seconds: float | None, key: int, common: Mapping[str, Any]
 ) -> Ran:
     """Run an attack, or the strongest that applies."""
@@ -303,7 +218,7 @@ def attacked(
     if attack != "auto":
         if attack not in attacks():
             raise ReconError(f"Unknown attack {attack!r}: choose auto or one of {', '.join(sorted(attacks()))}.")
-        found = told(reconstruct(params0, params1, attack=attack, m=m, key=key, **timed, **common))
+        found = without_unsure_rank(reconstruct(params0, params1, attack=attack, m=m, key=key, **timed, **common))
         return Ran((attack,), found, interrupted=found.interrupted)
     ran = search(params0, params1, m, key, seconds, common)
     n = ran.found.n_estimated
@@ -311,11 +226,11 @@ def attacked(
         return ran
     both: dict[str, Any] = {**timed, "key": key, **common}
     if n is None:
-        made = then(ran, params0, params1, attack="ntk-fast", m=m, **both)
+        made = add_stage(ran, params0, params1, attack="ntk-fast", m=m, **both)
         return replace(made, doubts=ran.found.doubts)
     if ran.found.why == "complete":
         return ran
-    return then(ran, params0, params1, attack="hybrid", m=m or 2 * n, gradient_seconds=seconds, **both)
+    return add_stage(ran, params0, params1, attack="hybrid", m=m or 2 * n, gradient_seconds=seconds, **both)
 
 
 def search(
@@ -326,45 +241,34 @@ def search(
     began = time.perf_counter()
     exact = reconstruct(params0, params1, attack="exact", m=m or GUESS, key=key, **timed, **common)
     ran = Ran(("exact",), exact, interrupted=exact.interrupted)
-    while not ran.interrupted and sure(ran.found) < (exact.n_estimated or 0) and len(ran.attacks) < TRIES:
+    while not ran.interrupted and count_vouched(ran.found) < (exact.n_estimated or 0) and len(ran.attacks) < TRIES:
         if time.perf_counter() - began > TRY_SECONDS:
             break
         # On odd tries the patterns alone are searched, more loosely.
         again = {"m": m or GUESS, "key": key + len(ran.attacks), "loose": bool(len(ran.attacks) % 2)}
-        ran = then(ran, params0, params1, attack="exact", **again, **timed, **common)
+        ran = add_stage(ran, params0, params1, attack="exact", **again, **timed, **common)
     return ran
 
 
-def then(ran: Ran, *weights: Tree, attack: str, **options: Any) -> Ran:
+def add_stage(ran: Ran, *weights: Tree, attack: str, **options: Any) -> Ran:
     """One more stage. What it finds replaces what was found if it is surer; the gradient attacks' also if as sure.
 
     What was found stands where the stage does not fit into memory, or is interrupted before it has begun.
     """
     try:
-        found = told(reconstruct(*weights, attack=attack, **options))
+        found = without_unsure_rank(reconstruct(*weights, attack=attack, **options))
     except TooLarge as error:
         return replace(ran, skipped=f"The stage {attack} was left out. {error}")
     except KeyboardInterrupt:
         return replace(ran, interrupted=True)
-    more, before = ((sure(made), certified(made)) for made in (found, ran.found))
+    more, before = ((count_vouched(made), count_certified(made)) for made in (found, ran.found))
     better = more > before or (more == before and attack != "exact")
     return Ran((*ran.attacks, attack), found if better else ran.found, interrupted=found.interrupted)
 
 
-def told(found: Reconstruction) -> Reconstruction:
+def without_unsure_rank(found: Reconstruction) -> Reconstruction:
     """Without the number of images where the attack does not see whether the rank tells it: only the exact ones do."""
     return found if found.certified is not None else replace(found, n_estimated=None)
-
-
-def certified(found: Reconstruction) -> int:
-    """Number of certified images."""
-    return 0 if found.certified is None else int(found.certified.sum())
-
-
-def sure(found: Reconstruction) -> int:
-    """Number of images that the attack vouches for, at their size or up to it."""
-    vouched = found.certified if found.up_to_scale is None else found.up_to_scale
-    return 0 if vouched is None else int(vouched.sum())
 
 
 def sizeless(params0: Tree, box: object) -> bool:
@@ -377,7 +281,7 @@ def parts(params: Tree) -> list[np.ndarray]:
     return [part for layer in params.values() for part in layer.values()]
 
 
-def given(source: Source) -> dict[str, np.ndarray]:
+def read(source: Source) -> dict[str, np.ndarray]:
     """Arrays of a file, or as they are, by the names that they have without wrappers of modules."""
     return bare(read_arrays(source) if isinstance(source, str | Path) else flat(source))
 
@@ -387,12 +291,12 @@ def with_left_out(layout: Layout, last: Layout) -> Layout:
     return replace(layout, left_out=tuple(dict.fromkeys((*layout.left_out, *last.left_out))))
 
 
-def named(source: Source, otherwise: str) -> str:
+def name_of(source: Source, otherwise: str) -> str:
     """How messages call a source."""
     return str(source) if isinstance(source, str | Path) else otherwise
 
 
-def usable(params: Tree, layout: Layout, which: str) -> None:
+def refuse_unusable(params: Tree, layout: Layout, which: str) -> None:
     """Refuse weights with which no attack can compute.
 
     Raises:
@@ -409,13 +313,13 @@ def usable(params: Tree, layout: Layout, which: str) -> None:
         raise ReconError(f"The {which} weights are as large as {largest:.2g}: give those of a network that computes.")
 
 
-def described(params: Tree) -> str:
+def describe(params: Tree) -> str:
     """A network's sizes in words, such as 'mlp:1024x1024 from 784 to 1'."""
     sizes = [layer["kernel"].shape for layer in params.values()]
     return f"mlp:{'x'.join(str(out) for _, out in sizes[:-1])} from {sizes[0][0]} to {sizes[-1][1]}"
 
 
-def reordered(params: Tree, view: View) -> Tree:
+def reorder(params: Tree, view: View) -> Tree:
     """The weights of a network that takes pictures as (h, w, c): its first kernel's rows in that order."""
     first = params["Dense_0"]
     return {**params, "Dense_0": {**first, "kernel": first["kernel"][view.order]}}

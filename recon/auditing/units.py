@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from recon.auditing.result import Audit
 from recon.metrics import greedy
-
-if TYPE_CHECKING:
-    from recon.auditing.run import Audit
 
 FEWEST = 3  # images that a fit must explain: fewer are explained by chance
 CLEARLY = 0.5  # of the least distance of a held-out image: what is nearer than that is so by no chance
@@ -36,7 +34,7 @@ class Fit(NamedTuple):
     apart: Float[np.ndarray, " k"]
 
 
-def units(audit: "Audit") -> str:
+def units(audit: Audit) -> str:
     """A sentence on the training images given, if they are those that came back but for one change of all; else none.
 
     A change is a factor and an offset by channel, of pictures said as the mean and std that make them the network's
@@ -50,19 +48,19 @@ def units(audit: "Audit") -> str:
     if min(len(train.images.x), len(made)) < FEWEST:
         return ""
     start = "The training images given are in other units or another order than the network's inputs:"
-    fits = list(fitted(train.images.x, made, audit))
+    fits = list(fits_of(train.images.x, made, audit))
     for fit in fits:
         if many := most(fit.apart < train.limit, len(train.images.x)):
-            return f"{start} {many} are within the limit of a reconstruction {changed(fit, audit)}."
+            return f"{start} {many} are within the limit of a reconstruction {change_in_words(fit, audit)}."
     if control is None or audit.certified or len(control.images.x) < FEWEST:
         return ""
     # The same freedom for both: each held-out image at its best over all changes, and what the change itself brings.
-    least = min(float(fit.apart.min()) for fit in fitted(control.images.x, made, audit))
+    least = min(float(fit.apart.min()) for fit in fits_of(control.images.x, made, audit))
     best = min(fits, key=lambda fit: float(np.median(fit.apart)))
     many = most(best.apart < CLEARLY * least, len(train.images.x))
     if not many or np.median(best.apart) > CLEARLY * np.median(train.distance):
         return ""
-    return f"{start} {many} are far nearer to a reconstruction than any held-out image {changed(best, audit)}."
+    return f"{start} {many} are far nearer to a reconstruction than any held-out image {change_in_words(best, audit)}."
 
 
 def most(right: np.ndarray, given: int) -> str:
@@ -73,7 +71,7 @@ def most(right: np.ndarray, given: int) -> str:
     return f"all {k}" if k == given else str(k)
 
 
-def fitted(given: Float[np.ndarray, "n *shape"], made: Float[np.ndarray, "m *shape"], audit: "Audit") -> Iterator[Fit]:
+def fits_of(given: Float[np.ndarray, "n *shape"], made: Float[np.ndarray, "m *shape"], audit: Audit) -> Iterator[Fit]:
     """The best change of each kind, the simplest first."""
     shape = audit.view.shape
     h, w, c = shape if audit.view.pictures else (1, shape[0], 1)
@@ -84,7 +82,7 @@ def fitted(given: Float[np.ndarray, "n *shape"], made: Float[np.ndarray, "m *sha
         x = np.asarray(given, np.float64).reshape(-1, h, w, c)
         x = x.reshape(-1, w, h, c).swapaxes(1, 2) if turned else x
         x = sign * x.reshape(-1, h * w, c)[..., :: -1 if back else 1]
-        i, j, apart = matched(x, r, axis)
+        i, j, apart = match(x, r, axis)
         x, partner = x[i], r[j]
         if audit.up_to_scale:
             partner = partner * brightness(x, partner)
@@ -101,7 +99,7 @@ def fitted(given: Float[np.ndarray, "n *shape"], made: Float[np.ndarray, "m *sha
             yield Fit(turned, back, None, None, np.full(len(left), left.max()))
 
 
-def changed(fit: Fit, audit: "Audit") -> str:
+def change_in_words(fit: Fit, audit: Audit) -> str:
     """What was done to the images, in words."""
     words = ["with height and width swapped"] * fit.turned + ["with their channels in reverse order"] * fit.reversed
     if fit.factor is None or fit.offset is None:
@@ -121,7 +119,7 @@ def changed(fit: Fit, audit: "Audit") -> str:
     return " and ".join(words)
 
 
-def matched(
+def match(
     x: Flat, r: Float[np.ndarray, "m pixels c"], axis: int
 ) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Indices of images and reconstructions that are alike but for offset and factor, and 1 − their cosine then.

@@ -1,23 +1,19 @@
 """An audit's result in plain words."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recon.auditing.data import shared
+from recon.auditing.data import Compared, shared
+from recon.auditing.result import Audit
 from recon.auditing.units import units
 from recon.weights.names import few
-
-if TYPE_CHECKING:
-    from recon.auditing.data import Compared
-    from recon.auditing.run import Audit
 
 VIEWS = " (of one that was augmented, each view counts)"
 FORMATS = {8: "bfloat16", 11: "float16 or TF32"}  # by significant bits
 
 
-def leaks(audit: "Audit") -> bool:
+def leaks(audit: Audit) -> bool:
     """Whether anything came back: a certified reconstruction, or one within the limit of an image that was given.
 
     Where nothing tells how bright the images are, a reconstruction counts that is right but for that.
@@ -26,13 +22,13 @@ def leaks(audit: "Audit") -> bool:
     return audit.vouched > 0 or any(these is not None and these.within > 0 for these in given)
 
 
-def verdict(audit: "Audit") -> str:
+def verdict(audit: Audit) -> str:
     """How many training images an attacker gets, of how many, how surely, and against the control."""
-    parts = [assumed(audit), attacked(audit), measured(audit), doubts(audit)]
+    parts = [assumption(audit), gain(audit), comparison(audit), caveats(audit)]
     return " ".join(part for part in parts if part)
 
 
-def assumed(audit: "Audit") -> str:
+def assumption(audit: Audit) -> str:
     """What the files do not tell, where no certificate confirms it."""
     if audit.vouched or "exact" not in (*audit.attacks, audit.found.attack):
         return ""
@@ -49,7 +45,7 @@ def many(n: int, thing: str) -> str:
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
-def attacked(audit: "Audit") -> str:
+def gain(audit: Audit) -> str:
     """What the attack says by itself."""
     n, k, sure, found = audit.n, audit.certified or 0, audit.vouched, audit.found
     known = "the initial and the final weights" + (" and the optimiser's state" if audit.from_state else "")
@@ -76,10 +72,10 @@ def attacked(audit: "Audit") -> str:
     return "The attack found nothing."
 
 
-def causes(audit: "Audit") -> str:
+def causes(audit: Audit) -> str:
     """Why the attack does not vouch for more, as far as numbers show it."""
     if audit.n and audit.certified == audit.n:
-        return shown(audit.found.doubts)
+        return reasons(audit.found.doubts)
     words: list[str] = []
     for bits in sorted({bits for bits in audit.bits if bits in FORMATS}):
         which = " and the ".join(w for w, own in zip(("initial", "final"), audit.bits, strict=True) if own == bits)
@@ -93,15 +89,15 @@ def causes(audit: "Audit") -> str:
             "or weight decay was part of the gradients, as by weight_decay of PyTorch's Adam and SGD: it is in the "
             "state, too, and hides the images"
         )
-    return shown(words)
+    return reasons(words)
 
 
-def shown(words: Sequence[str]) -> str:
+def reasons(words: Sequence[str]) -> str:
     """Reasons as one sentence."""
     return "What the numbers show: " + "; ".join(words) + "." if words else ""
 
 
-def measured(audit: "Audit") -> str:
+def comparison(audit: Audit) -> str:
     """What the distances to the given images say."""
     train, control = audit.train, audit.held_out
     unit = "relative L2" if audit.features else "L2"
@@ -132,7 +128,7 @@ def measured(audit: "Audit") -> str:
     return f"{words} {units(audit)}".strip()
 
 
-def misplaced(train: "Compared", control: "Compared") -> str:
+def misplaced(train: Compared, control: Compared) -> str:
     """What is wrong with the control, as the end of a sentence."""
     if same := shared(control.images, train.images):
         many = "all" if same == len(control.distance) else str(same)
@@ -142,7 +138,7 @@ def misplaced(train: "Compared", control: "Compared") -> str:
     return ""
 
 
-def near(these: "Compared", unit: str) -> str:
+def near(these: Compared, unit: str) -> str:
     """How many of some images are within the limit, and the range of the distances."""
     reached = these.distance[np.isfinite(these.distance)]
     span = f" ({reached.min():.2g} to {reached.max():.2g})" if len(reached) else ""
@@ -151,7 +147,7 @@ def near(these: "Compared", unit: str) -> str:
     return f"{these.within} {verb} within {unit} {these.limit:g} of a reconstruction{multiple}{span}"
 
 
-def doubts(audit: "Audit") -> str:
+def caveats(audit: Audit) -> str:
     """What keeps the result from being final."""
     words = "Interrupted: it is what was found until then. " if audit.interrupted else ""
     if audit.unrelated and not audit.vouched:
@@ -160,8 +156,8 @@ def doubts(audit: "Audit") -> str:
         words += f"{audit.skipped} "
     if audit.certified is None and audit.train is None:
         words += "Without --data nothing tells which of them are training images. "
-    if shown := causes(audit):
-        words += f"{shown} "
+    if told := causes(audit):
+        words += f"{told} "
     if audit.layout.left_out:
         words += f"Not audited, as no layers of the network: {few(audit.layout.left_out)}. "
     if audit.out_of_time:

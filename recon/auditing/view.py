@@ -77,7 +77,7 @@ class View:
         return clipped
 
 
-def viewed(
+def view_of(
     dim: int,
     image_shape: Any,
     mean: Any,

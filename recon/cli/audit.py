@@ -104,7 +104,7 @@ def audit(
     was found so far. Writes report.md, report.json, reconstructions.npz and a PNG of each reconstruction.
     """
     from recon.auditing import audit as audited
-    from recon.auditing.report import IMAGES
+    from recon.auditing.report import IMAGES, save
     from recon.auditing.verdict import leaks
 
     folder_to_write(folder / IMAGES)  # before hours of work, not after
@@ -128,7 +128,7 @@ def audit(
         seconds=seconds,
         key=seed,
     )
-    made.save(folder)
+    save(made, folder)
     out.print(f"[{'red' if leaks(made) else 'yellow'}]{escape(made.verdict)}[/]", highlight=False, soft_wrap=True)
     out.print(f"{made.seconds:.1f} s. Report: {escape(str(folder / 'report.md'))}", soft_wrap=True, highlight=False)
     if made.interrupted or made.out_of_time:

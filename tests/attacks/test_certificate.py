@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from recon.attacks import reconstruct
 from recon.attacks.base import Problem
 from recon.attacks.exact import observed
-from recon.attacks.first_layer import batched, certificate, joint, search
+from recon.attacks.first_layer import certificate, images, joint, linear, vectors
 from recon.networks import from_params
 from tests.conftest import ROOT
 
@@ -157,7 +157,7 @@ def solved(made, linearised, dtype=np.float32):
     after = {k: {a: np.float32(v.astype(dtype)) for a, v in layer.items()} for k, layer in made.after.items()}
     seen = observed(Problem(from_params(made.before), made.before, after, (28, 28, 1), None, linearised, N))
     c = np.concatenate([made.x, np.ones((N, 1))], 1) @ seen.u
-    right = search.judged(seen, batched.normalised(c), batched.normalised(np.linalg.inv(c).T * seen.s))
+    right = vectors.judged(seen, linear.normalised(c), linear.normalised(np.linalg.inv(c).T * seen.s))
     return seen, joint.joint(seen, right)
 
 
@@ -175,7 +175,7 @@ def digits(kinds):
 def test_what_rounding_moves_images_by_is_known(digits, linearised, dtype):
     """From weights of 11 and of 8 significant bits images come back at L2 0.01 to 0.5, of which the bound tells."""
     seen, found = solved(digits[linearised], linearised, dtype)
-    x = joint.images(seen, found.c)
+    x = images.images(seen, found.c)
     moved = np.linalg.norm(x - digits[linearised].x, axis=1)
     expected = np.hypot(
         certificate.moved_by_span(seen, found, x),
@@ -188,7 +188,7 @@ def test_what_rounding_moves_images_by_is_known(digits, linearised, dtype):
 
 def test_where_units_leave_more_than_one_vector_any_mixture_may_stand_for_an_image(digits):
     seen, found = solved(digits[True], True)
-    x, rows = joint.images(seen, found.c), certificate.rows_of(seen, found)
+    x, rows = images.images(seen, found.c), certificate.rows_of(seen, found)
     assert certificate.moved_by_vectors(seen, found, rows, x).max() < 1e-3
     # Two fewer than take all vectors but one away.
     few = rows.inactive.copy()
@@ -205,7 +205,7 @@ def test_units_on_the_wrong_side_contradict_an_image(digits):
         assert not certificate.contradicted(seen, found, rows).any()
         assert vouched(seen, found).up_to_scale.all()
         mixed = dataclasses.replace(found, c=found.c.copy())
-        mixed.c[0] = batched.normalised(found.c[0] + found.c[1:2])[0]
+        mixed.c[0] = linear.normalised(found.c[0] + found.c[1:2])[0]
         wrong = certificate.contradicted(seen, mixed, certificate.rows_of(seen, mixed))
         np.testing.assert_array_equal(wrong, (np.arange(N) == 0) & linearised)
         assert not vouched(seen, mixed).up_to_scale[0]
@@ -220,8 +220,8 @@ def test_one_vector_twice_does_not_complete_a_set(digits, rng):
     seen, found = solved(digits[True], True)
     assert not joint.repeated(found).any()
     q = found.q.copy()
-    q[3] = batched.normalised(q[1:2] + 1e-3 * rng.normal(size=(1, N)))[0]
-    twice = search.judged(seen, joint.corrected(found.c, q / seen.s), q)
+    q[3] = linear.normalised(q[1:2] + 1e-3 * rng.normal(size=(1, N)))[0]
+    twice = vectors.judged(seen, joint.corrected(found.c, q / seen.s), q)
     twice = dataclasses.replace(twice, agreement=np.where(np.arange(N) == 3, 0.9, 1.0))
     np.testing.assert_array_equal(joint.repeated(twice), np.arange(N) == 3)
     result = vouched(seen, twice)
@@ -246,7 +246,7 @@ def test_what_is_promised_is_a_distance_of_pixels(digits):
     """In a box ten times as wide inputs, and the errors that are allowed, are ten times as large."""
     seen, found = solved(digits[True], True)
     low, high = (np.broadcast_to(side, 784) for side in digits[True].box)
-    x = joint.images(seen, found.c)
+    x = images.images(seen, found.c)
     narrow, wide = (dataclasses.replace(seen, low=s * low, high=s * high) for s in (1.0, 10.0))
     np.testing.assert_allclose(certificate.promised(narrow, x), 0.1)
     np.testing.assert_allclose(certificate.promised(wide, 10 * x), 1.0)

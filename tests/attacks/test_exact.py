@@ -13,7 +13,9 @@ from scipy.spatial.distance import cdist
 
 from recon import ReconError
 from recon.attacks import Problem, exact, reconstruct
-from recon.attacks.first_layer import batched, certificate, flops, joint, observe, search, second, switches
+from recon.attacks.first_layer import certificate, flops, images, joint, linear, observe, vectors
+from recon.attacks.first_layer.activations import Activations
+from recon.attacks.first_layer.switches import Switches, first_patterns
 from recon.dynamics import Descent, GradientFlow, Linearised, train
 from recon.networks import MLP, from_params
 from recon.tasks import load_task
@@ -208,8 +210,8 @@ def test_weight_decay_is_taken_out(decay, kernels_only):
         instance = Instance(start, descended(network, optimiser, start, x, y, 300)[0], x)
         found = instance.attack()
         assert found.up_to_scale.all()
-        unit = batched.normalised(found.images)
-        assert cdist(batched.normalised(np.float64(x)), unit).min(1).max() < 0.01
+        unit = linear.normalised(found.images)
+        assert cdist(linear.normalised(np.float64(x)), unit).min(1).max() < 0.01
         # Biases of zero do not show whether they decayed as the kernels did; others do.
         if start is before or kernels_only:
             assert not found.certified.any()
@@ -261,7 +263,7 @@ def test_a_state_of_another_shape_is_refused(linearised):
 def test_approximate_images_are_confirmed_and_wrong_ones_are_not(linearised):
     rng = np.random.default_rng(0)
     seen = exact.observed(problem_of(linearised))
-    off = 0.1 * np.linalg.norm(linearised.x, axis=1, keepdims=True) * batched.normalised(rng.normal(size=(N, DIM)))
+    off = 0.1 * np.linalg.norm(linearised.x, axis=1, keepdims=True) * linear.normalised(rng.normal(size=(N, DIM)))
     assert len(exact.from_images(seen, linearised.x + off, rng)) == N
     assert len(exact.from_images(seen, rng.normal(size=(N, DIM)), rng)) < N / 3
 
@@ -282,7 +284,7 @@ def test_second_layer_finds_digits_of_a_narrow_network():
     instance = Instance(run.initial.params, run.final.params, data.train.x, linearised=True)
     problem = problem_of(instance, box=data.box, shape=data.image_shape)
     seen = exact.observed(problem)
-    inside = second.hidden(seen, problem.change["Dense_1"]["kernel"])
+    inside = Activations.on(seen, problem)
     activations = np.maximum(inside.p @ (np.c_[data.train.x.reshape(20, -1), np.ones(20)] @ seen.u).T, 0)
     np.testing.assert_allclose(inside.span @ (inside.span.T @ activations), activations, atol=1e-4)
     found = instance.attack(image_shape=data.image_shape, box=data.box)
@@ -293,14 +295,14 @@ def test_second_layer_finds_digits_of_a_narrow_network():
 def test_patterns_of_the_second_layer_give_those_of_the_first(linearised):
     problem = problem_of(linearised)
     seen = exact.observed(problem)
-    above = switches.switches(seen, problem)
+    above = Switches.on(seen, problem)
     c = np.c_[np.float64(linearised.x), np.ones(N)] @ seen.u
     second = np.float32(np.maximum(c @ above.p.T, 0) @ above.w2 + above.b2 > 0)
     np.testing.assert_allclose(second @ above.span.T @ above.span, second, atol=0.01)
     off = np.random.default_rng(0).normal(size=c.shape) * np.linalg.norm(c, axis=1, keepdims=True) / np.sqrt(N)
-    active, q = switches.switch_search(seen, above, c + 0.5 * off)
-    right = batched.normalised(np.linalg.inv(c).T * seen.s)
-    nearest = np.abs(batched.normalised(q) @ right.T)
+    active, q = first_patterns(seen, above, c + 0.5 * off)
+    right = linear.normalised(np.linalg.inv(c).T * seen.s)
+    nearest = np.abs(linear.normalised(q) @ right.T)
     assert len(set(nearest.argmax(1))) > N / 2
     assert nearest.max(1).min() > 0.999
     np.testing.assert_array_equal(active, (c @ seen.p0.T > 0)[nearest.argmax(1)])
@@ -308,10 +310,10 @@ def test_patterns_of_the_second_layer_give_those_of_the_first(linearised):
 
 def test_only_linearised_networks_of_two_hidden_layers_have_such_patterns():
     deep = trained(Linearised(), widths=(WIDTH, 64, 64))
-    assert switches.switches(exact.observed(problem_of(deep)), problem_of(deep)) is None
+    assert Switches.on(exact.observed(problem_of(deep)), problem_of(deep)) is None
     moved = trained(Linearised())
     problem = dataclasses.replace(problem_of(moved), linearised=False)
-    assert switches.switches(exact.observed(problem), problem) is None
+    assert Switches.on(exact.observed(problem), problem) is None
 
 
 def problem_of(instance, box=None, shape=(DIM,)):
@@ -322,7 +324,7 @@ def problem_of(instance, box=None, shape=(DIM,)):
 def test_null_vectors_against_an_eigendecomposition(rng):
     v = np.linalg.qr(rng.normal(size=(60, 10)))[0].T
     weight = rng.random((3, 60))
-    q = batched.null_vectors(v, weight, rng.normal(size=(3, 10)), steps=10)
+    q = linear.null_vectors(v, weight, rng.normal(size=(3, 10)), steps=10)
     for row, w in zip(q, weight, strict=True):
         values, vectors = np.linalg.eigh((v * w) @ v.T)
         assert row @ ((v * w) @ v.T) @ row == pytest.approx(values[0], abs=1e-12)
@@ -333,11 +335,11 @@ def test_operations_are_counted_as_by_hand(rng):
     batch, n, width, steps = 3, 10, 60, 4
     v, weight = np.linalg.qr(rng.normal(size=(width, n)))[0].T, rng.random((batch, width))
     with flops.counted() as count:
-        batched.null_vectors(v, weight, rng.normal(size=(batch, n)), steps)
+        linear.null_vectors(v, weight, rng.normal(size=(batch, n)), steps)
     lanczos = steps * 2 * batch * n * width * 2  # to the units and back
     orthogonal = sum(2 * 2 * (i + 1) * n * batch * 2 for i in range(steps))  # twice: overlaps, and what they take away
     assert count.flops == lanczos + orthogonal + 2 * batch * steps * n
-    batched.null_vectors(v, weight, rng.normal(size=(batch, n)), steps)
+    linear.null_vectors(v, weight, rng.normal(size=(batch, n)), steps)
     assert count.flops == lanczos + orthogonal + 2 * batch * steps * n  # nothing is counted outside the block
 
 
@@ -359,9 +361,9 @@ def test_snapshots_show_the_way(linearised, attack):
 def test_mixtures_of_two_images_come_apart(linearised):
     seen = exact.observed(problem_of(linearised))
     c = np.c_[np.float64(linearised.x), np.ones(N)] @ seen.u
-    right = batched.normalised(np.linalg.inv(c).T * seen.s)
-    mixed = batched.normalised(right + 0.3 * np.roll(right, 1, axis=0))
-    for after, least, most in ((search.sharpened(seen, c, mixed, 0.01), 0.99999, 1), (mixed, 0, 0.99)):
+    right = linear.normalised(np.linalg.inv(c).T * seen.s)
+    mixed = linear.normalised(right + 0.3 * np.roll(right, 1, axis=0))
+    for after, least, most in ((vectors.sharpened(seen, c, mixed, 0.01), 0.99999, 1), (mixed, 0, 0.99)):
         cosine = np.abs(np.einsum("kn,kn->k", after, right))
         assert least < cosine.min()
         assert cosine.max() <= most + 1e-9
@@ -370,18 +372,18 @@ def test_mixtures_of_two_images_come_apart(linearised):
 def test_logistic_steps_reach_the_optimum(rng):
     p = rng.normal(size=(80, 5))
     labels = (rng.random((2, 80)) < 0.5).astype(float)
-    fit = batched.logistic(p, 0.5)
+    fit = linear.logistic(p, 0.5)
     c = fit.fit(labels, 300)
-    slope = (batched.sigmoid(c @ p.T) - labels) @ p + fit.ridge * c
+    slope = (linear.sigmoid(c @ p.T) - labels) @ p + fit.ridge * c
     assert np.abs(slope).max() < 1e-8
 
 
 def test_corrected_coordinates_meet_the_conditions(rng):
     r, c = rng.normal(size=(4, 9)), rng.normal(size=(4, 9))
-    product = search.corrected(c, r) @ r.T
+    product = vectors.corrected(c, r) @ r.T
     np.testing.assert_allclose(product - np.diag(np.diag(product)), 0, atol=1e-10)
     square = rng.normal(size=(5, 5))
-    product = search.corrected(rng.normal(size=(5, 5)), square) @ square.T
+    product = vectors.corrected(rng.normal(size=(5, 5)), square) @ square.T
     np.testing.assert_allclose(product - np.diag(np.diag(product)), 0, atol=1e-10)
 
 
@@ -392,7 +394,7 @@ def test_images_and_their_coordinates_are_inverse(linearised):
     )
     seen = observe.observe(first, last, bias=True, still=True)
     c = np.concatenate([np.float64(linearised.x), np.ones((N, 1))], 1) @ seen.u
-    np.testing.assert_allclose(joint.images(seen, 2.5 * c), linearised.x, atol=1e-4)
+    np.testing.assert_allclose(images.images(seen, 2.5 * c), linearised.x, atol=1e-4)
     assert seen.n == N
 
 
@@ -406,14 +408,14 @@ def with_planted_error(instance, share):
     true = np.concatenate([np.float64(instance.x), np.ones((N, 1))], 1) @ seen.u
     r = np.linalg.inv(true).T
     r[-1] += share * r[0]
-    q = batched.normalised(r * seen.s)
-    return seen, search.judged(seen, search.corrected(batched.normalised(true), r), q)
+    q = linear.normalised(r * seen.s)
+    return seen, vectors.judged(seen, vectors.corrected(linear.normalised(true), r), q)
 
 
 @pytest.mark.parametrize("share", [1e-4, 1e-3, 1e-2])
 def test_spread_bounds_what_an_error_of_one_vector_does_to_another_image(linearised, share):
     seen, found = with_planted_error(linearised, share)
-    x = joint.images(seen, found.c)
+    x = images.images(seen, found.c)
     moved = np.linalg.norm(x - linearised.x, axis=1)
     bound = certificate.spread(seen, found, certificate.rows_of(seen, found), x)
     assert moved[0] > 3 * moved[1:].max()
@@ -460,7 +462,7 @@ def test_an_error_between_images_that_are_alike_is_not_certified(share):
     run = train(network, before, x, y, Linearised())
     instance = Instance(run.initial.params, run.final.params, x, True)
     seen, found = with_planted_error(instance, share)
-    moved = np.linalg.norm(joint.images(seen, found.c) - x, axis=1)
+    moved = np.linalg.norm(images.images(seen, found.c) - x, axis=1)
     rows = certificate.rows_of(seen, found)
     assert certificate.tail(rows)[-1] < 1e-5
     assert moved[0] > certificate.CERTAIN_SPREAD

@@ -19,7 +19,7 @@ from recon.attacks.gradient_matching import (
     projected_loss,
     stacked,
 )
-from recon.attacks.span import first_layer_span
+from recon.attacks.rank import first_layer_span
 from recon.dynamics import GradientFlow, Linearised, train
 from recon.kernels import as_matrix, ntk
 from recon.metrics import distances, greedy

@@ -7,8 +7,9 @@ import numpy as np
 
 import recon
 from recon.attacks import Reconstruction
-from recon.auditing.data import Images, compared
-from recon.auditing.run import Audit
+from recon.auditing.data import Images, compare
+from recon.auditing.result import Audit
+from recon.auditing.verdict import verdict
 from recon.auditing.view import View
 from recon.weights import arranged
 
@@ -31,7 +32,8 @@ def audit_of(found, view=None, train=None, held_out=None, certified=True, **chan
     made = Audit(network, arranged(arrays), view or View(found.shape[1:]), attack, ("exact",), **changes)
     limit = 1e-3 if made.features else 0.1
     sides = {"train": train, "held_out": held_out}
-    return dataclasses.replace(made, **{
-        side: None if x is None else compared(x, found, limit, made.features, made.up_to_scale)
+    made = dataclasses.replace(made, **{
+        side: None if x is None else compare(x, found, limit, made.features, made.up_to_scale)
         for side, x in sides.items()
     })  # fmt: skip
+    return dataclasses.replace(made, verdict=verdict(made))

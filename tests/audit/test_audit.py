@@ -15,9 +15,10 @@ from sklearn.neural_network import MLPRegressor
 import recon
 from recon import ReconError, memory
 from recon.auditing import run
-from recon.auditing.data import compared, load_images
+from recon.auditing.data import compare, load_images
+from recon.auditing.report import save
 from recon.auditing.units import units
-from recon.auditing.view import View, viewed
+from recon.auditing.view import View, view_of
 from recon.metrics import distances
 
 N, W = 10, 128
@@ -131,7 +132,7 @@ def test_without_biases_images_come_back_up_to_their_brightness(digits, tmp_path
     assert f"gets all {N} training images up to their brightness" in made.verdict
     assert "--mean and --std" in made.verdict
     assert "no proof of privacy" not in made.verdict
-    made.save(tmp_path)
+    save(made, tmp_path)
     assert json.loads((tmp_path / "report.json").read_text())["leaks"]
     pictures = np.stack([np.asarray(Image.open(f)) for f in sorted((tmp_path / "images").iterdir())])
     assert pictures.max(axis=(1, 2)).min() > 200  # of unit length they would be dark
@@ -326,10 +327,10 @@ def test_what_is_no_image_is_refused_and_lists_and_dictionaries_are_taken(tmp_pa
         with pytest.raises(
             ReconError, match=r"no shape of an image: give numbers such as \(28, 28\)|not the 784 numbers"
         ):
-            viewed(784, shape, None, None, False)
+            view_of(784, shape, None, None, False)
     for mean in ("a", [[0.1], [0.2, 0.3]], {}):
         with pytest.raises(ReconError, match="give a number, or one for each channel"):
-            viewed(784, None, mean, None, False)
+            view_of(784, None, mean, None, False)
 
 
 def test_held_out_images_are_drawn_from_all_of_those_given(sgd, digits, tmp_path):
@@ -346,11 +347,11 @@ def test_held_out_images_are_drawn_from_all_of_those_given(sgd, digits, tmp_path
     few = recon.audit(before, after, data=digits.train.x, held_out=digits.held_out.x[:3], progress=False)
     assert "of which more would come nearer by chance" in few.verdict
     assert "by chance" not in made.verdict
-    made.save(tmp_path)
+    save(made, tmp_path)
     assert (tmp_path / "overview.png").exists()
     nothing = dataclasses.replace(made.found, images=made.found.images[:0], certified=np.zeros(0, bool),
                                   up_to_scale=np.zeros(0, bool), confidence=np.zeros(0))  # fmt: skip
-    dataclasses.replace(made, found=nothing, train=None, held_out=None).save(tmp_path)
+    save(dataclasses.replace(made, found=nothing, train=None, held_out=None), tmp_path)
     assert not (tmp_path / "overview.png").exists()
     assert not list((tmp_path / "images").iterdir())
 
@@ -387,14 +388,14 @@ def test_images_from_folders_files_and_arrays(tmp_path, rng):
 
 
 def test_views():
-    assert viewed(784, None, None, None, True).shape == (28, 28, 1)
-    assert not viewed(784, None, None, None, True).channels_first
-    assert viewed(3072, None, None, None, True) == View((32, 32, 3), True)
-    assert viewed(3072, None, None, None, False) == View((32, 32, 3), False)
-    assert viewed(90, (3, 6, 5), 0.5, None, False) == View((6, 5, 3), True, (0.5,), None)
-    assert viewed(30, (6, 5), None, None, False) == View((6, 5, 1))
-    assert viewed(31, None, None, None, False) == View((31,))
-    assert viewed(784, None, None, None, False, features=True) == View((784,))
+    assert view_of(784, None, None, None, True).shape == (28, 28, 1)
+    assert not view_of(784, None, None, None, True).channels_first
+    assert view_of(3072, None, None, None, True) == View((32, 32, 3), True)
+    assert view_of(3072, None, None, None, False) == View((32, 32, 3), False)
+    assert view_of(90, (3, 6, 5), 0.5, None, False) == View((6, 5, 3), True, (0.5,), None)
+    assert view_of(30, (6, 5), None, None, False) == View((6, 5, 1))
+    assert view_of(31, None, None, None, False) == View((31,))
+    assert view_of(784, None, None, None, False, features=True) == View((784,))
     # Nobody said what was done to the pixels: stretched like the surest ones, or as they are where they are pixels.
     x = np.float32([[-1.0, 3.0]])
     np.testing.assert_allclose(View((2,)).shown(x, x), [[0, 1]])
@@ -424,8 +425,8 @@ def test_training_images_in_other_units_are_seen_to_be(sgd, digits):
 
     def said(x, **view):
         """The sentence on given images; the same reconstructions, seen by another view."""
-        view = viewed(784, None, view.get("mean"), view.get("std"), False)
-        train = compared(load_images(x, view), found.found.images, 0.1, False)
+        view = view_of(784, None, view.get("mean"), view.get("std"), False)
+        train = compare(load_images(x, view), found.found.images, 0.1, False)
         return units(dataclasses.replace(found, view=view, train=train))
 
     told = f"are within the limit of a reconstruction with --mean {mean:.4g} --std 1."

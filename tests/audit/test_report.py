@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recon import ReconError
-from recon.auditing import report
+from recon.auditing import report, save
 from tests.audit.made import audit_of
 
 
@@ -23,28 +23,28 @@ def test_a_later_audit_removes_an_earlier_ones_files_and_no_others(tmp_path):
     for name in mine:
         (tmp_path / name).write_bytes(b"mine")
     (tmp_path / "images" / "reconstruction-099.png").write_bytes(b"of an audit")
-    made(0).save(tmp_path)
+    save(made(0), tmp_path)
     assert all((tmp_path / name).read_bytes() == b"mine" for name in mine)
     assert not (tmp_path / "images" / "reconstruction-099.png").exists()
     (tmp_path / "images" / "reconstruction-1000.png").write_bytes(b"of an audit")
-    made(3).save(tmp_path)
-    made(2).save(tmp_path)
+    save(made(3), tmp_path)
+    save(made(2), tmp_path)
     numbered = {f.name for f in (tmp_path / "images").iterdir()}
     assert numbered - {name.removeprefix("images/") for name in mine} == {f"reconstruction-00{i}.png" for i in range(2)}
-    made(0).save(tmp_path)
+    save(made(0), tmp_path)
     assert not (tmp_path / "overview.png").exists()  # an audit's by then
 
 
 @pytest.mark.parametrize("stops", ["npz_bytes", "png"])
 def test_no_report_stands_beside_arrays_of_another_audit(tmp_path, monkeypatch, stops):
-    made(3).save(tmp_path)
+    save(made(3), tmp_path)
 
     def stop(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(report, stops, stop)
     with pytest.raises(KeyboardInterrupt):
-        made(2).save(tmp_path)
+        save(made(2), tmp_path)
     assert not (tmp_path / "report.json").exists()
     assert not (tmp_path / "report.md").exists()
 
@@ -60,7 +60,7 @@ def test_audits_that_write_to_one_folder_at_once_take_turns(tmp_path, monkeypatc
         return real(pixels)
 
     monkeypatch.setattr(report, "png", slow)
-    threads = [threading.Thread(target=made(n).save, args=(tmp_path,)) for n in (2, 4, 3)]
+    threads = [threading.Thread(target=save, args=(made(n), tmp_path)) for n in (2, 4, 3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -75,7 +75,7 @@ def test_audits_that_write_to_one_folder_at_once_take_turns(tmp_path, monkeypatc
 def test_what_cannot_be_replaced_is_refused(tmp_path):
     (tmp_path / "report.json").mkdir()
     with pytest.raises(ReconError, match=r"^Cannot replace the audit in .*: choose another place\.$"):
-        made(1).save(tmp_path)
+        save(made(1), tmp_path)
 
 
 def test_report_reads_as_sentences(rng):

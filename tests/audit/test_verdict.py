@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from recon.auditing.verdict import leaks
+from recon.auditing.verdict import leaks, verdict
 from tests.audit.made import audit_of, images
 
 N = 6
@@ -62,5 +62,5 @@ def test_rounded_files_are_named_where_images_are_missed(bits, said, rng):
 def test_decay_in_a_state_is_named_where_the_rank_does_not_tell(rng):
     made = audit_of(rng.normal(size=(N, 5, 5, 1)), certified=False, from_state=True)
     unclear = dataclasses.replace(made, found=dataclasses.replace(made.found, n_estimated=None))
-    assert "weight decay was part of the gradients" in unclear.verdict
+    assert "weight decay was part of the gradients" in verdict(unclear)
     assert "weight decay" not in made.verdict

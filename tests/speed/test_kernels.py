@@ -6,7 +6,9 @@ import pytest
 
 from recon.attacks import Problem
 from recon.attacks.exact import observed
-from recon.attacks.first_layer.search import deflated, none, stage_one, starts
+from recon.attacks.first_layer.deflated import deflated, starts
+from recon.attacks.first_layer.patterns import stage_one
+from recon.attacks.first_layer.vectors import none
 from recon.attacks.gradient_matching import Target, matching_loss, projected_loss
 from recon.dynamics import Linearised, train
 from recon.kernels import ntk, ntk_by_jacobian
@@ -79,7 +81,7 @@ def test_search_round(staged, trained):
     seen = observed(problem)
     rng = np.random.default_rng(0)
     found = none(seen.n)
-    reduced = deflated(seen, found, hold_q=False)
+    reduced = deflated(seen, found)
     y = starts(seen, found, reduced, 128, rng)
     _, _, share, rounds = staged.timed(lambda: stage_one(reduced, y, np.random.default_rng(0), 1))
     assert rounds == 128

@@ -18,11 +18,12 @@ from jaxtyping import Bool, Float
 from scipy import linalg
 
 from recon.attacks.first_layer import scale
-from recon.attacks.first_layer.batched import TINY
 from recon.attacks.first_layer.flops import product
-from recon.attacks.first_layer.joint import images, repeated, room
+from recon.attacks.first_layer.images import images, room
+from recon.attacks.first_layer.joint import repeated
+from recon.attacks.first_layer.linear import TINY
 from recon.attacks.first_layer.observe import NARROW, Observed
-from recon.attacks.first_layer.search import NOISE_ALLOWED, Vectors, inactive_units
+from recon.attacks.first_layer.vectors import NOISE_ALLOWED, Vectors, inactive_units
 
 CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
 CERTAIN_BOX = 0.05  # L2 distance of an image to its box, in widths of the box

@@ -3,10 +3,12 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from recon.attacks.first_layer.batched import TINY, logistic, normalised
+from recon.attacks.first_layer.deflated import SLOW_RIDGE
 from recon.attacks.first_layer.flops import product
+from recon.attacks.first_layer.images import boxed
+from recon.attacks.first_layer.linear import logistic, normalised
 from recon.attacks.first_layer.observe import SLACK, Observed
-from recon.attacks.first_layer.search import (
+from recon.attacks.first_layer.vectors import (
     ALIKE,
     Vectors,
     active_labels,
@@ -18,6 +20,7 @@ from recon.attacks.first_layer.search import (
     sharpened,
 )
 
+# Chosen while building, where a line does not say what was measured.
 PASS_RATIO = 0.003  # a joint step is done when every vector is below this ratio
 PASS_AGREEMENT = 0.85
 DROP_RATIO = 0.01  # vectors above this ratio after a joint step are mixtures of images
@@ -29,48 +32,18 @@ SETTLED = 3e-5
 DOUBTFUL = 2.0  # times the median disagreement of patterns above which a vector is solved again from all its units,
 DOUBTS = 3  # at most so often, until no vector moves by more than
 MOVED = 1e-9
+SOLVES, STEPS = 3, 8  # of robust null vectors that are nearly right, and of Lanczos in each
+TRUST = 0.9  # share of the vectors that count for coordinates while some are missing or doubted
+PROJECTIONS = 3  # into the box and back, before the pattern decides the rest
+SHARPER, SHIFT_STEPS = (10.0, 30.0), 8  # lengths of unit coordinates as logits, in turn, and steps for each
+# In cleaning: softness of the edge in each round, times the share that is missing, and at least this share of the
+# slack; an agreement, beside the slack, below which a vector is solved again; the share found from which a vector must
+# be as good as in a joint step to stay.
+CLEANING, LEAST_SOFTNESS, SETTLED_AGREEMENT, NEARLY_ALL = (0.15, 0.05), 0.25, 0.99, 0.9
 LEAKS = np.linspace(-0.6, 0.6, 31)  # shares of the last image, of unit vectors, zero in the middle
 
 
-def images(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k d"]:
-    """Inputs of coordinates c: U c with its last entry, the bias's input, scaled to one.
-
-    Without biases the change tells an image up to its size: it is as large as its box allows (unit length without one).
-    Coordinates are on the side on which the image's units are active; where the bias's input is negative there, the
-    biases were not trained as the kernel was, and tell no size.
-    """
-    x = product(c, seen.u.T)
-    if seen.bias:
-        last = np.abs(x[:, -1:])
-        return x[:, :-1] / np.where(last > TINY, last, 1.0)
-    unit = normalised(x)
-    largest: np.ndarray = unit * room(seen, unit)[:, None]
-    return largest
-
-
-def room(seen: Observed, x: Float[np.ndarray, "k d"]) -> Float[np.ndarray, " k"]:
-    """Largest multiples of images that are in their box; 1 without one.
-
-    An edge of the box at zero bounds no size: what lies beyond it there is rounding of what lies on it.
-    """
-    if seen.low is None or seen.high is None:
-        return np.ones(len(x))
-    edge = np.where(x > 0, seen.high, seen.low)
-    bounds = edge * x > 0
-    multiple = np.where(bounds, edge / np.where(bounds, x, 1.0), np.inf).min(1)
-    return np.where(np.isfinite(multiple), multiple, 1.0)
-
-
-def boxed(seen: Observed, c: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:
-    """Coordinates of the images clipped to their box."""
-    if seen.low is None or not seen.bias:
-        return c
-    x = np.clip(images(seen, c), seen.low, seen.high)
-    back: np.ndarray = product(x, seen.u[:-1]) + seen.u[-1]
-    return back
-
-
-def placed(seen: Observed, found: Vectors, trust: float = 1.0, projections: int = 3) -> Float[np.ndarray, "k n"]:
+def placed(seen: Observed, found: Vectors, trust: float = 1.0) -> Float[np.ndarray, "k n"]:
     """Coordinates that meet r_j·c_i = 0 for i ≠ j, nearest to the given ones in the box.
 
     Short of n conditions this leaves each c free in some directions, where the pattern of g decides.
@@ -85,24 +58,23 @@ def placed(seen: Observed, found: Vectors, trust: float = 1.0, projections: int 
     c = found.c
     if count == seen.n:
         return corrected(c, r)
-    for _ in range(projections):
+    for _ in range(PROJECTIONS):
         c = boxed(seen, corrected(c, r, trusted))
     c = corrected(c, r, trusted)
     free = complement(normalised(r[trusted]), seen.n)
-    middle = seen.p0 if seen.still else (seen.p0 + seen.p1) / 2
-    fit = logistic(product(middle, free.T), 0.005)
+    fit = logistic(product(seen.middle, free.T), SLOW_RIDGE)
     labels = active_labels(product(found.q, seen.v), found.ratio)
-    for scale in (10.0, 30.0):
-        c = normalised(scale * c + product(fit.shift(labels, product(scale * c, middle.T), 8), free))
+    for scale in SHARPER:
+        c = normalised(scale * c + product(fit.shift(labels, product(scale * c, seen.middle.T), SHIFT_STEPS), free))
     return c
 
 
 def joint(seen: Observed, found: Vectors) -> Vectors:
     """Place the coordinates of all, take the patterns again, solve again; in the end each c is the inverse's."""
     c = placed(seen, found, JOINT[0][0])
-    for i, (trust, softness) in enumerate(JOINT + (JOINT[-1],) * MOST_REPEATS):
-        softness = softness * seen.slack / SLACK
-        found = judged(seen, c, robust(seen, c, found.q, solves=3, steps=8, softness=softness, warm=True))
+    rounds = [(trust, width * seen.slack / SLACK) for trust, width in JOINT + (JOINT[-1],) * MOST_REPEATS]
+    for i, (trust, softness) in enumerate(rounds):
+        found = judged(seen, c, robust(seen, c, found.q, solves=SOLVES, steps=STEPS, softness=softness, warm=True))
         before = c
         c = placed(seen, found, trust)
         if i >= len(JOINT) - 1 and np.abs(c - before).max() < SETTLED:
@@ -113,7 +85,7 @@ def joint(seen: Observed, found: Vectors) -> Vectors:
         if not len(doubt):
             break
         q = now.q.copy()
-        q[doubt] = sharpened(seen, c[doubt], q[doubt], softness)
+        q[doubt] = sharpened(seen, c[doubt], q[doubt], rounds[-1][1])
         if np.abs(np.einsum("kn,kn->k", q, now.q)).min() > 1 - MOVED:
             break
         found = judged(seen, c, q)
@@ -170,14 +142,21 @@ def cleaned(seen: Observed, found: Vectors, spare: int = 0) -> Vectors:
     if not len(found):
         return found
     share = len(found) / seen.n
-    for softness in (0.15 * (1 - share), 0.05 * (1 - share)):
-        c = placed(seen, found, 0.9)
+    for softness in CLEANING:
+        c = placed(seen, found, TRUST)
         now = judged(seen, c, found.q)
-        doubt = np.flatnonzero((now.ratio > SETTLED_RATIO) | (now.agreement < 0.99 - seen.slack))
+        doubt = np.flatnonzero((now.ratio > SETTLED_RATIO) | (now.agreement < SETTLED_AGREEMENT - seen.slack))
         q = now.q.copy()
-        q[doubt] = robust(seen, c[doubt], q[doubt], solves=3, steps=8, softness=max(softness, seen.slack / 4))
+        q[doubt] = robust(
+            seen,
+            c[doubt],
+            q[doubt],
+            solves=SOLVES,
+            steps=STEPS,
+            softness=max(softness * (1 - share), LEAST_SOFTNESS * seen.slack),
+        )
         found = judged(seen, c, q)
-    limit = DROP_RATIO if share < 0.9 else PASS_RATIO
+    limit = DROP_RATIO if share < NEARLY_ALL else PASS_RATIO
     good = np.flatnonzero((found.ratio < limit) & (found.agreement > PASS_AGREEMENT) & ~repeated(found))
     return best(found.take(good), len(good) - spare)
 

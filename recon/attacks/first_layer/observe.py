@@ -8,12 +8,10 @@ from jaxtyping import Float
 from scipy import linalg
 
 from recon.attacks.first_layer.flops import product
+from recon.attacks.rank import SEARCHED_GAP, TINY, largest_gap
 
-TINY = float(np.finfo(float).tiny)
-NOISE = 1e-6  # singular values below this fraction of the largest are float32 rounding of the weights
 FALL = 8  # places
 EPSILON = 2.0**-24  # relative rounding error of float32
-CLEAR_GAP = 4.0  # of neighbouring singular values; N = 500 at W = 4096, linearised, left 7.5
 DECAY_GAP = 1e3  # below this, see whether weight decay hides the rank
 DECAYED = 1e-4  # by which decay must have shrunk the initial weights to matter: less moves no image by L2 0.01
 OWN_DIRECTION = 1e-4  # squared distance from the span below which the biases' own direction lies in it
@@ -76,7 +74,7 @@ class Observed:
     def clear(self) -> bool:
         """Whether the rank is clear, and small enough for a search."""
         inputs = np.count_nonzero(np.any(self.u, axis=1))  # that the change depends on at all
-        return bool(self.gap > CLEAR_GAP and self.n < NARROW * self.v.shape[1] and self.n < inputs)
+        return bool(self.gap > SEARCHED_GAP and self.n < NARROW * self.v.shape[1] and self.n < inputs)
 
     @property
     def alike(self) -> bool:
@@ -89,6 +87,11 @@ class Observed:
         """Whether decay shows on kernel and biases, and is the same: at another rate the biases' would not be."""
         kernel, bias = self.decay
         return abs(kernel - 1) > 10 * DECAYED and abs(kernel - bias) < DECAYED
+
+    @property
+    def middle(self) -> Float[np.ndarray, "w n"]:
+        """Mean of the pre-activations at θ₀ and θ_f."""
+        return self.p0 if self.still else (self.p0 + self.p1) / 2
 
     @property
     def still(self) -> bool:
@@ -122,10 +125,7 @@ def factors(z: Float[np.ndarray, "D w"]) -> Factors:
     s = np.sqrt(np.maximum(values[::-1], 0.0))
     # Pixels that are never lit and units that are never active have no change and no noise.
     used, alive = (np.count_nonzero(np.any(z, axis=axis)) for axis in (1, 0))
-    above = s[:-1] > NOISE * s[0]
-    above[max(min(used, alive) - 1, 1) :] = False  # the fall to nothing beyond them tells no rank
-    ratio = np.where(above, s[:-1] / np.maximum(s[1:], TINY), 0.0)
-    n = int(np.argmax(ratio)) + 1
+    n, gap = largest_gap(s, most=max(min(int(used), int(alive)) - 1, 1))
     edge = np.sqrt(used) + np.sqrt(alive)  # largest singular value of noise of variance one
     noise = float(s[n]) / edge if n < len(s) else 0.0
     tail = noise * np.sqrt(used * alive) / max(float(np.linalg.norm(s[n:])), TINY)
@@ -133,7 +133,7 @@ def factors(z: Float[np.ndarray, "D w"]) -> Factors:
     fall = float(s[n] / max(s[last], TINY)) if last > n else 1.0
     s, basis = s[:n], vectors[:, ::-1][:, :n]
     u, v = (basis, product((basis / s).T, z)) if wide else (product(z, basis / s), basis.T)
-    return Factors(u, s, v, float(ratio[n - 1]), noise, tail, fall)
+    return Factors(u, s, v, gap, noise, tail, fall)
 
 
 def leading(z: Float[np.ndarray, "d w"], count: int) -> Float[np.ndarray, "d k"]:
@@ -246,7 +246,7 @@ def observe(
     cut, decay = factors(z), (1.0, 1.0)
     if state is None:
         cut, decay = decayed(initial, final, cut, bias)
-    if bias and cut.gap > CLEAR_GAP and cut.u[-1] @ cut.u[-1] > 1 - OWN_DIRECTION:
+    if bias and cut.gap > SEARCHED_GAP and cut.u[-1] @ cut.u[-1] > 1 - OWN_DIRECTION:
         rest = None if state is None else state[:-1]
         return observe(ends[0][:-1], ends[1][:-1], False, box, still, rest, share, loose)
     n = len(cut.s)

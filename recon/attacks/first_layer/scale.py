@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import special
 
-from recon.attacks.first_layer.batched import TINY
 from recon.attacks.first_layer.flops import product
+from recon.attacks.first_layer.linear import TINY
 
 LEVELS = 255  # steps of a pixel of 8 bits
 GRID_RMS = 0.15  # of the distance from whole levels, in levels, at most; by chance it is 0.29

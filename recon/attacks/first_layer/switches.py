@@ -1,4 +1,4 @@
-"""Starts from which units of the second layer are switched on: two hidden layers, one output, linearised dynamics.
+"""Search by which units of the second layer are switched on: two hidden layers, one output, linearised dynamics.
 
 [ΔW₂] = Σ_i h₁(x_i) (α_i b_i ∘ w₃)ᵀ with b_i in {0, 1} the units of the second layer that are active on x_i, as all
 gradients were taken at θ₀. So the row space of ΔW₂/w₃ holds N vectors of zeros and ones. Each gives t_i = W₂(b_i ∘ w₃),
@@ -9,24 +9,30 @@ relaxed reflections between a subspace and a set of two values for each unit (El
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import linalg
 
 from recon.attacks.base import Problem
-from recon.attacks.first_layer.batched import TINY
+from recon.attacks.first_layer.deflated import SLOW_STEPS, deflated, starts
 from recon.attacks.first_layer.flops import product
+from recon.attacks.first_layer.linear import TINY, normalised
 from recon.attacks.first_layer.observe import Observed, leading
+from recon.attacks.first_layer.search import Candidates, State
 
+# Chosen while building.
 RELAXED = 0.5  # of a full step of the reflections
 STEPS, FIRST_STEPS = 100, 60  # on the second layer's change and on the first's
 MISFIT = 0.05  # mean distance of a pattern's entries from the span to go on with
 LEAST = 0.05  # share of active units: zero is in every span
 FAINT = 1e-3  # of the rms output weight: units that tell nothing
+FULL = 0.5  # images for each unit of the second layer from which its patterns' span is too large to tell them
+LEAST_INPUT = 0.05  # of the biases, in units of the length of coordinates, that these are divided by
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Switches:
     """What patterns of the second layer must meet.
 
@@ -36,41 +42,49 @@ class Switches:
       w2, b2, w3: the weights above, at θ₀; float32.
     """
 
+    promise: ClassVar[float] = 1.0
     span: Float[np.ndarray, "n v"]
     p: Float[np.ndarray, "w n"]
     w2: Float[np.ndarray, "w v"]
     b2: Float[np.ndarray, " v"]
     w3: Float[np.ndarray, " v"]
 
+    @classmethod
+    def on(cls, seen: Observed, problem: Problem) -> "Switches | None":
+        """The span of the second layer's patterns, or None for another kind of network or dynamics."""
+        if (
+            not seen.still
+            or len(problem.params0) != 3
+            or problem.params0["Dense_2"]["kernel"].shape[1] != 1
+            or not seen.bias
+        ):
+            return None
+        second, last = problem.params0["Dense_1"], problem.params0["Dense_2"]
+        w2, b2 = np.asarray(second["kernel"], np.float64), np.asarray(second["bias"], np.float64)
+        w3 = np.asarray(last["kernel"][:, 0], np.float64)
+        if seen.n >= FULL * len(w3):
+            return None
+        rows = leading(np.asarray(problem.change["Dense_1"]["kernel"], np.float64).T, seen.n).T
+        least = FAINT * np.sqrt(np.mean(w3**2))
+        divided = rows / np.where(np.abs(w3) > least, w3, np.inf)
+        span = linalg.qr(divided.T, mode="economic")[0].T
+        f32 = np.float32
+        p = seen.p0 / seen.scale
+        return cls(span.astype(f32), p.astype(f32), w2.astype(f32), b2.astype(f32), w3.astype(f32))
 
-def switches(seen: Observed, problem: Problem) -> Switches | None:
-    """The span of the second layer's patterns, or None for another kind of network or dynamics."""
-    if (
-        not seen.still
-        or len(problem.params0) != 3
-        or problem.params0["Dense_2"]["kernel"].shape[1] != 1
-        or not seen.bias
-    ):
-        return None
-    second, last = problem.params0["Dense_1"], problem.params0["Dense_2"]
-    w2, b2 = np.asarray(second["kernel"], np.float64), np.asarray(second["bias"], np.float64)
-    w3 = np.asarray(last["kernel"][:, 0], np.float64)
-    if seen.n >= 0.5 * len(w3):
-        return None
-    rows = leading(np.asarray(problem.change["Dense_1"]["kernel"], np.float64).T, seen.n).T
-    least = FAINT * np.sqrt(np.mean(w3**2))
-    divided = rows / np.where(np.abs(w3) > least, w3, np.inf)
-    span = linalg.qr(divided.T, mode="economic")[0].T
-    f32 = np.float32
-    p = seen.p0 / seen.scale
-    return Switches(span.astype(f32), p.astype(f32), w2.astype(f32), b2.astype(f32), w3.astype(f32))
+    def candidates(self, state: State, count: int) -> Candidates:
+        """From columns of the change and isotropic starts."""
+        reduced = deflated(state.seen, state.found)
+        y = starts(state.seen, state.found, reduced, count, state.rng)
+        active, q = first_patterns(state.seen, self, product(y, reduced.basis_c))
+        return Candidates(reduced, normalised(reduced.slow.fit(active.astype(np.float32), SLOW_STEPS)), q)
 
 
-def switch_search(
+def first_patterns(
     seen: Observed, above: Switches, c: Float[np.ndarray, "b n"]
 ) -> tuple[Bool[np.ndarray, "k w"], Float[np.ndarray, "k n"]]:
     """Patterns and null vectors of the first layer near those of coordinates c, of those that fit."""
-    least = 0.05 * np.linalg.norm(c, axis=1) + TINY
+    least = LEAST_INPUT * np.linalg.norm(c, axis=1) + TINY
     c = c / np.maximum(np.abs(c @ seen.u[-1]), least)[:, None]
     h = np.maximum(product(c.astype(np.float32), above.p.T), 0)
     start = (product(h, above.w2) + above.b2 > 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Kernels of the search, for a batch of starts at once: null vectors, half-space labels, logistic regression.
+"""Linear algebra of the search, for a batch of starts at once: null vectors, half-space labels, logistic regression.
 
 All arrays carry the batch first. The precision is that of the arguments: float32 in the search, float64 to finish.
 """
@@ -12,6 +12,10 @@ from scipy import linalg
 from recon.attacks.first_layer.flops import product
 
 TINY = 1e-30
+# Chosen while building.
+LOGIT = 3.0  # that a label stands for in the least-squares fit which a regression starts from
+RIDGE = 1e-9  # of that fit, in the mean eigenvalue of the Gram matrix
+WIDER = 1.0001  # at least so much is the variance of active units' entries above that of the others'
 
 
 def normalised(rows: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b n"]:
@@ -76,7 +80,7 @@ class Logistic:
 
     def fit(self, labels: Float[np.ndarray, "b w"], steps: int) -> Float[np.ndarray, "b n"]:
         """Coefficients c with σ(P c) near the labels, by `steps` Nesterov steps from the least-squares fit."""
-        c = product(3 * (2 * labels - 1), self.pinv)
+        c = product(LOGIT * (2 * labels - 1), self.pinv)
         y = c
         for i in range(steps):
             slope = product(sigmoid(product(y, self.p.T)) - labels, self.p) + self.ridge * y
@@ -104,7 +108,7 @@ def logistic(p: Float[np.ndarray, "w n"], ridge: float) -> Logistic:
     gram = np.asarray(product(p.T, p), np.float64)
     n = len(gram)
     lam = ridge * float(np.trace(gram)) / (4 * n)
-    inverse = linalg.inv(gram + 1e-9 * np.trace(gram) / n * np.eye(n))
+    inverse = linalg.inv(gram + RIDGE * np.trace(gram) / n * np.eye(n))
     step = linalg.inv(gram / 4 + lam * np.eye(n))
     return Logistic(p, product(p, inverse).astype(p.dtype), step.astype(p.dtype), lam)
 
@@ -125,6 +129,6 @@ def active_probability(g: Float[np.ndarray, "b w"], inactive: Bool[np.ndarray, "
     square = g * g
     mask = inactive.astype(g.dtype)
     narrow = masked_mean(square, mask) + TINY
-    wide = np.maximum(masked_mean(square, 1 - mask), 1.0001 * narrow)
+    wide = np.maximum(masked_mean(square, 1 - mask), WIDER * narrow)
     odds = 0.5 * (np.log(narrow / wide) + square * (1 / narrow - 1 / wide))
     return sigmoid(odds)

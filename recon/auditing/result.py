@@ -1,0 +1,92 @@
+"""What an audit found."""
+
+from dataclasses import dataclass
+
+from recon.attacks import Reconstruction
+from recon.auditing.data import Compared
+from recon.auditing.view import View
+from recon.networks import MLP
+from recon.weights import Layout
+
+OUT_OF_TIME = ("out of time", "time budget")  # as the exact and the gradient attacks say it
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an attacker gets.
+
+    Attributes:
+      network: the architecture.
+      layout: which arrays its layers are.
+      view: how its inputs are pictures.
+      found: the reconstruction, in the network's input space.
+      attacks: what was run, in order; `found.attack` is what `found` is from.
+      from_state: the optimiser's state was used.
+      features: reconstructions are features that a frozen extractor gave the trained head, not images.
+      up_to_scale: distances are to the best multiple of each reconstruction, as nothing tells how bright it is.
+      train, held_out: distances to training images, and to others as a control; None where none were given.
+      start: distances of the training images to what the attack started from.
+      seconds: wall time of reading, attacking and comparing.
+      allowed: seconds that a stage of the attack was allowed, None for no limit.
+      skipped: why a stage was left out, in a sentence; None where none was.
+      interrupted: it was stopped from the keyboard; `found` is the best until then.
+      unrelated: initial and final weights look like those of two networks.
+      doubts: what keeps the exact attack from certifying more, as far as its numbers show it.
+      bits: significant bits to which the initial and the final weights look rounded, None for those of float32.
+      verdict: the result in plain words.
+    """
+
+    network: MLP
+    layout: Layout
+    view: View
+    found: Reconstruction
+    attacks: tuple[str, ...]
+    from_state: bool = False
+    features: bool = False
+    up_to_scale: bool = False
+    train: Compared | None = None
+    held_out: Compared | None = None
+    start: Compared | None = None
+    seconds: float = 0.0
+    allowed: float | None = None
+    skipped: str | None = None
+    interrupted: bool = False
+    unrelated: bool = False
+    bits: tuple[int | None, int | None] = (None, None)
+    doubts: tuple[str, ...] = ()
+    verdict: str = ""
+
+    @property
+    def n(self) -> int | None:
+        """Number of training images as the rank tells it, None where it does not.
+
+        It is exact where all of them are certified. Otherwise there may be more: the rank is at most the number of
+        directions in which images of their kind differ at all.
+        """
+        return self.found.n_estimated
+
+    @property
+    def certified(self) -> int | None:
+        """Number of reconstructions that the attack vouches for, None where it has no certificate."""
+        return None if self.found.certified is None else count_certified(self.found)
+
+    @property
+    def vouched(self) -> int:
+        """Number of reconstructions that are certified, or would be if their brightness were known."""
+        return count_vouched(self.found)
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the attack ended for want of time."""
+        return self.allowed is not None and self.found.why in OUT_OF_TIME
+
+
+def count_certified(found: Reconstruction) -> int:
+    """Number of certified images, none where the attack has no certificate."""
+    return 0 if found.certified is None else int(found.certified.sum())
+
+
+def count_vouched(found: Reconstruction) -> int:
+    """Number of images that the attack vouches for, at their size or up to it."""
+    vouched = found.certified if found.up_to_scale is None else found.up_to_scale
+    return 0 if vouched is None else int(vouched.sum())
