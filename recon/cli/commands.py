@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+import recon
 from recon.cli import completion
 from recon.cli.audit import audit
 from recon.cli.cache import cache_app
@@ -68,9 +69,7 @@ DataSets = Annotated[
 def version(show: bool) -> bool:
     """Print the version and leave."""
     if show:
-        from importlib.metadata import version as installed
-
-        out.print(f"recon {installed('recon')}")
+        out.print(f"recon {recon.__version__}")
         raise typer.Exit
     return show
 
