@@ -15,7 +15,6 @@ from recon import regression
 from recon.records import described, read_json
 from recon.regression.tables import number
 
-KINDS = {m.name: m.kind for m in regression.MEASURES}
 FIGURE = {"figure", "title", "preset", "source", "seconds", "provenance"}
 SOURCES = {"tfds": "full data sets", "samples": "package pictures", "mixed": "mixed sources", "folder": "a folder"}
 PAPER = ("fig", "table", "theorem")  # how the names of its figures begin
@@ -98,7 +97,7 @@ class Result:
 
     def metrics(self, *kinds: str) -> list[regression.Row]:
         """Rows against the baseline of the given kinds: quality, cost, time."""
-        return [r for r in self.rows or () if KINDS.get(r.metric) in kinds]
+        return [r for r in self.rows or () if regression.KINDS.get(r.metric) in kinds]
 
     @property
     def status(self) -> str:
