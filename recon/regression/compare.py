@@ -46,8 +46,8 @@ def compare(baseline: Baseline, run: Mapping[str, Group]) -> list[Row]:
     """Every metric of the baseline and of the run.
 
     Means, of times medians, are over the baseline's seeds. What the baseline has and the run has not fails, a seed too:
-    a gate that a deleted cell passes is none. Groups on other images are not compared. Costs gate on the baseline's kind
-    of device, times on its device with as many cores, where the run took long enough to be measured.
+    a gate that a deleted cell passes is none. Groups on other images are not compared. Costs gate on the baseline's
+    kind of device, times on its device with as many cores, where the run took long enough to be measured.
     """
     rows = []
     for name, stored in baseline.groups.items():

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from recon import regression
-from recon.records import described, read_json
+from recon.records import code_words, described, read_json, record_state
 from recon.regression.tables import number
 
 FIGURE = {"figure", "title", "preset", "source", "seconds", "provenance"}
@@ -126,6 +126,11 @@ class Result:
         return rows
 
     @property
+    def code(self) -> str:
+        """Whether the code that made it is the code as it is: current, stale or unknown."""
+        return record_state(self.made)
+
+    @property
     def facts(self) -> list[tuple[str, str]]:
         """What made the record, name and value."""
         made, cells = self.made["provenance"], self.made.get("cells", [])
@@ -139,6 +144,7 @@ class Result:
             ("cells", f"{len(cells)}, computed by {', '.join(f'{k} ({n})' for k, n in commits.items())}"),
             ("pictures", "; ".join(dict.fromkeys(c["data"]["source"] for c in cells if "data" in c))),
             ("training sets", ", ".join(sorted(prints))),
+            ("code", code_words(self.made)),
             ("code version", made["code_version"]),
             ("versions", ", ".join(f"{k} {v}" for k, v in made["versions"].items())),
             ("device", f"{device['count']} × {device['kind']} ({device['platform']})"),

@@ -121,11 +121,12 @@ def test_a_figures_record_keeps_seven_digits_and_all_else(made):
     assert close(json.loads(figure_bytes(made)), made)
 
 
-def test_a_figures_record_has_its_numbers_on_one_line():
-    made = {"curve": [1 / 3, 2, 3.5], "text": "[\n 1 ]", "rows": [{"a": [[1, 2], []]}]}
+def test_a_figures_record_has_a_line_for_each_cell():
+    made = {"curve": [1 / 3, 2], "text": "[\n 1 ]", "cells": [{"a": [[1, 2], []]}, {"a": {}}], "claims": []}
     text = figure_bytes(made).decode()
-    assert '"curve": [ 0.3333333, 2, 3.5 ]' in text
-    assert json.loads(text) == {**made, "curve": [0.3333333, 2, 3.5]}
+    assert '"cells": [\n{"a":[[1,2],[]]},\n{"a":{}}\n],\n"claims": []\n}\n' in text
+    assert json.loads(text) == {**made, "curve": [0.3333333, 2]}
+    assert figure_bytes(json.loads(text)).decode() == text
 
 
 @pytest.fixture
