@@ -341,8 +341,15 @@ def stored(cells):
 
 def test_make_help_and_list_find_the_same_figures():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in benchmarks(ROOT):
-        assert f"reproduce-{name} " in done.stdout
+    for name, benchmark in benchmarks(ROOT).items():
+        assert re.search(rf"^  reproduce-{name} +{re.escape(benchmark.title)}$", done.stdout, re.M)
+    users, maintainers = done.stdout.split("\nFor maintainers:\n")
+    assert "  report  " in users
+    assert "  lock  " in maintainers
+    targets = set(re.findall(r"^([a-z-]+):(?!=)", (ROOT / "Makefile").read_text(), re.M))
+    assert targets == {line.split()[0] for line in re.findall(r"^  [a-z-]+  .*$", done.stdout, re.M)} - {
+        f"reproduce-{name}" for name in benchmarks(ROOT)
+    }
 
 
 def test_nobody_is_sent_to_another_project_of_the_name():
