@@ -42,6 +42,9 @@ def check(
     ] = None,
     kernels: Kernels = None,
     every: Annotated[bool, typer.Option("--all", help="Print every metric, not only those that changed.")] = False,
+    times: Annotated[
+        bool, typer.Option("--times/--no-times", help="Compare times too: of little use on another or a busy machine.")
+    ] = True,
     json: Annotated[Path | None, typer.Option(help="Write all comparisons to this file.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Append a summary to this file, for a CI job's page.")] = None,
 ) -> None:
@@ -68,7 +71,8 @@ def check(
             lacking.append(f"{record['figure']} on {record['source']}")
             return
         title = ", ".join(names)
-        compared[title] = regression.compare(baseline, regression.groups(record["cells"]))
+        rows = regression.compare(baseline, regression.groups(record["cells"]))
+        compared[title] = [r for r in rows if times or regression.KINDS[r.metric] != "time"]
         show(title, compared[title], every)
 
     if records is not None and not records.is_dir():

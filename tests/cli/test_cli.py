@@ -205,7 +205,10 @@ def test_check_counts_stored_records_of_stale_code(tiny, env):
     assert done.returncode == 0, done.stderr
     assert "Code of 1 stored records: 1 current, 0 stale, 0 unknown." in done.stdout
     assert "temporary bytes" not in done.stdout
-    assert "temporary bytes" in recon("check", "--records", "results", "--all", **here).stdout
+    every = recon("check", "--records", "results", "--all", **here).stdout
+    assert "temporary bytes" in every
+    assert "attack time" in every
+    assert "attack time" not in recon("check", "--records", "results", "--all", "--no-times", **here).stdout
     stored = tiny / "results" / "tiny" / "quick-samples.json"
     made = json.loads(stored.read_text())
     made["cells"][0]["provenance"]["code_version"] = "older"
