@@ -12,11 +12,15 @@ DEV := $(VENV)/.ready-dev
 	fuzz readme results-index tables scaling lock clean
 .DELETE_ON_ERROR:
 
+# Users' targets are described behind ##, maintainers' behind #-.
 help: ## this list
 	@echo "make TARGET [PRESET=quick|full|paper] [ARGS='--help']"
-	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  %-22s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo "Figures:"
 	@for f in benchmarks/[a-z]*_*.py; do n=$$(basename $$f .py); \
-		echo "  reproduce-$${n%%_*}|$$(sed -n '1s/^"""//p' $$f)"; done | column -t -s '|'
+		printf '  %-22s%s\n' "reproduce-$${n%%_*}" "$$(sed -n '1s/^"""//p' $$f)"; done
+	@echo; echo "For maintainers:"
+	@awk -F ':.*#- ' '/^[a-z%-]+:.*#- / {printf "  %-22s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create the virtual environment
 
@@ -26,34 +30,35 @@ $(VENV)/.ready-%: requirements/%.txt pyproject.toml scripts/bootstrap.py
 	@$(if $(PYTHON),$(PYTHON),python3) scripts/bootstrap.py --venv $(VENV) --lock $* $(if $(PYTHON),--python $(PYTHON))
 	@touch $@
 
-reproduce-%: $(READY) ## run one benchmark and draw its figure
+reproduce-%: $(READY) ## run one benchmark and draw its figure, into .recon/results/
 	$(BIN)/recon reproduce $* --preset $(PRESET) $(ARGS)
 
 benchmark-solvers: reproduce-solvers ## compare the solvers (the same as reproduce-solvers)
 
-benchmark-kernels: $(READY) $(DEV) ## time the kernels into results/kernels.json: trace, compile and run apart
+benchmark-kernels: $(READY) $(DEV) #- time the kernels into results/kernels.json: trace, compile and run apart
 	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json results/kernels.json $(ARGS)
 
 check: $(READY) ## compare every figure's metrics with its stored baseline (results/baselines/)
 	$(BIN)/recon check --preset $(PRESET) $(ARGS)
 
-check-kernels: $(READY) $(DEV) ## time the kernels and compare them with their baseline
+check-kernels: $(READY) $(DEV) #- time the kernels and compare them with their baseline
 	@mkdir -p .recon
 	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json .recon/kernels.json
 	$(BIN)/recon check --kernels .recon/kernels.json $(ARGS)
+
 report: $(READY) ## write results/report/index.html from the stored records: one page, opens from disk
 	$(BIN)/recon report $(ARGS)
 
 test: $(READY) $(DEV) ## all tests
 	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
-lint: $(READY) $(DEV) ## format, lint, types and the direction of imports
+lint: $(READY) $(DEV) #- format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(READY) $(DEV) ## format the code
+format: $(READY) $(DEV) #- format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -70,45 +75,45 @@ data-tiny-imagenet: $(READY) ## prepare Tiny-ImageNet from ZIP=PATH/tiny-imagene
 	@$(if $(ZIP),,$(MAKE) --no-print-directory $(VENV)/.ready-data)
 	$(BIN)/recon data prepare tiny_imagenet $(if $(ZIP),--archive "$(ZIP)") $(ARGS)
 
-bars: $(READY) ## measure what the core promises (about fifteen minutes)
+bars: $(READY) #- measure what the core promises (about fifteen minutes)
 	$(BIN)/python scripts/bars.py $(ARGS)
 
-bars-exact: $(READY) $(DEV) ## measure the bars of the exact solver (about an hour); goes on where it stopped
+bars-exact: $(READY) $(DEV) #- measure the bars of the exact solver (about an hour); resumes
 	$(BIN)/python scripts/exact_bars.py $(ARGS)
 
-bars-certificate: $(READY) ## measure how often certificates are right (about an hour); goes on where it stopped
+bars-certificate: $(READY) #- measure how often certificates are right (about an hour); resumes
 	$(BIN)/python scripts/certificate_bars.py $(ARGS)
 
-bars-distillation: $(READY) ## measure the bars of distillation (about ten minutes); goes on where it stopped
+bars-distillation: $(READY) #- measure the bars of distillation (about ten minutes); resumes
 	$(BIN)/python scripts/distillation_bars.py $(ARGS)
 
-bars-audit: $(READY) $(DEV) ## measure the bars of the audit (a few minutes); goes on where it stopped
+bars-audit: $(READY) $(DEV) #- measure the bars of the audit (a few minutes); resumes
 	$(BIN)/python scripts/audit_bars.py $(ARGS)
 
-bars-tiny-imagenet: $(READY) ## measure the bars of Tiny-ImageNet: ZIP=PATH/tiny-imagenet-200.zip (about ten minutes)
+bars-tiny-imagenet: $(READY) #- measure the bars of Tiny-ImageNet: ZIP=PATH/tiny-imagenet-200.zip (about ten minutes)
 	$(BIN)/python scripts/tiny_imagenet_bars.py "$(ZIP)" $(ARGS)
 
-figure-times: $(READY) ## time figures 2 to 7 from an empty cache and again from a full one (about twenty minutes)
+figure-times: $(READY) #- time figures 2 to 7 from an empty cache and again from a full one (about twenty minutes)
 	$(BIN)/python scripts/figure_times.py $(ARGS)
 
-fuzz: $(READY) $(DEV) ## feed every file reader with damaged files (hours); goes on where it stopped
+fuzz: $(READY) $(DEV) #- feed every file reader with damaged files (hours); resumes
 	@$(MAKE) --no-print-directory $(VENV)/.ready-fuzz
 	$(BIN)/python scripts/fuzz.py $(ARGS)
 
-readme: $(READY) ## write the numbers in README.md from results/
+readme: $(READY) #- write the numbers in README.md from results/
 	$(BIN)/python scripts/readme.py $(ARGS)
 
-results-index: $(READY) ## write tables, README.md and ro-crate-metadata.json in results/ from the records there
+results-index: $(READY) #- write tables, README.md and ro-crate-metadata.json in results/ from the records there
 	$(BIN)/python scripts/results_index.py $(ARGS)
 
-tables: ## compile the LaTeX of all stored tables to .recon/tables/all.pdf (needs pdflatex and booktabs)
+tables: #- compile the LaTeX of all stored tables to .recon/tables/all.pdf (needs pdflatex and booktabs)
 	@mkdir -p .recon/tables
 	pdflatex -halt-on-error -interaction=batchmode -output-directory .recon/tables results/tables/all.tex
 
-scaling: $(READY) ## write the tables in docs/scaling.md from results/
+scaling: $(READY) #- write the tables in docs/scaling.md from results/
 	$(BIN)/python scripts/scaling.py $(ARGS)
 
-lock: ## rewrite requirements/ with uv (pip install uv) from pyproject.toml
+lock: #- rewrite requirements/ with uv (pip install uv) from pyproject.toml
 	sh scripts/lock.sh
 
 clean: ## remove the environment, the site and the cells computed here (stored results stay)

@@ -51,7 +51,13 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     # On first use: `import recon` and `recon --help` do not wait for JAX.
+    if name == "__version__":
+        return import_module("importlib.metadata").version("recon")
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"recon.{home}"), name)
     raise AttributeError(f"module 'recon' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

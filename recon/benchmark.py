@@ -16,9 +16,10 @@ import importlib.util
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from recon.ray_workers import Resources
 
 Summary = dict[str, Any]
+LIKE = 0.8  # of a name's letters are another's: fig0 is as much like fig1 as like any other (0.75)
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,23 @@ def find(root: Path, name: str) -> Benchmark:
     """
     known = benchmarks(root)
     if name not in known:
-        raise ReconError(f"Unknown figure {name!r}: choose one of {', '.join(known)}.")
+        like = meant(name, known)
+        fix = f"choose one of {', '.join(known)}." if like is None else f"did you mean {like}?"
+        raise ReconError(f"Unknown figure {name!r}: {fix}")
     return known[name]
+
+
+def meant(name: str, known: Iterable[str]) -> str | None:
+    """The figure that somebody means by Fig1, "figure 1", J.1, 1 or solver; None if no name is like it."""
+
+    def plain(words: str) -> str:
+        return "".join(filter(str.isalnum, words.lower())).replace("figure", "fig")
+
+    names, asked = {plain(each): each for each in known}, plain(name)
+    forms = asked, f"fig{asked}"
+    like = [form for form in forms if form in names]
+    like += [close for form in forms for close in get_close_matches(form, names, 1, LIKE)]
+    return names[like[0]] if like else None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
+from rich.text import Text
 
 Report = Callable[[float, str], None]
 """Called with the fraction done, in [0, 1], and a short text such as the loss."""
@@ -18,16 +20,26 @@ def silent(fraction: float, text: str) -> None:
     """Shows nothing."""
 
 
+class Shortened(TextColumn):
+    """A text on one line, the first to be cut where a terminal is narrow: names, not how far and how long."""
+
+    def render(self, task: Task) -> Text:
+        """The text, on a line."""
+        text = super().render(task)
+        text.no_wrap, text.overflow = True, "ellipsis"
+        return text
+
+
 def bars(console: Console) -> Progress:
-    """A rich progress display with bar, elapsed and remaining time."""
+    """A rich progress display with bar, elapsed and remaining time, which are there at 80 columns too."""
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        Shortened("{task.description}", table_column=Column()),
+        BarColumn(bar_width=12, table_column=Column(no_wrap=True)),
         TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
         TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        Shortened("{task.fields[text]}", table_column=Column()),
         console=console,
         transient=True,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recon.records import markdown_table, read_json
+from recon.records import markdown_table, read_json, record_state
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPERS = ("fig", "table", "theorem")  # beginnings of the names of what is in the paper
@@ -229,10 +229,10 @@ def claim_lines() -> list[str]:
     lines = [
         "Every figure, with how many of its claims were reproduced, not reproduced and inconclusive (effects and "
         "intervals in [results/README.md](results/README.md)), the seconds that `make` took on two cores, and those "
-        "that its cells took on one:",
+        "that its cells took on one. Code: current, or stale if something that the cells ran was edited since:",
         "",
     ]
-    columns = ["figure", "preset", "pictures", *VERDICTS, "from an empty cache", "again", "cells"]
+    columns = ["figure", "preset", "pictures", *VERDICTS, "from an empty cache", "again", "cells", "code"]
     measured = load("figure-times.json") or {}
     found = []
     for path in (ROOT / "results").glob("*/*.json"):
@@ -247,7 +247,7 @@ def claim_lines() -> list[str]:
         took = measured.get(f"{made['preset']}-{made['source']}", {}).get(made["figure"])
         times = [f"{took[k]:.0f}" if took else "–" for k in ("seconds_empty", "seconds_again")]
         spent = f"{sum(cell['seconds'] for cell in made['cells']):,.0f}"
-        rows.append([made["figure"], made["preset"], made["source"], *counts, *times, spent])
+        rows.append([made["figure"], made["preset"], made["source"], *counts, *times, spent, record_state(made)])
     return [*lines, markdown_table(columns, rows), ""] if rows else []
 
 

@@ -6,13 +6,14 @@ all tables; and ro-crate-metadata.json, a description for machines. Pictures are
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from recon.benchmark import benchmarks
 from recon.benchmark import tables as tables_of
-from recon.records import json_bytes, latex_document, markdown_claims, write_bytes
+from recon.records import code_words, json_bytes, latex_document, markdown_claims, record_state, write_bytes
 from recon.records.citation import read_cff
 from recon.records.crate import NAME, crate
 from recon.report.results import records, seconds
@@ -21,12 +22,14 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAD = """# Stored results
 
 Written by `make results-index` from the records in this folder, checked by the tests. A record (JSON) holds all of a
-figure's numbers, its claims, and what made each cell; `recon plot FIGURE` draws its pictures again from it alone.
+figure's numbers, its claims, and what made each cell; `recon plot FIGURE` draws its pictures again from it alone, as
+PDF and SVG too. The code of a record is *current* if all that its cells ran is as it was, *stale* if something was
+edited since, *unknown* if they do not say what they ran; {counts}.
 """
 ENTRY = """
 ### {preset}, {source}
 
-`{command}`, {seconds:,.0f} s, {date}, commit {commit}: [record]({path}){pictures}
+`{command}`, {seconds:,.0f} s, {date}, commit {commit}, code {code}: [record]({path}){pictures}
 
 {claims}"""
 CLAIMS = """
@@ -83,7 +86,7 @@ PAPER: dict[str, dict[str, tuple[str, ...]]] = {
 def entry(path: Path, made: dict[str, Any], results: Path) -> str:
     """What one record says."""
     facts = made["provenance"]
-    files = {kind: path.with_suffix(f".{kind}") for kind in ("md", "csv", "tex", "png", "pdf", "svg")}
+    files = {kind: path.with_suffix(f".{kind}") for kind in ("md", "csv", "tex", "png")}
     links = [f"[{KINDS.get(k, k)}]({p.relative_to(results)})" for k, p in files.items() if p.exists()]
     data = " --source samples" if made["source"] == "samples" else ""
     again = f"make reproduce-{made['figure']} PRESET={made['preset']}" + (f" ARGS='{data.strip()}'" if data else "")
@@ -94,6 +97,7 @@ def entry(path: Path, made: dict[str, Any], results: Path) -> str:
         seconds=seconds(made),
         date=facts["made_at"][:10],
         commit=(facts["commit"] or "unknown")[:12] + (" with changes" if facts["dirty"] else ""),
+        code=code_words(made),
         path=path.relative_to(results),
         pictures="".join(f", {link}" for link in links),
         claims=markdown_claims(made.get("claims", [])) or "No claims.\n",
@@ -112,7 +116,8 @@ def verdicts(found: dict[str, list[tuple[Path, Any]]], results: Path) -> list[st
                 lines.append(f"   - {figure}: no stored record\n")
                 continue
             path, made = min(mine, key=lambda pm: order.index((pm[1]["preset"], pm[1]["source"])))
-            link = f"[{figure}, {made['preset']}, {made['source']}]({path.relative_to(results)})"
+            stale = "" if record_state(made) == "current" else f", {record_state(made)}"
+            link = f"[{figure}, {made['preset']}, {made['source']}]({path.relative_to(results)}){stale}"
             lines += [
                 f"   - {link}: **{c['verdict']}**: {c['statement']} {c['effect']}\n"
                 for c in made["claims"]
@@ -124,7 +129,9 @@ def verdicts(found: dict[str, list[tuple[Path, Any]]], results: Path) -> list[st
 def index(results: Path) -> str:
     """The whole page."""
     found = records(results)
-    parts = [HEAD, *verdicts(found, results)]
+    states = Counter(record_state(made) for mine in found.values() for _, made in mine)
+    counts = ", ".join(f"{states[state]} {state}" for state in ("current", "stale", "unknown"))
+    parts = [HEAD.format(counts=f"now {counts}"), *verdicts(found, results)]
     for mine in found.values():
         parts.append(f"\n## {mine[0][1]['title']}\n")
         parts += [entry(path, made, results) for path, made in mine]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from recon import ReconError
 from recon import benchmark as bench
 from recon.cells.distillation import DistillationCell
 from recon.distillation import infinite_accuracy
@@ -76,3 +77,17 @@ def test_contract(name, tmp_path, root):
             continue
         flat = (arrays["train"] - arrays["found"]).reshape(len(arrays["train"]), -1)
         np.testing.assert_allclose(np.linalg.norm(flat, axis=1), record["images"]["distance"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "figure"),
+    [
+        *((name, "fig1") for name in ("Fig1", "fig 1", "figure1", "1")),
+        *(("J1", "figJ1"), ("Fig. J.1", "figJ1"), ("25-40", "figs25-40"), ("Table 1", "table1"), ("solver", "solvers")),
+        *((name, None) for name in ("fig0", "xyz")),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_understood(name, figure):
+    assert bench.meant(name, ALL) == figure
+    with pytest.raises(ReconError, match=f"did you mean {figure}\\?" if figure else "choose one of attacks, dim"):
+        bench.find(ROOT, name)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -41,3 +42,14 @@ def test_without_jax(name):
     script = f"import sys, recon.{name}; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_api_is_shown_before_anything_heavy_is_loaded():
+    import recon
+
+    script = "import sys, recon; print(*dir(recon)); print(recon.__version__, 'jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    shown, last = done.stdout.splitlines()
+    assert shown.split() == sorted([*recon.__all__, "__version__"])
+    assert last == f"{version('recon')} False"
+    assert all(hasattr(recon, name) for name in shown.split())

@@ -187,7 +187,7 @@ def test_a_figure_and_its_baseline_from_the_command_line(one_node, tiny):
         return len(list((tiny / ".recon" / "cells").glob("*/record.json")))
 
     assert stored("reproduce", "tiny") == 3
-    assert len(json.loads((tiny / "results" / "tiny" / "quick-samples.json").read_text())["cells"]) == 3
+    assert len(json.loads((tiny / ".recon" / "results" / "tiny" / "quick-samples.json").read_text())["cells"]) == 3
     assert stored("baseline", "update", "tiny", "--repeats", "2", "--why", "first") == 4  # `exact` had one seed
     assert (tiny / "results" / "baselines" / "tiny-quick-samples.json").is_file()
 

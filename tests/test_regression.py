@@ -17,7 +17,7 @@ from recon.cells import AttackCell, PruningCell
 from recon.dynamics import Linearised
 from recon.networks import MLP
 from recon.records import Store, json_bytes, provenance
-from recon.regression.measures import group_name
+from recon.regression.measures import SHORTEST, group_name
 
 CELL = AttackCell("mnist_odd_even", 6, MLP((64,)), Linearised(), "ntk-fast")
 STEPS = 300
@@ -134,6 +134,33 @@ def test_each_direction_and_limit(baseline, repeats):
     slow = statuses(baseline, changed(own, "attack", "seconds", "run", by=2.1))
     assert slow["attack time / reference"] == "worse"
     assert {status for metric, status in slow.items() if metric != "attack time / reference"} == {"same"}
+
+
+def test_a_time_gates_where_it_is_long_enough_and_by_the_median(baseline, repeats):
+    own = json.loads(json_bytes(repeats[:EACH]))
+    for record, seconds in zip(own, (1.0, 1.1, 1.2, 1.3)):
+        record["attack"]["seconds"]["run"] = seconds
+        record["reference_seconds"] = 0.01
+    before = gate.make(figure(own), [], "timed")
+    (group,) = before.groups.values()
+    assert group.metrics["attack time / reference"].value == pytest.approx(115)
+
+    def status(by):
+        now = json.loads(json_bytes(own))
+        for record, factor in zip(now, by):
+            record["attack"]["seconds"]["run"] *= factor
+        return statuses(before, now)["attack time / reference"]
+
+    assert status((1, 1, 1, 1)) == "same"
+    assert status((1, 1, 1, 9)) == "same"  # one run that something disturbed
+    assert status((1, 9, 9, 9)) == "worse"
+    assert status([0.9 * SHORTEST] * 4) == status([1, 1, 1, 0.9 * SHORTEST / 1.3]) == "not gated"
+    # What became slow enough to be measured gates, whatever it was before.
+    for record in own:
+        record["attack"]["seconds"]["run"] = SHORTEST / 10
+    before = gate.make(figure(own), [], "too short")
+    assert status([1] * 4) == "not gated"
+    assert status([100] * 4) == "worse"
 
 
 def test_other_data_and_devices_do_not_gate(baseline, repeats):

@@ -96,7 +96,9 @@ def audit(
         float | None, typer.Option(help="Stop each stage of the attack after so long.", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the attack.")] = 0,
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the report and the pictures.")] = Path("audit"),
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the report and the pictures.")] = Path(
+        ".recon/audit"
+    ),
 ) -> None:
     """Attack your own model: how many training images do its initial and final weights give away?
 

@@ -7,35 +7,33 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from recon.cli import completion
+import recon
+from recon.cli import choice, completion
 from recon.cli.audit import audit
 from recon.cli.cache import cache_app
-from recon.cli.check import baseline_app, check
+from recon.cli.check import baseline_app, check, compare_with_stored
 from recon.cli.console import (
-    Cpus,
     DataDir,
-    Executor,
     Figure,
     Force,
-    Gpus,
     Images,
-    Jobs,
-    Memory,
-    Out,
     Rule,
+    Run,
     Source,
     Task,
-    on_ray,
     out,
     overall,
+    say,
     show,
+    task_of,
+    with_run_options,
 )
 from recon.cli.report import report
 from recon.cli.sets import distill, dynamics_of, train
 from recon.cli.settings import Set, options_of, told_how_to_set
 from recon.cli.share import cite, export
 from recon.errors import ReconError
-from recon.records.places import folder_to_write
+from recon.records.places import folder_to_write, made_results, stored_results
 
 app = typer.Typer(
     help="Reconstruction attacks with the neural tangent kernel: reproduce, check, go beyond.",
@@ -68,9 +66,7 @@ DataSets = Annotated[
 def version(show: bool) -> bool:
     """Print the version and leave."""
     if show:
-        from importlib.metadata import version as installed
-
-        out.print(f"recon {installed('recon')}")
+        out.print(f"recon {recon.__version__}")
         raise typer.Exit
     return show
 
@@ -105,72 +101,61 @@ def list_() -> None:
 
 
 @app.command()
+@with_run_options
 def reproduce(
     figure: Figure,
-    preset: Annotated[
-        str,
-        typer.Option(
-            help="quick (minutes), full (the authors' example) or paper (for a GPU).", autocompletion=completion.presets
-        ),
-    ] = "quick",
-    data_dir: DataDir = None,
-    source: Source = "auto",
-    force: Force = False,
-    executor: Executor = "local",
-    jobs: Jobs = None,
-    cpus: Cpus = None,
-    gpus: Gpus = None,
-    memory: Memory = None,
-    out_dir: Out = None,
+    run: Run,
+    store: Annotated[
+        bool, typer.Option("--store", help="Write into results/, the stored records, in place of .recon/results/.")
+    ] = False,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the record and figure (default: .recon/results/).", show_default=False),
+    ] = None,
 ) -> None:
-    """Run a benchmark, check its claims, draw its figure. Goes on where an interrupted run stopped."""
+    """Run a benchmark, check its claims, draw its figure. An interrupted run is resumed.
+
+    Nothing that git tracks is changed, unless by --store.
+    """
     from recon import benchmark as bench
 
-    ray = on_ray(executor, jobs, cpus, gpus, memory)
+    if store and out_dir is not None:
+        raise ReconError("--store writes into results/, --out elsewhere: give one of the two.")
     project = bench.project_root()
     found = bench.find(project, figure)
-    cells = found.cells(preset)
-    folder = out_dir or project / "results"
+    cells, options = found.cells(run.preset), run.options
+    folder = out_dir or (stored_results if store else made_results)(project)
     folder_to_write(folder / figure)
-    where = {"data_dir": data_dir, "source": source}
-    with overall(f"{figure} {preset}") as report:
-        path = bench.reproduce(
-            found,
-            cells,
-            preset,
-            root=project,
-            out=folder,
-            where=where,
-            force=force,
-            report=report,
-            jobs=jobs,
-            ray=ray,
-        )
+    with overall(f"{figure} {run.preset}") as report:
+        path = bench.reproduce(found, cells, run.preset, root=project, out=folder, report=report, **options)
     show(found, path)
+    if store:
+        say("The pages that show it: `make readme results-index`.")
+    else:
+        compare_with_stored(path, stored_results(project))
 
 
 @app.command()
 def plot(
     figure: Figure,
-    out_dir: Out = None,
+    preset: choice.Preset = None,
+    source: choice.Pictures = None,
+    records: choice.Records = None,
+    every: Annotated[bool, typer.Option("--all", help="Draw all records that fit, not one.")] = False,
 ) -> None:
-    """Draw a figure again from its stored records, computing nothing."""
+    """Draw a figure again from a record, beside it, computing nothing."""
     from recon import benchmark as bench
 
-    project = bench.project_root()
-    found = bench.find(project, figure)
-    folder = (out_dir or project / "results") / figure
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
-        raise ReconError(f"There is no record in {folder}: make one with `recon reproduce {figure}`.")
-    for path in paths:
+    found = bench.find(bench.project_root(), figure)
+    asked = figure, preset, source, records
+    for path, _ in choice.candidates(*asked) if every else [choice.chosen(*asked)]:
         bench.draw(found, path)
         show(found, path)
 
 
 @app.command("attack")
 def attack_(
-    task: Task = "mnist_odd_even",
+    task: Task = None,
     n: Annotated[int, typer.Option("--n", help="Training images.")] = 20,
     width: Annotated[int, typer.Option(help="Width of each hidden layer.")] = 512,
     depth: Annotated[int, typer.Option(help="Hidden layers.")] = 2,
@@ -202,17 +187,16 @@ def attack_(
             f"A network of {depth} hidden layers of width {width} has no hidden unit: choose at least 1 each."
         )
     options = options_of(attack, set_ or (), steps)
-    name = "pictures" if images is not None and task == "mnist_odd_even" else task
-    cell = AttackCell(name, n, MLP((width,) * depth), rule, attack, options, seed=seed)
+    cell = AttackCell(task_of(task, images), n, MLP((width,) * depth), rule, attack, options, seed=seed)
     project = bench.project_root()
     found = bench.find(project, "fig1")
     where = {"data_dir": data_dir, "source": source, "images": images}
     folder = out_dir or project / ".recon" / "attacks"
     folder_to_write(folder / found.name)
     with told_how_to_set(attack), overall(cell.title) as report:
-        path = bench.reproduce(
-            found, [cell], cell.slug, root=project, out=folder, where=where, force=force, report=report
-        )
+        made = bench.measure(found, [cell], cell.slug, root=project, where=where, force=force, report=report)
+    path = bench.save(made | {"claims": []}, folder)  # those of the paper are not about a network of one's own
+    bench.draw(found, path)
     show(found, path)
 
 

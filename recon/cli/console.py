@@ -1,7 +1,12 @@
 """What the commands share: consoles, options, progress of a run, and how a record is shown."""
 
+import functools
+import inspect
+import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +22,8 @@ from recon.errors import ReconError
 
 if TYPE_CHECKING:
     from recon.ray_workers import Resources
+
+OPEN = {"darwin": "open", "win32": "start"}  # the command that opens a file, by system
 
 out = Console()
 if not out.is_terminal:
@@ -37,10 +44,21 @@ Source = Annotated[
     ),
 ]
 Images = Annotated[Path | None, typer.Option(help="Folder of class folders of your own pictures.", show_default=False)]
-Out = Annotated[
-    Path | None, typer.Option("--out", help="Folder for records and figures (default: results/).", show_default=False)
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of a task, see `recon list` (default: mnist_odd_even, with --images: pictures).",
+        autocompletion=completion.tasks,
+        show_default=False,
+    ),
 ]
-Task = Annotated[str, typer.Option(help="Name of a task, see `recon list`.", autocompletion=completion.tasks)]
+Preset = Annotated[
+    str,
+    typer.Option(
+        help="quick (minutes), full (hours) or paper (the published sizes, for a GPU).",
+        autocompletion=completion.presets,
+    ),
+]
 Rule = Annotated[
     str,
     typer.Option(help="linearised, standard (gradient flow), descent or momentum.", autocompletion=completion.dynamics),
@@ -74,25 +92,64 @@ Memory = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Compute cells again even if they are stored.")]
 
 
-def on_ray(
-    executor: str, jobs: int | None, cpus: int | None, gpus: float | None, memory: float | None
-) -> "Resources | None":
-    """What each cell is given on the Ray cluster; None: cells are computed on this machine.
+@dataclass(frozen=True)
+class Run:
+    """The options of every command that computes a figure's cells."""
 
-    Raises:
-      ReconError: an option of the other executor.
-    """
-    if executor == "local":
-        if (cpus, gpus, memory) != (None, None, None):
-            raise ReconError("--cpus-per-cell, --gpus-per-cell and --memory-per-cell are for --executor ray: add it.")
-        return None
-    if jobs is not None:
-        raise ReconError("--jobs is for --executor local: on Ray, as many cells run as there is room for.")
-    if gpus is not None and gpus > 1 and gpus % 1:
-        raise ReconError(f"--gpus-per-cell {gpus:g}: a cell gets a part of one GPU, or whole ones.")
-    from recon.ray_workers import Resources
+    preset: Preset = "quick"
+    data_dir: DataDir = None
+    source: Source = "auto"
+    force: Force = False
+    executor: Executor = "local"
+    jobs: Jobs = None
+    cpus: Cpus = None
+    gpus: Gpus = None
+    memory: Memory = None
 
-    return Resources(cpus or 1, gpus or 0.0, memory or 0.0)
+    @property
+    def ray(self) -> "Resources | None":
+        """What each cell is given on the Ray cluster; None: cells are computed on this machine.
+
+        Raises:
+          ReconError: an option of the other executor.
+        """
+        if self.executor == "local":
+            if (self.cpus, self.gpus, self.memory) != (None, None, None):
+                raise ReconError(
+                    "--cpus-per-cell, --gpus-per-cell and --memory-per-cell are for --executor ray: add it."
+                )
+            return None
+        if self.jobs is not None:
+            raise ReconError("--jobs is for --executor local: on Ray, as many cells run as there is room for.")
+        if self.gpus is not None and self.gpus > 1 and self.gpus % 1:
+            raise ReconError(f"--gpus-per-cell {self.gpus:g}: a cell gets a part of one GPU, or whole ones.")
+        from recon.ray_workers import Resources
+
+        return Resources(self.cpus or 1, self.gpus or 0.0, self.memory or 0.0)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `recon.benchmark.measure` takes of it."""
+        where = {"data_dir": self.data_dir, "source": self.source}
+        return {"where": where, "force": self.force, "jobs": self.jobs, "ray": self.ray}
+
+
+def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that Typer gives the options of a `Run`, in place of the parameter `run`, by its signature."""
+    signature, options = inspect.signature(command), fields(Run)
+    parameters: list[inspect.Parameter] = []
+    for p in signature.parameters.values():
+        mine = [p.replace(name=f.name, annotation=f.type, default=f.default) for f in options]
+        parameters += mine if p.name == "run" else [p]
+
+    @functools.wraps(command)
+    def called(**given: Any) -> None:
+        run = Run(**{f.name: given.pop(f.name) for f in options})
+        command(run=run, **given)
+
+    vars(called)["__signature__"] = signature.replace(parameters=parameters)
+    called.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+    return called
 
 
 @contextmanager
@@ -139,14 +196,29 @@ def overall(title: str) -> Iterator[Callable[[Sequence[Any]], Callable[[int, flo
         yield both
 
 
+def task_of(task: str | None, images: Path | None) -> str:
+    """The task that is asked for; unsaid, that of one's own pictures where there are any, else of digits."""
+    return task or ("pictures" if images is not None else "mnist_odd_even")
+
+
 def announce(planned: Sequence[Any]) -> None:
     """Say where the pictures come from."""
     for source in dict.fromkeys(p.data.source for p in planned):
         err.print(f"Pictures: {escape(source)}", highlight=False)
 
 
+def say(text: str, console: Console = out) -> None:
+    """Print a line as it is: whole however long, without markup, in one colour."""
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def shown(path: Path) -> str:
+    """A path as one types it here: relative to the current folder if it lies inside."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def show(found: Any, path: Path) -> None:
-    """Print a record's table, its claims, and where the files are."""
+    """Print a record's table, its claims, where the files are, and how to open the picture."""
     from recon.records import read_figure
 
     made = read_figure(path)
@@ -162,6 +234,6 @@ def show(found: Any, path: Path) -> None:
     for claim in made["claims"]:
         verdict = claim["verdict"]
         out.print(f"[{colours[verdict]}]{verdict}[/]: {escape(claim['statement'])} {escape(claim['effect'])}")
-    out.print(
-        f"{made['seconds']:.0f} s. Record and figure: {path.with_suffix('')}.{{json,png,pdf,svg}}", soft_wrap=True
-    )
+    stem = shown(path.with_suffix(""))
+    say(f"{made['seconds']:.0f} s. Record, table and figure: {stem}.{{json,md,csv,tex,png,pdf,svg}}")
+    say(f"Open it: {OPEN.get(sys.platform, 'xdg-open')} {shlex.quote(f'{stem}.png')}")

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from recon.cli import completion
-from recon.cli.console import DataDir, Images, Rule, Source, Task, out
+from recon.cli.console import DataDir, Images, Rule, Source, Task, out, task_of
 from recon.errors import ReconError
 from recon.records.places import file_to_write, folder_to_write
 
@@ -24,7 +24,7 @@ Number = Annotated[int, typer.Option("--n", help="Training images.")]
 
 
 def distill(
-    task: Task = "mnist_odd_even",
+    task: Task = None,
     n: Number = 500,
     per_class: Annotated[int, typer.Option(help="Images of each class in the set.")] = 10,
     method: Annotated[
@@ -45,7 +45,9 @@ def distill(
     data_dir: DataDir = None,
     source: Source = "auto",
     images: Images = None,
-    path: Annotated[Path, typer.Option("--out", help="The set, for `recon train --data`.")] = Path("distilled.npz"),
+    path: Annotated[Path, typer.Option("--out", help="The set, for `recon train --data`.")] = Path(
+        ".recon/distilled.npz"
+    ),
     pngs: Annotated[
         Path | None, typer.Option(help="Empty folder for the set as pictures too.", show_default=False)
     ] = None,
@@ -85,7 +87,7 @@ def train(
         Path | None,
         typer.Option(help="A distilled set to train on (default: images of the task).", show_default=False),
     ] = None,
-    task: Task = "mnist_odd_even",
+    task: Task = None,
     n: Number = 500,
     widths: Annotated[str, typer.Option(help="Widths of the hidden layers, with commas.")] = "512,512",
     dynamics: Rule = "standard",
@@ -100,7 +102,7 @@ def train(
     source: Source = "auto",
     images: Images = None,
     folder: Annotated[Path, typer.Option("--out", help="Folder for initial.npz, final.npz and train.json.")] = Path(
-        "trained"
+        ".recon/trained"
     ),
     kind: Annotated[
         str,
@@ -184,12 +186,11 @@ def distilled_set(path: Path) -> "DistilledSet":
     return DistilledSet.load(path)
 
 
-def loaded(task: str, n: int, seed: int, source: str, data_dir: Path | None, images: Path | None) -> "TaskData":
-    """A task's draw; with a folder of pictures and no other task, theirs."""
+def loaded(task: str | None, n: int, seed: int, source: str, data_dir: Path | None, images: Path | None) -> "TaskData":
+    """A task's draw, see `task_of`."""
     from recon.tasks import load_task
 
-    name = "pictures" if images is not None and task == "mnist_odd_even" else task
-    return load_task(name, n, seed=seed, data_dir=data_dir, source=source, images=images)
+    return load_task(task_of(task, images), n, seed=seed, data_dir=data_dir, source=source, images=images)
 
 
 def network_of(widths: str) -> "MLP":

@@ -1,36 +1,14 @@
-"""`recon cite` and `recon export`: a stored record for papers and for other programs."""
+"""`recon cite` and `recon export`: a record for papers and for other programs."""
 
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from recon.cli import completion
-from recon.cli.console import Figure, err, out
-
-Preset = Annotated[
-    str | None,
-    typer.Option(
-        help="Preset of the record (default: the fullest there is).",
-        show_default=False,
-        autocompletion=completion.presets,
-    ),
-]
-Pictures = Annotated[
-    str | None,
-    typer.Option(
-        "--source",
-        help="Its source of pictures: tfds, folder, mixed, samples (default: in this order).",
-        show_default=False,
-        autocompletion=completion.one_of("tfds", "folder", "mixed", "samples"),
-    ),
-]
-Records = Annotated[
-    Path | None,
-    typer.Option("--records", help="Folder of records (default: results/).", metavar="DIR", show_default=False),
-]
+from recon.cli.choice import Pictures, Preset, Records, chosen
+from recon.cli.console import Figure, err, say, shown
 
 
 class Format(StrEnum):
@@ -75,27 +53,6 @@ def export(
     installed = find_spec("duckdb") is not None
     wanted = formats or (list(Format) if installed else [Format.CSV])
     for path in write(made, out_dir or project_root() / ".recon" / "export", wanted):
-        out.print(str(path), soft_wrap=True, highlight=False)
+        say(shown(path))
     if formats is None and not installed:
         err.print("No Parquet: it needs DuckDB, the extra `parquet` (`pip install duckdb`).", highlight=False)
-
-
-def chosen(figure: str, preset: str | None, source: str | None, records: Path | None) -> tuple[Path, dict[str, Any]]:
-    """The record that is asked for; of several, the fullest one of the original data, which is said.
-
-    Raises:
-      ReconError: there is no such figure, or no such record of it.
-    """
-    from recon.benchmark import find, project_root
-    from recon.records.citation import records_of
-
-    project = project_root()
-    folder = records or project / "results"
-    if not (folder / figure).is_dir():
-        find(project, figure)
-    found = records_of(folder, figure, preset, source)
-    path, made = found[0]
-    if len(found) > 1:
-        others = ", ".join(f"--preset {m['preset']} --source {m['source']}" for _, m in found[1:])
-        err.print(f"Of {len(found)} records, {path}; for others: {others}.", soft_wrap=True, highlight=False)
-    return path, made

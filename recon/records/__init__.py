@@ -3,6 +3,7 @@
 from recon.records.cache import Entry, described, entries, prunable, remove
 from recon.records.code_version import code_version
 from recon.records.files import FigureRecord, figure_bytes, json_bytes, read_figure, read_json, write_bytes
+from recon.records.freshness import cells_by_code, code_state, code_words, record_state
 from recon.records.provenance import LIBRARIES, cores, provenance
 from recon.records.rows import attack_row, mean_and_spread, rounded
 from recon.records.same import cells_differ, differences, lasting
@@ -18,8 +19,11 @@ __all__ = [
     "as_read",
     "attack_row",
     "cell_key",
+    "cells_by_code",
     "cells_differ",
+    "code_state",
     "code_version",
+    "code_words",
     "cores",
     "csv_table",
     "described",
@@ -37,6 +41,7 @@ __all__ = [
     "prunable",
     "read_figure",
     "read_json",
+    "record_state",
     "remove",
     "rounded",
     "write_bytes",

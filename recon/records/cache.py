@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from recon import reading
 from recon.errors import reason
-from recon.records.code_version import code_version
+from recon.records.freshness import code_state
 from recon.records.store import DAMAGED, Store
 
 State = Literal["current", "stale", "unknown", "unreadable", "damaged", "leftover"]
@@ -114,8 +114,6 @@ def _entry(folder: Path, now: float) -> Entry:
     try:
         record = reading.json(folder / "record.json")["record"]
         what, made = described(record["cell"]), record["provenance"]
-        code, modules = str(made["code_version"]), made.get("modules")
-        state: State = "unknown" if modules is None else "current" if code_version(tuple(modules)) == code else "stale"
+        return Entry(folder, code_state(made), what, str(made["code_version"]), size, age)
     except Exception as error:  # whatever a damaged file makes of it; `verify` sets it aside
         return Entry(folder, "unreadable", reason(error), "", size, age)
-    return Entry(folder, state, what, code, size, age)

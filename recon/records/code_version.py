@@ -2,8 +2,10 @@
 
 import ast
 import hashlib
+import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # What a cell's numbers depend on. The command line, plots, progress and this package do not enter, nor does reading
@@ -21,7 +23,13 @@ def syntax_digest(source: str) -> str:
         first = body[0]
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
             first.value.value = ""
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hashlib.sha256(_dumped(tree).encode()).hexdigest()
+
+
+def _dumped(tree: ast.AST) -> str:
+    """A syntax tree as Python 3.11 writes it: 3.12 adds type parameters, and 3.13 leaves out what is empty."""
+    everything: dict[str, Any] = {"show_empty": True} if sys.version_info >= (3, 13) else {}
+    return ast.dump(tree, **everything).replace(", type_params=[]", "")
 
 
 def module_file(module: str, package: Path = PACKAGE) -> Path | None:

@@ -15,13 +15,12 @@ NAME = "ro-crate-metadata.json"
 SPECIFICATION = "https://w3id.org/ro/crate/1.2"
 LICENCES = "https://spdx.org/licenses/"
 DEVELOPERS = "#developers"
+# Of what is kept in git; PDF and SVG are drawn again from a record.
 MEDIA_TYPES = {
     ".csv": "text/csv",
     ".json": "application/json",
     ".md": "text/markdown",
-    ".pdf": "application/pdf",
     ".png": "image/png",
-    ".svg": "image/svg+xml",
     ".tex": "application/x-tex",
 }
 
@@ -100,7 +99,7 @@ def _file(path: Path, results: Path, records: Records) -> Entity:
         }
     for source, record in records.items():
         if path.parent == source.parent and f"{path.stem}-".startswith(f"{source.stem}-"):
-            kind = "Picture" if path.suffix in (".png", ".pdf", ".svg") else "Table"
+            kind = "Picture" if path.suffix == ".png" else "Table"
             based = {"isBasedOn": {"@id": _id(source, results)}}
             return made | {"name": f"{record['title']} {kind} {path.name}."} | based
     return made | {"name": path.name}

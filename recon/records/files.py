@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,7 +60,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def figure_bytes(made: Mapping[str, Any]) -> bytes:
-    """JSON of a figure's record, small enough for git: numbers to seven digits, lists of plain values on one line.
+    """JSON of a figure's record, small enough for git: numbers to seven digits, a line for each cell and claim.
 
     Seven digits are what float32 results hold; the store keeps all.
     """
@@ -73,9 +72,17 @@ def figure_bytes(made: Mapping[str, Any]) -> bytes:
             return {k: short(v) for k, v in value.items()}
         return [short(v) for v in value] if isinstance(value, list) else value
 
-    content = json_bytes(short(msgspec.json.decode(json_bytes(made))))
-    # A line break in JSON is never inside a string.
-    return re.sub(rb"\[\n[^\[\]{}]*\n\s*\]", lambda found: re.sub(rb"\n\s*", b" ", found[0]), content)
+    return _lines(short(msgspec.json.decode(json_bytes(made))), 2) + b"\n"
+
+
+def _lines(value: Any, depth: int) -> bytes:
+    """JSON with a line for each entry of a value, and of its entries so deep; what lies deeper is on one line."""
+    if not depth or not value or not isinstance(value, dict | list):
+        return msgspec.json.encode(value)
+    if isinstance(value, list):
+        return b"[\n" + b",\n".join(_lines(v, depth - 1) for v in value) + b"\n]"
+    entries = (msgspec.json.encode(k) + b": " + _lines(v, depth - 1) for k, v in value.items())
+    return b"{\n" + b",\n".join(entries) + b"\n}"
 
 
 class ClaimRecord(TypedDict):

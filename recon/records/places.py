@@ -1,10 +1,20 @@
-"""Where results go, looked at before they are computed."""
+"""Where results lie, and whether a place can be written, looked at before there is anything to write."""
 
 import os
 import tempfile
 from pathlib import Path
 
 from recon.errors import ReconError, reason
+
+
+def stored_results(root: Path) -> Path:
+    """The records of a checkout that are kept in git: what its pages show and what runs are compared with."""
+    return root / "results"
+
+
+def made_results(root: Path) -> Path:
+    """Where the records of runs go, beside the store of cells: git ignores it, so that runs change nothing tracked."""
+    return root / ".recon" / "results"
 
 
 def folder_to_write(path: Path) -> Path:

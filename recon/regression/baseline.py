@@ -11,7 +11,7 @@ import numpy as np
 from recon import reading
 from recon.errors import ReconError
 from recon.records import json_bytes, write_bytes
-from recon.regression.measures import MEASURES, Direction, Group, Kind, groups
+from recon.regression.measures import MEASURES, Direction, Group, Kind, groups, typical
 
 # One-sided level of the t-interval that a metric may move in: were its runs independent draws, one comparison in a
 # hundred would be a false alarm. A run repeats the baseline's seeds, so equal code moves nothing; the interval is for
@@ -50,7 +50,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of one group: the mean over the seeds that the figure lists."""
+    """One metric of one group: the mean over the seeds that the figure lists, of times the median."""
 
     value: float
     better: Direction
@@ -144,7 +144,7 @@ def _stored(group: Group, spread: Group) -> Stored:
         if measure.name in group.values:
             own = list(group.values[measure.name].values())
             every = list(spread.values[measure.name].values())
-            value = float(np.mean(own))
+            value = typical(measure.kind, own)
             allowed = tolerance(measure.kind, value, len(own), every)
             metrics[measure.name] = Metric(value, measure.better, measure.kind, allowed)
     return Stored(group.data, group.device, group.cpus, metrics)

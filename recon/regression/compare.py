@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from recon.regression.baseline import Baseline, Metric, Spread, Stored
-from recon.regression.measures import Direction, Group
+from recon.regression.baseline import Baseline, Spread, Stored
+from recon.regression.measures import KINDS, Direction, Group, typical
 
 Status = Literal[
     "same", "within", "better", "worse", "missing", "new", "not gated", "other data", "other device", "other machine"
 ]
 FAILS = ("worse", "missing")
+CHANGED = (*FAILS, "better")
 ROUNDING = 1e-6  # relative: a mean of float32 results, written and read
 
 
@@ -46,9 +45,9 @@ class Row:
 def compare(baseline: Baseline, run: Mapping[str, Group]) -> list[Row]:
     """Every metric of the baseline and of the run.
 
-    Means are over the baseline's seeds. What the baseline has and the run has not fails, a seed too: a gate that a
-    deleted cell passes is none. Groups on other images are not compared. Costs gate on the baseline's kind of device,
-    times on its device with as many cores.
+    Means, of times medians, are over the baseline's seeds. What the baseline has and the run has not fails, a seed too:
+    a gate that a deleted cell passes is none. Groups on other images are not compared. Costs gate on the baseline's
+    kind of device, times on its device with as many cores, where the run took long enough to be measured.
     """
     rows = []
     for name, stored in baseline.groups.items():
@@ -56,20 +55,21 @@ def compare(baseline: Baseline, run: Mapping[str, Group]) -> list[Row]:
         for metric, before in stored.metrics.items():
             values = {} if group is None else group.values.get(metric, {})
             mine = [value for seed, value in values.items() if seed in stored.data]
-            now = float(np.mean(mine)) if mine else None
+            now = typical(before.kind, mine) if mine else None
             allowed, source = before.tolerance.value, before.tolerance.source
-            status = _status(stored, before, group, now)
+            status = _status(stored, metric, group, now)
             rows.append(Row(name, metric, before.better, before.value, now, allowed, source, status))
     for name, group in run.items():
         known = baseline.groups[name].metrics if name in baseline.groups else {}
         for metric, values in group.values.items():
             if metric not in known:
-                now = float(np.mean(list(values.values())))
+                now = typical(KINDS[metric], list(values.values()))
                 rows.append(Row(name, metric, None, None, now, None, None, "new"))
     return rows
 
 
-def _status(stored: Stored, before: Metric, group: Group | None, now: float | None) -> Status:
+def _status(stored: Stored, metric: str, group: Group | None, now: float | None) -> Status:
+    before = stored.metrics[metric]
     if group is not None and any(group.data.get(seed, prints) != prints for seed, prints in stored.data.items()):
         return "other data"
     # Where a reading depends on the device, another device may not have it.
@@ -79,7 +79,7 @@ def _status(stored: Stored, before: Metric, group: Group | None, now: float | No
         return "other machine"
     if group is None or now is None or not stored.data.keys() <= group.data.keys():
         return "missing"
-    if before.tolerance.value is None:
+    if before.tolerance.value is None or metric in group.short:
         return "not gated"
     change = now - before.value
     slack = before.tolerance.value + ROUNDING * abs(before.value)

@@ -1,5 +1,6 @@
 """The page: templates filled from stored records, everything that it needs inside."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -80,6 +81,7 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
         figures=found,
         verdicts=VERDICTS,
         total={v: sum(r.verdicts[v] for f in found for r in f.results) for v in VERDICTS},
+        codes=Counter(r.code for f in found for r in f.results),
         newest=max((r.made["provenance"] for f in found for r in f.results), key=lambda facts: facts["made_at"]),
         seconds=seconds,
         picture=pictures.__getitem__,

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from recon import regression
-from recon.records import described, read_json
+from recon.records import code_words, described, read_json, record_state
 from recon.regression.tables import number
 
-KINDS = {m.name: m.kind for m in regression.MEASURES}
 FIGURE = {"figure", "title", "preset", "source", "seconds", "provenance"}
 SOURCES = {"tfds": "full data sets", "samples": "package pictures", "mixed": "mixed sources", "folder": "a folder"}
 PAPER = ("fig", "table", "theorem")  # how the names of its figures begin
@@ -98,7 +97,7 @@ class Result:
 
     def metrics(self, *kinds: str) -> list[regression.Row]:
         """Rows against the baseline of the given kinds: quality, cost, time."""
-        return [r for r in self.rows or () if KINDS.get(r.metric) in kinds]
+        return [r for r in self.rows or () if regression.KINDS.get(r.metric) in kinds]
 
     @property
     def status(self) -> str:
@@ -127,6 +126,11 @@ class Result:
         return rows
 
     @property
+    def code(self) -> str:
+        """Whether the code that made it is the code as it is: current, stale or unknown."""
+        return record_state(self.made)
+
+    @property
     def facts(self) -> list[tuple[str, str]]:
         """What made the record, name and value."""
         made, cells = self.made["provenance"], self.made.get("cells", [])
@@ -140,6 +144,7 @@ class Result:
             ("cells", f"{len(cells)}, computed by {', '.join(f'{k} ({n})' for k, n in commits.items())}"),
             ("pictures", "; ".join(dict.fromkeys(c["data"]["source"] for c in cells if "data" in c))),
             ("training sets", ", ".join(sorted(prints))),
+            ("code", code_words(self.made)),
             ("code version", made["code_version"]),
             ("versions", ", ".join(f"{k} {v}" for k, v in made["versions"].items())),
             ("device", f"{device['count']} × {device['kind']} ({device['platform']})"),

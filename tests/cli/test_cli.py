@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from recon.benchmark import benchmarks
+from recon.cli.console import task_of
 from recon.records import Store, Stored, code_version
 from tests.conftest import ROOT, processor_time
 
@@ -82,7 +86,11 @@ def test_list_names_everything(checkout, env):
         ([*ATTACK, "--dynamics", "wild"], "Unknown dynamics"),
         ([*ATTACK, "--width", "0"], "at least 1"),
         ([*ATTACK, "--images", "nowhere"], "no folder"),
-        (["plot", "fig1", "--out", "empty"], "recon reproduce fig1"),
+        (["plot", "fig1", "--records", "empty"], "recon reproduce fig1"),
+        (["plot", "Fig1"], "did you mean fig1?"),
+        (["reproduce", "fig1", "--store", "--out", "x"], "give one of the two"),
+        (["baseline", "update", "fig1", "--why", "x", "--records", "empty"], "no record of quick"),
+        (["baseline", "update", "fig1", "--why", "x", "--records", "empty", "--repeats", "3"], "one of the two"),
         (["data", "prepare", "imagenet"], "choose from mnist"),
         (["reproduce", "fig1", "--out", "/proc/x"], "Cannot write /proc/x/fig1"),
         (["reproduce", "fig1", "--source", "samples", "--out", "file"], "the file file is in a folder's place"),
@@ -122,8 +130,91 @@ def test_attack_writes_a_record_and_pictures(checkout, env):
     assert files == {".json", ".md", ".csv", ".tex", ".png", ".pdf", ".svg"}
     (path,) = (checkout / "out" / "fig1").glob("*.json")
     assert json.loads(path.read_text())["cells"][0]["cell"]["n_train"] == 6
-    redrawn = recon("plot", "fig1", "--out", "out", cwd=checkout, env=env)
+    # The paper's claims are not about a network of one's own.
+    assert json.loads(path.read_text())["claims"] == []
+    assert "reproduced" not in done.stdout + path.with_suffix(".md").read_text()
+    picture = path.with_suffix(".png").read_bytes()
+    path.with_suffix(".png").unlink()
+    redrawn = recon("plot", "fig1", "--records", "out", cwd=checkout, env=env)
     assert redrawn.returncode == 0, redrawn.stderr
+    assert path.with_suffix(".png").read_bytes() == picture
+
+
+def test_a_task_that_is_said_is_the_task():
+    """Own pictures are a task of their own unless another is named, be it the one that is the default without them."""
+    folder = Path("pictures")
+    assert (task_of(None, None), task_of(None, folder)) == ("mnist_odd_even", "pictures")
+    assert (task_of("mnist_odd_even", folder), task_of("mnist_10way", None)) == ("mnist_odd_even", "mnist_10way")
+
+
+def test_a_run_is_kept_apart_from_the_stored_records(tiny, env):
+    """A run changes nothing in results/ and says how it differs from what is there; plot, cite and export take it."""
+    here = {"cwd": tiny, "env": env}
+    run = ["reproduce", "tiny", "--source", "samples"]
+    first = recon(*run, **here)
+    assert first.returncode == 0, first.stderr
+    made, stored = (tiny / folder / "tiny" / "quick-samples.json" for folder in (".recon/results", "results"))
+    assert made.exists()
+    assert not (tiny / "results").exists()
+    assert ".recon/results/tiny/quick-samples.{json," in first.stdout
+    assert re.search(r"^Open it: \S+ \.recon/results/tiny/quick-samples\.png$", first.stdout, re.M)
+    assert "No record results/tiny/quick-samples.json to compare it with." in first.stdout
+
+    kept = recon(*run, "--store", **here)
+    assert kept.returncode == 0, kept.stderr
+    assert stored.exists()
+    assert "make readme results-index" in kept.stdout
+    again = recon(*run, **here)
+    assert re.search(
+        r"^Beside results/tiny/quick-samples\.json \(.* code current\):\nmetrics: \d+ same", again.stdout, re.M
+    )
+    assert "verdicts: the same." in again.stdout
+
+    # Were the stored record another, metrics and verdicts that changed would be named, and it would stay as it is.
+    other = json.loads(stored.read_text())
+    for cell in other["cells"][:2]:
+        cell["attack"]["work"]["temporary_bytes"] /= 2
+    other["cells"][1]["provenance"]["code_version"] = "older"
+    stored.write_text(json.dumps(other))
+    changed = recon(*run, **here).stdout
+    assert "1 of 3 cells stale" in changed
+    assert re.search(r"temporary bytes .* worse", changed)
+    assert "FLOPs" not in changed
+    assert json.loads(stored.read_text()) == other
+
+    for command in (["plot"], ["cite"], ["export", "--format", "csv"]):
+        for records, folder in (([], ".recon/results"), (["--records", "results"], "results")):
+            done = recon(command[0], "tiny", *command[1:], *records, **here)
+            assert done.returncode == 0, done.stderr
+            assert f"Record: {folder}/tiny/quick-samples.json" in done.stderr
+        missing = recon(command[0], "tiny", "--preset", "full", **here)
+        assert missing.returncode == 1
+        assert "recon reproduce tiny" in missing.stderr or "choose one of quick samples" in missing.stderr
+
+
+def test_check_counts_stored_records_of_stale_code(tiny, env):
+    here = {"cwd": tiny, "env": env}
+    assert recon("reproduce", "tiny", "--source", "samples", "--store", **here).returncode == 0
+    update = ["baseline", "update", "tiny", "--source", "samples", "--records", "results", "--why", "from the record"]
+    shutil.rmtree(tiny / ".recon")
+    assert recon(*update, **here).returncode == 0
+    assert not (tiny / ".recon").exists()  # computed nothing
+    done = recon("check", "--records", "results", **here)
+    assert done.returncode == 0, done.stderr
+    assert "Code of 1 stored records: 1 current, 0 stale, 0 unknown." in done.stdout
+    assert "temporary bytes" not in done.stdout
+    every = recon("check", "--records", "results", "--all", **here).stdout
+    assert "temporary bytes" in every
+    assert "attack time" in every
+    assert "attack time" not in recon("check", "--records", "results", "--all", "--no-times", **here).stdout
+    stored = tiny / "results" / "tiny" / "quick-samples.json"
+    made = json.loads(stored.read_text())
+    made["cells"][0]["provenance"]["code_version"] = "older"
+    stored.write_text(json.dumps(made))
+    done = recon("check", "--records", "results", "--json", "check.json", **here)
+    assert done.returncode == 0, done.stderr
+    assert "1 stored records: 0 current, 1 stale, 0 unknown.\nstale: tiny/quick-samples.json\n" in done.stdout
+    assert json.loads((tiny / "check.json").read_text())["code"] == {"tiny/quick-samples.json": "1 of 3 cells stale"}
 
 
 def test_settings_of_an_attack_are_given_by_name(checkout, env):
@@ -179,7 +270,8 @@ def test_check_tells_regressions_and_missing_baselines_apart(tiny, env):
     done = recon("check", "--source", "samples", "--json", "check.json", "--markdown", "check.md", **here)
     assert done.returncode == 0, done.stderr
     (rows,) = (f["rows"] for f in json.loads((tiny / "check.json").read_text())["figures"].values())
-    assert {r["status"] for r in rows} == {"same"}
+    # The exact recovery takes too few milliseconds for its time to gate.
+    assert {r["metric"] for r in rows if r["status"] != "same"} <= {"attack time / reference"}
     assert {"mean L2", "certified", "FLOPs a step"} <= {r["metric"] for r in rows if r["allowed"] is not None}
     assert "no regression" in (tiny / "check.md").read_text()
 
@@ -192,7 +284,7 @@ def test_check_tells_regressions_and_missing_baselines_apart(tiny, env):
     records = ["--records", ".recon/check", "--markdown", "check.md"]
     done = recon("check", "tiny", *records, **here)
     assert done.returncode == 1
-    assert "1 metrics got worse" in done.stderr
+    assert "1 metric got worse" in done.stderr
     assert "temporary bytes" in done.stdout
     assert "1 regressions" in (tiny / "check.md").read_text()
 
@@ -235,7 +327,7 @@ def test_a_stopped_run_keeps_finished_cells_and_goes_on(checkout, env, sign):
     after = stored(cells)
     assert len(after) == 8
     assert finished.items() <= after.items()
-    made = json.loads((checkout / "results" / "fig1" / "quick-samples.json").read_text())
+    made = json.loads((checkout / ".recon" / "results" / "fig1" / "quick-samples.json").read_text())
     assert len(made["cells"]) == 8
 
 
@@ -250,8 +342,15 @@ def stored(cells):
 
 def test_make_help_and_list_find_the_same_figures():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in benchmarks(ROOT):
-        assert f"reproduce-{name} " in done.stdout
+    for name, benchmark in benchmarks(ROOT).items():
+        assert re.search(rf"^  reproduce-{name} +{re.escape(benchmark.title)}$", done.stdout, re.M)
+    users, maintainers = done.stdout.split("\nFor maintainers:\n")
+    assert "  report  " in users
+    assert "  lock  " in maintainers
+    targets = set(re.findall(r"^([a-z-]+):(?!=)", (ROOT / "Makefile").read_text(), re.M))
+    assert targets == {line.split()[0] for line in re.findall(r"^  [a-z-]+  .*$", done.stdout, re.M)} - {
+        f"reproduce-{name}" for name in benchmarks(ROOT)
+    }
 
 
 def test_nobody_is_sent_to_another_project_of_the_name():

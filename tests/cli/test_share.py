@@ -14,7 +14,7 @@ STORED = ROOT / "results"
 
 
 def recon(*args, **options):
-    command = [sys.executable, "-m", "recon", *args]
+    command = [sys.executable, "-m", "recon", *args, "--records", "results"]  # whatever was run here
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
 
 
@@ -22,10 +22,10 @@ def test_cite_prints_three_entries_and_says_which_record_it_took():
     done = recon("cite", "fig1")
     assert done.returncode == 0, done.stderr
     assert {"loo2024", "recon", "recon-fig1-quick-tfds"} == set(parse_string(done.stdout, "bibtex").entries)
-    assert "--preset quick --source samples" in done.stderr
+    assert "Record: results/fig1/quick-tfds.json (for others: --preset quick --source samples)" in done.stderr
     other = recon("cite", "fig1", "--source", "samples")
     assert "recon-fig1-quick-samples" in other.stdout
-    assert other.stderr == ""
+    assert other.stderr == "Record: results/fig1/quick-samples.json\n"
     wrong = recon("cite", "fig1", "--preset", "huge")
     assert wrong.returncode == 1
     assert "fig1 has no record of huge: choose one of" in wrong.stderr

@@ -1,9 +1,12 @@
+import io
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from recon.plots import figure, save
+from recon.plots.style import smaller
 
 
 def page(shade):
@@ -27,3 +30,25 @@ def test_one_figure_has_one_page_and_is_the_same_again(tmp_path):
     first = {f.name: f.read_bytes() for f in save(page(0.5), tmp_path / "one")}
     assert set(first) == {"one.png", "one.pdf", "one.svg"}
     assert first == {f.name: f.read_bytes() for f in save(page(0.5), tmp_path / "one")}
+
+
+def test_a_picture_is_made_smaller_pixel_for_pixel():
+    rng = np.random.default_rng(0)
+    flat = np.repeat(np.repeat(rng.integers(0, 3, (6, 8, 3), np.uint8) * 100, 5, axis=0), 5, axis=1)
+    grey = np.repeat(rng.integers(0, 256, (60, 80, 1), np.uint8), 3, axis=2)
+    for pixels, mode in ((flat, "P"), (grey, "P"), (rng.integers(0, 256, (60, 80, 3), np.uint8), "RGB")):
+        opaque = np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 255, np.uint8)], axis=2)
+        content = io.BytesIO()
+        Image.fromarray(opaque).save(content, format="png", dpi=(160, 160))
+        made = smaller(content.getvalue())
+        assert len(made) < len(content.getvalue())
+        with Image.open(io.BytesIO(made)) as picture:
+            assert picture.mode == mode
+            assert picture.info["dpi"] == pytest.approx((160, 160), abs=0.1)
+            np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), pixels)
+        assert smaller(made) == made
+    opaque[0, 0, 3] = 0
+    content = io.BytesIO()
+    Image.fromarray(opaque).save(content, format="png", dpi=(160, 160))
+    with pytest.raises(ValueError, match="opaque"):
+        smaller(content.getvalue())

@@ -1,12 +1,14 @@
 import json
 import re
 import shutil
+from collections import Counter
 from itertools import pairwise
 
 import msgspec
 import pytest
 
 from recon.errors import ReconError
+from recon.records import record_state
 from recon.regression import Row
 from recon.regression.measures import group_name
 from recon.report import MOST_BYTES, build, page, write
@@ -37,6 +39,15 @@ def test_every_record_is_there_with_its_claims_and_verdicts(page):
     shown = [t for t in page.texts["span"] if re.fullmatch("[✓✗?] (not )?(reproduced|inconclusive)", t)]
     every = [c["verdict"] for _, made in RECORDS for c in made.get("claims", [])]
     assert sorted(t[2:] for t in shown) == sorted(every)
+
+
+def test_records_of_stale_code_are_marked_and_counted(page):
+    states = Counter(record_state(made) for _, made in RECORDS)
+    counts = ", ".join(f"of {state} code: {states[state]}" for state in ("current", "stale", "unknown"))
+    assert f"Records {counts}." in squeezed(page.text)
+    assert Counter(text for text in page.texts["td"] if text in states) == states
+    marks = Counter(text.split("code ")[1].split(",")[0] for text in page.texts["summary"] if "What made it" in text)
+    assert marks == states
 
 
 def test_every_picture_and_baseline_is_there(page):
