@@ -7,12 +7,13 @@ A module `benchmarks/NAME_topic.py` defines
     summarise(results)   → everything the figure and the table show, JSON-able and small
     plot(summary)        → a matplotlib figure, or several: the pages of one
     table(summary)       → a title, column names and rows of strings, for the terminal
-    CLAIMS               the paper's claims that it checks
+    CLAIMS               what it claims: `recon.claims.Claim`, each with a measure of the summary; it writes no verdict
 
 Adding a figure is adding a file.
 """
 
 import importlib.util
+import json
 import re
 import sys
 import time
@@ -21,11 +22,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from recon.claims import Summary, judge
 from recon.errors import ReconError
 from recon.reading import refused
 from recon.records import (
+    ClaimRecord,
     Store,
     Stored,
     cell_key,
@@ -40,30 +44,13 @@ from recon.records import (
     read_figure,
     write_bytes,
 )
-from recon.statistics import Verdict as Verdict
 from recon.workers import Job, compute, compute_all
 
 if TYPE_CHECKING:
     from recon.cells import Cell
     from recon.ray_workers import Resources
 
-Summary = dict[str, Any]
 LIKE = 0.8  # of a name's letters are another's: fig0 is as much like fig1 as like any other (0.75)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim of the paper as a predicate over a figure's summary.
-
-    Attributes:
-      name: short.
-      statement: what the paper says, in our words.
-      check: summary → (verdict, the measured effect in words and numbers).
-    """
-
-    name: str
-    statement: str
-    check: Callable[[Summary], tuple[Verdict, str]]
 
 
 @dataclass(frozen=True)
@@ -83,6 +70,9 @@ class Benchmark:
         """The imported module."""
         name = f"benchmarks.{self.path.stem}"
         if name not in sys.modules:
+            # The folder as a package, whatever the current folder is: modules import what they share from `_shared`.
+            package = sys.modules.setdefault("benchmarks", ModuleType("benchmarks"))
+            package.__path__ = list(dict.fromkeys([*getattr(package, "__path__", ()), str(self.path.parent)]))
             spec = importlib.util.spec_from_file_location(name, self.path)
             assert spec is not None
             assert spec.loader is not None
@@ -237,21 +227,23 @@ def record(benchmark: Benchmark, label: str, results: Sequence[Stored], seconds:
     """The figure's record: summary, claims, and every cell's own record."""
     module = benchmark.module()
     summary = module.summarise(results)
-    claims = []
-    for claim in module.CLAIMS:
-        verdict, effect = claim.check(summary)
-        claims.append({"name": claim.name, "statement": claim.statement, "verdict": verdict, "effect": effect})
     return {
         "figure": benchmark.name,
         "title": benchmark.title,
         "preset": label,
         "source": source_name(results),
         "summary": summary,
-        "claims": claims,
+        # Of the summary as it is stored, so that anyone can judge it again.
+        "claims": judged(benchmark, json.loads(figure_bytes(summary))),
         "seconds": seconds,
         "provenance": provenance(),
         "cells": [r.record for r in results],
     }
+
+
+def judged(benchmark: Benchmark, summary: Summary) -> list[ClaimRecord]:
+    """The records of a figure's claims on a summary, one just made or a stored one."""
+    return [judge(claim, summary) for claim in benchmark.module().CLAIMS]
 
 
 def source_name(results: Sequence[Stored]) -> str:

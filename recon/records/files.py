@@ -85,13 +85,29 @@ def _lines(value: Any, depth: int) -> bytes:
     return b"{\n" + b",\n".join(entries) + b"\n}"
 
 
+class EstimateRecord(TypedDict):
+    """An effect with its interval in a figure's record: `recon.statistics.Estimate`, its label and scale."""
+
+    label: str
+    scale: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    groups: int
+
+
 class ClaimRecord(TypedDict):
-    """A claim in a figure's record."""
+    """A claim in a figure's record: see `recon.claims.Claim`; its verdict follows from kind, margin and estimates."""
 
     name: str
     statement: str
+    kind: Literal["above", "below", "alike", "exact"]
+    margin: float
+    reason: str
     verdict: Literal["reproduced", "not reproduced", "inconclusive"]
     effect: str
+    estimates: list[EstimateRecord]
 
 
 class FigureRecord(TypedDict):

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recon.plots import figure, save
+from recon.plots import new_figure, save
 from recon.plots.style import smaller
 
 
 def page(shade):
-    made = figure(1.0, 1.0)
+    made = new_figure(1.0, 1.0)
     made.set_facecolor(str(shade))
     return made
 
