@@ -33,6 +33,7 @@ from recon.records import (
     csv_table,
     figure_bytes,
     latex_table,
+    library_versions,
     markdown_claims,
     markdown_table,
     provenance,
@@ -158,7 +159,8 @@ def plan(cells: Sequence["Cell"], where: dict[str, Any]) -> list[Planned]:
         if cell.draw not in draws:
             draws[cell.draw] = cell.load(**where)
         data = draws[cell.draw]
-        planned.append(Planned(cell, data, cell_key(cell.settings(), fingerprints(data), code_version(cell.modules))))
+        code, libraries = code_version(cell.modules), library_versions(cell.modules)
+        planned.append(Planned(cell, data, cell_key(cell.settings(), fingerprints(data), code, libraries)))
     return planned
 
 

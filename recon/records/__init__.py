@@ -1,7 +1,7 @@
 """Results on disk, and what made them."""
 
 from recon.records.cache import Entry, described, entries, prunable, remove
-from recon.records.code_version import code_version
+from recon.records.code_version import code_version, library_versions
 from recon.records.files import FigureRecord, figure_bytes, json_bytes, read_figure, read_json, write_bytes
 from recon.records.provenance import LIBRARIES, cores, provenance
 from recon.records.rows import attack_row, mean_and_spread, rounded
@@ -30,6 +30,7 @@ __all__ = [
     "lasting",
     "latex_document",
     "latex_table",
+    "library_versions",
     "markdown_claims",
     "markdown_table",
     "mean_and_spread",

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recon import reading
-from recon.errors import reason
-from recon.records.code_version import code_version
+from recon.errors import ReconError, reason
+from recon.records.code_version import code_version, library_versions
 from recon.records.store import DAMAGED, Store
 
 State = Literal["current", "stale", "unknown", "unreadable", "damaged", "leftover"]
@@ -25,8 +25,8 @@ class Entry:
 
     Attributes:
       path: where it lies.
-      state: a cell of the code as it is (current) or was (stale), one whose record does not name its modules
-        (unknown) or cannot be read (unreadable); a cell that was set aside (damaged); what a killed writer left.
+      state: a cell of the code and libraries as they are (current) or were (stale), one whose record does not name its
+        modules (unknown) or cannot be read (unreadable); one that was set aside (damaged); what a killed writer left.
       what: the cell's settings in a line.
       code: the version of the code that made the cell.
       bytes: size on disk.
@@ -114,8 +114,19 @@ def _entry(folder: Path, now: float) -> Entry:
     try:
         record = reading.json(folder / "record.json")["record"]
         what, made = described(record["cell"]), record["provenance"]
-        code, modules = str(made["code_version"]), made.get("modules")
-        state: State = "unknown" if modules is None else "current" if code_version(tuple(modules)) == code else "stale"
+        code, state = str(made["code_version"]), _state(made)
     except Exception as error:  # whatever a damaged file makes of it; `verify` sets it aside
         return Entry(folder, "unreadable", reason(error), "", size, age)
     return Entry(folder, state, what, code, size, age)
+
+
+def _state(made: Mapping[str, Any]) -> State:
+    """Whether what made a cell is what is here."""
+    if made.get("modules") is None:
+        return "unknown"
+    modules = tuple(made["modules"])
+    try:
+        same = code_version(modules) == made["code_version"]
+        return "current" if same and library_versions(modules).items() <= made.get("versions", {}).items() else "stale"
+    except ReconError:  # a module of that name is gone
+        return "stale"

@@ -21,7 +21,18 @@ from recon.cells import AttackCell
 from recon.dynamics import Linearised
 from recon.networks import MLP
 from recon.records import Store, Stored, cell_key, figure_bytes, json_bytes, provenance, read_json, write_bytes
-from recon.records.code_version import PACKAGE, PARTS, closure, code_version, everything, syntax_digest
+from recon.records.code_version import (
+    COMPUTING,
+    PACKAGE,
+    PARTS,
+    closure,
+    code_version,
+    everything,
+    imported,
+    library_versions,
+    module_file,
+    syntax_digest,
+)
 from recon.tasks import tasks
 
 SOURCE = '''
@@ -39,7 +50,7 @@ def test_code_version_follows_the_mathematics_only():
     assert syntax_digest(same) == syntax_digest(SOURCE)
     assert syntax_digest(SOURCE.replace('    """Double."""\n', '    """D."""\n\n')) == syntax_digest(SOURCE)
     assert syntax_digest(SOURCE.replace("2 * x", "2 + x")) != syntax_digest(SOURCE)
-    assert all((PACKAGE / part).exists() for part in PARTS)
+    assert all(module_file(f"recon.{part}") for part in PARTS)
     assert len(code_version()) == 12
     ast.parse(SOURCE)
 
@@ -86,12 +97,35 @@ def test_files_are_named_after_what_they_define(name):
 
 
 def test_key_depends_on_settings_data_and_code():
-    base = ({"n": 1, "w": 2}, {"train": "a"}, "v")
-    key = cell_key(*base)
-    assert cell_key({"w": 2, "n": 1}, {"train": "a"}, "v") == key
-    assert (
-        len({key, cell_key({"n": 2}, *base[1:]), cell_key(base[0], {"train": "b"}, "v"), cell_key(*base[:2], "u")}) == 4
-    )
+    base = {"settings": {"n": 1, "w": 2}, "fingerprints": {"train": "a"}, "version": "v", "libraries": {"jax": "1"}}
+    other = {"settings": {"n": 2}, "fingerprints": {"train": "b"}, "version": "u", "libraries": {"jax": "2"}}
+    key = cell_key(**base)
+    assert cell_key(**base | {"settings": {"w": 2, "n": 1}}) == key
+    assert len({key, *(cell_key(**base | {name: value}) for name, value in other.items())}) == 5
+
+
+def test_two_seeds_are_two_cells_even_of_the_same_images():
+    """As draws from a small pool are, say."""
+    cells = [AttackCell("mnist_odd_even", 6, MLP((32,)), Linearised(), "ntk", seed=s) for s in (0, 1)]
+    assert len({cell_key(c.settings(), {"train": "a"}, "v", {}) for c in cells}) == 2
+
+
+def test_libraries_that_compute_are_known_and_those_of_a_cell_found():
+    cell = AttackCell("mnist_odd_even", 6, MLP((32,)), Linearised(), "ntk-fast")
+    found = library_versions(cell.modules)
+    assert {"jax", "jaxlib", "numpy", "scipy", "optax"} <= set(found)
+    assert "scikit-learn" not in found
+    assert found["jax"] == version("jax")
+    names = {name.split(".")[0] for file in closure(everything()).values() for name in imported(file.read_text())}
+    # What these give to a cell is read, drawn, said or a type.
+    harmless = {"recon", "jaxtyping", "msgspec", "PIL", "safetensors", "orbax"}
+    assert names - sys.stdlib_module_names - harmless <= COMPUTING.keys()
+
+
+@pytest.mark.parametrize("name", ["recon.attacks.nothing", "recon.plots", "numpy", "recon.metrics.score.score"])
+def test_modules_whose_edits_would_go_unseen_are_refused(name):
+    with pytest.raises(ReconError, match=f"^{name} is no module of "):
+        code_version(("recon.metrics", name))
 
 
 JSON = st.recursive(
