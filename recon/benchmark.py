@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recon import claims as claims_
 from recon.errors import ReconError
 from recon.reading import refused
 from recon.records import (
@@ -222,8 +223,11 @@ def record(benchmark: Benchmark, label: str, results: Sequence[Stored], seconds:
     """The figure's record: summary, claims, and every cell's own record."""
     module = benchmark.module()
     summary = module.summarise(results)
-    claims = []
+    claims: list[Any] = []
     for claim in module.CLAIMS:
+        if isinstance(claim, claims_.Claim):
+            claims.append(claims_.judge(claim, summary))
+            continue
         verdict, effect = claim.check(summary)
         claims.append({"name": claim.name, "statement": claim.statement, "verdict": verdict, "effect": effect})
     return {

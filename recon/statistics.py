@@ -4,14 +4,15 @@ Images of one network, and networks trained on the same images, are not independ
 *groups*, which are: what shares its images is one group.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Literal, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import scipy  # its stats are loaded on first use
 from jaxtyping import Float, Shaped
 
 Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
+Kind = Literal["above", "below", "alike", "exact"]
 
 LEVEL = 0.95
 # log₂ of the ratio of two errors: a tenth (0.8 dB) is the least that an eye would notice in the pictures.
@@ -19,6 +20,9 @@ TENTH = float(np.log2(1.1))
 RESAMPLES = 500  # a tail of 2.5 % holds a dozen
 # A bootstrap of g groups has (2g−1 choose g) distinct resamples: 126 at five, of which a tail of 2.5 % holds three.
 MIN_GROUPS = 5
+# Two draws can lie near each other by chance, and then nothing shows it: Student's interval of two is too narrow to
+# trust wherever the spread of draws is not normal.
+FEWEST = 3
 
 
 class Estimate(TypedDict):
@@ -147,26 +151,36 @@ def negated(estimate: Estimate) -> Estimate:
     return {**estimate, "value": value, "low": low, "high": high}
 
 
+def verdict(estimate: Estimate | Mapping[str, Any], margin: float, kind: Kind = "above") -> Verdict:
+    """Whether an effect lies where it is claimed to lie, as a whole interval from independent groups shows.
+
+    Args:
+      estimate: its value, low, high and groups count.
+      margin: the least effect that would matter.
+      kind: "above": larger than the margin; "below": smaller; "alike": nearer to zero than the margin, in either
+        direction; "exact": an identity, whose largest deviation is at most the margin.
+
+    Returns:
+      "reproduced" if the whole interval lies on the claimed side of the margin, "not reproduced" if it lies on the
+      other. Otherwise, without an interval, and with fewer than `FEWEST` groups "inconclusive": these data do not tell.
+      An identity holds or fails wherever it is looked at, and so by its value alone, without an interval.
+    """
+    value, low, high = (estimate[k] for k in ("value", "low", "high"))
+    if kind == "exact":
+        return "inconclusive" if value is None else "reproduced" if value <= margin else "not reproduced"
+    if low is None or high is None or estimate["groups"] < FEWEST:
+        return "inconclusive"
+    holds, fails = {
+        "above": (low > margin, high < margin),
+        "below": (high < margin, low > margin),
+        "alike": (-margin < low and high < margin, low > margin or high < -margin),
+    }[kind]
+    return "reproduced" if holds else "not reproduced" if fails else "inconclusive"
+
+
 def alike(estimate: Estimate, margin: float) -> Verdict:
     """Whether an effect is shown to be too small to matter, in either direction; see `verdict`."""
-    low, high = estimate["low"], estimate["high"]
-    if low is None or high is None:
-        return "inconclusive"
-    inside, outside = -margin < low and high < margin, low > margin or high < -margin
-    return "reproduced" if inside else "not reproduced" if outside else "inconclusive"
-
-
-def verdict(estimate: Estimate, margin: float) -> Verdict:
-    """Whether an effect, positive in the claimed direction, is larger than the least one that would matter.
-
-    "reproduced" if the whole interval lies above the margin: the effect is there and matters. "not reproduced" if it
-    lies below the margin: the effect goes the other way, or is shown to be too small to matter. Otherwise, and without
-    an interval, "inconclusive": these data do not tell.
-    """
-    low, high = estimate["low"], estimate["high"]
-    if low is None or high is None:
-        return "inconclusive"
-    return "reproduced" if low > margin else "not reproduced" if high < margin else "inconclusive"
+    return verdict(estimate, margin, "alike")
 
 
 def combined(verdicts: Sequence[Verdict]) -> Verdict:
@@ -174,14 +188,15 @@ def combined(verdicts: Sequence[Verdict]) -> Verdict:
     return verdicts[0] if len(set(verdicts)) == 1 else "inconclusive"
 
 
-def text(estimate: Estimate, spec: str = "+.2f", of: Callable[[float], float] = float) -> str:
-    """An estimate as "0.52 [0.31, 0.70]", each number after the function `of`."""
+def text(estimate: Estimate, spec: str = "+.2f", of: Callable[[float], float] = float, suffix: str = "") -> str:
+    """An estimate as "0.52 [0.31, 0.70] SUFFIX", each number after the function `of`."""
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if value is None:
         return "undefined"
     if low is None or high is None:
-        return f"{of(value):{spec}} (no interval from {estimate['groups']} groups)"
-    return f"{of(value):{spec}} [{of(low):{spec}}, {of(high):{spec}}]"
+        groups = f"{estimate['groups']} group{'s' if estimate['groups'] != 1 else ''}"
+        return f"{of(value):{spec}}{suffix} (no interval from {groups})"
+    return f"{of(value):{spec}} [{of(low):{spec}}, {of(high):{spec}}]{suffix}"
 
 
 def _estimate(value: float, low: float, high: float, n: int, groups: int) -> Estimate:

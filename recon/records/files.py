@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import msgspec
 import numpy as np
@@ -78,13 +78,29 @@ def figure_bytes(made: Mapping[str, Any]) -> bytes:
     return re.sub(rb"\[\n[^\[\]{}]*\n\s*\]", lambda found: re.sub(rb"\n\s*", b" ", found[0]), content)
 
 
+class EstimateRecord(TypedDict):
+    """An effect with its interval in a figure's record: `recon.statistics.Estimate`, its label and scale."""
+
+    label: str
+    scale: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    groups: int
+
+
 class ClaimRecord(TypedDict):
-    """A claim in a figure's record."""
+    """A claim in a figure's record: see `recon.claims.Claim`; its verdict follows from kind, margin and estimates."""
 
     name: str
     statement: str
+    kind: NotRequired[Literal["above", "below", "alike", "exact"]]
+    margin: NotRequired[float]
+    reason: NotRequired[str]
     verdict: Literal["reproduced", "not reproduced", "inconclusive"]
     effect: str
+    estimates: NotRequired[list[EstimateRecord]]
 
 
 class FigureRecord(TypedDict):
