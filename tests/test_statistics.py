@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from recon import statistics
-from recon.statistics import bootstrap, mean, paired, partial_spearman, spearman, verdict, within
+from recon.statistics import bootstrap, mean, mean_correlation, paired, partial_spearman, share, spearman, within
 
 
 def estimate(low, high):
@@ -112,37 +112,91 @@ def test_paired_difference_drops_what_pairs_share(rng):
     effect, alone = paired(raised, level, groups), mean(raised, groups)
     assert 0.8 < effect["low"] < effect["high"] < 1.2
     assert alone["high"] - alone["low"] > 5
-    assert statistics.negated(effect)["low"] == -effect["high"]
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0.2, 0.5, "reproduced"),
-        (0.05, 0.5, "inconclusive"),
-        (-0.5, 0.5, "inconclusive"),
-        (-0.05, 0.05, "not reproduced"),  # shown to be too small to matter
-        (-0.5, -0.2, "not reproduced"),
-        (None, None, "inconclusive"),
-    ],
-)
-def test_verdicts(low, high, expected):
-    assert verdict(estimate(low, high), 0.1) == expected
+def test_equal_groups_have_no_interval():
+    for same in (np.full(3, 0.39), np.full(5, 1.0), np.zeros(4), np.array([0.1 + 0.2, 0.3, 0.3])):
+        assert mean(same, np.arange(len(same)))["low"] is None
+    assert mean(np.array([0.39, 0.39, 0.4]), np.arange(3))["low"] is not None
+    assert mean_correlation(np.ones(3), np.arange(3), 7)["low"] is None
+    x = np.arange(12.0)
+    assert bootstrap(spearman, (x, x), np.repeat(np.arange(6), 2), resamples=20)["low"] is None
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (-0.5, 0.9, "reproduced"),
-        (1.1, 2.0, "not reproduced"),
-        (-2.0, -1.1, "not reproduced"),
-        (0.5, 1.5, "inconclusive"),
-        (-1.5, 1.5, "inconclusive"),
-        (None, None, "inconclusive"),
-    ],
-)
-def test_alike_means_shown_to_be_small_either_way(low, high, expected):
-    assert statistics.alike({"value": 0.0, "low": low, "high": high, "n": 5, "groups": 5}, 1.0) == expected
+def test_an_interval_ends_at_the_bounds_of_what_it_is_of():
+    shares = np.array([1.0, 0.9, 0.95])
+    assert mean(shares, np.arange(3))["high"] > 1 == mean(shares, np.arange(3), (0.0, 1.0))["high"]
+
+
+def test_correlations_go_by_fishers_z():
+    rho = np.array([0.9, 0.2, 0.7])
+    z = stats.ttest_1samp(np.arctanh(rho), 0).confidence_interval(0.95)
+    ours = mean_correlation(rho, np.arange(3), 20)
+    assert [ours["value"], ours["low"], ours["high"]] == pytest.approx(np.tanh([np.arctanh(rho).mean(), *z]))
+    # Student's interval of the correlations themselves would go beyond 1.
+    assert mean(rho, np.arange(3))["high"] > 1 > ours["high"]
+    # All but the last of five ranks in order is 0.9, all in order counts as halfway between that and 1.
+    assert mean_correlation(np.array([1.0]), np.arange(1), 5)["value"] == pytest.approx(0.95)
+    assert mean_correlation(np.array([-1.0, np.nan]), np.arange(2), np.array([5, 5]))["value"] == pytest.approx(-0.95)
+
+
+@pytest.mark.parametrize(("true", "draws"), [(0.0, 3), (0.6, 3), (0.9, 5)])
+def test_intervals_of_correlations_cover(true, draws):
+    rng, m, rounds = np.random.default_rng(2), 12, 300
+    points = rng.multivariate_normal([0, 0], [[1, true], [true, 1]], (rounds, draws, m))
+    rho = np.array([[spearman(*p.T) for p in one] for one in points])
+    centre = np.tanh(np.arctanh(np.clip(rho, -0.9965, 0.9965)).mean())  # what correlations of so few points are of
+    found = [mean_correlation(r, np.arange(draws), m) for r in rho]
+    assert np.mean([e["low"] <= centre <= e["high"] for e in found]) == pytest.approx(0.95, abs=0.03)
+    assert all(-1 < e["low"] < e["high"] < 1 for e in found)
+
+
+@pytest.mark.parametrize("k", [1, 3, 20])
+def test_share_is_clopper_and_pearsons_over_groups(k):
+    for right in range(k + 1):
+        theirs = stats.binomtest(right, k).proportion_ci(0.95, method="exact")
+        # Two points a group: a group holds if both do.
+        holds, groups = np.repeat(np.arange(k) < right, 2), np.repeat(np.arange(k), 2)
+        holds[1::2] |= k == 20  # one of them alone is not enough
+        ours = share(holds, groups)
+        assert [ours["value"], ours["low"], ours["high"]] == pytest.approx([right / k, theirs.low, theirs.high])
+        assert (ours["n"], ours["groups"]) == (2 * k, k)
+    assert share(np.zeros(0, bool), np.zeros(0))["value"] is None
+
+
+def test_an_interval_of_a_share_can_be_wrong_on_either_side():
+    k = 12
+    found = [share(np.arange(k) < right, np.arange(k)) for right in range(k + 1)]
+    for p in np.linspace(0.02, 0.98, 25):
+        odds = stats.binom.pmf(np.arange(k + 1), k, p)
+        below = sum(o for o, e in zip(odds, found) if e["high"] < p)
+        above = sum(o for o, e in zip(odds, found) if e["low"] > p)
+        assert max(below, above) <= 0.025
+    assert max(sum(o for o, e in zip(stats.binom.pmf(np.arange(k + 1), k, p), found) if not e["low"] <= p <= e["high"])
+               for p in np.linspace(0.02, 0.98, 25)) > 0.02  # fmt: skip
+
+
+def test_growth_is_the_slope_along_each_run(rng):
+    x, runs = np.tile([1.0, 2, 4, 8], 3), np.repeat([0, 1, 2], 4)
+    y = x**1.5 * np.repeat([1.0, 10, 100], 4)
+    y[3] *= 50  # one point off does not move Theil and Sen's slope by much
+    clean = statistics.growth(x, y * np.exp2(0.01 * rng.normal(size=12)), runs, runs)
+    assert clean["value"] == pytest.approx(1.5, abs=0.5)
+    assert clean["groups"] == 3
+    assert statistics.growth(x[4:], y[4:], runs[4:], runs[4:])["value"] == pytest.approx(1.5)
+    assert statistics.growth(x[:1], y[:1], runs[:1], runs[:1])["value"] is None
+    # Runs of one group are one piece of evidence.
+    assert statistics.growth(x, y, runs, np.array([0] * 4 + [1] * 8))["groups"] == 2
+
+
+def test_largest_is_of_what_it_is():
+    assert statistics.largest(np.array([1e-9, 3e-8]), np.array([0, 0])) == {
+        "value": 3e-8,
+        "low": None,
+        "high": None,
+        "n": 2,
+        "groups": 1,
+    }
 
 
 def test_a_claim_of_parts_needs_all_of_them():
@@ -155,4 +209,5 @@ def test_text():
     assert statistics.text(estimate(0.25, 0.75)) == "+0.50 [+0.25, +0.75]"
     assert statistics.text(estimate(1.0, 3.0), ".0f", np.exp2) == "4 [2, 8]"
     assert statistics.text(estimate(None, None)) == "undefined"
-    assert statistics.text(estimate(0.25, 0.75) | {"low": None}) == "+0.50 (no interval from 9 groups)"
+    assert statistics.text(estimate(0.25, 0.75) | {"low": None}, suffix=" dB") == "+0.50 dB (no interval from 9 groups)"
+    assert statistics.text(estimate(0.25, 0.75) | {"low": None, "groups": 1}).endswith("(no interval from 1 group)")
