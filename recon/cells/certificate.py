@@ -171,6 +171,6 @@ def judged(found: Reconstruction, truth: Flat) -> dict[str, Any]:
     }
 
 
-def best_multiples(found: Flat, truth: Flat) -> Float[np.ndarray, " n"]:
+def best_multiples(found: Float[np.ndarray, "m d"], truth: Flat) -> Float[np.ndarray, " m"]:
     """L2 from the best multiple, above zero, of each reconstruction to its nearest training image."""
     return np.asarray(multiples_apart(truth, found).min(0))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -41,6 +41,7 @@ class Fit:
     seconds: float = field(default=0.0, kw_only=True)
 
 
+@runtime_checkable
 class Foreign(Protocol):
     """Other code that trains: a frozen dataclass with these members.
 
@@ -142,7 +143,6 @@ class ScikitLearn:
 
     def instance(self, data: TaskData, seed: int) -> Instance:
         """Train it; see `Setting.instance`."""
-        self.check()
         return instance(fitted(self, data, seed), data, kernels_first=True)
 
 

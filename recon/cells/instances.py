@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -42,6 +42,7 @@ class Instance:
     relative: bool = False
 
 
+@runtime_checkable
 class Setting(Protocol):
     """How a network is trained: a frozen dataclass with these members."""
 
@@ -52,11 +53,19 @@ class Setting(Protocol):
         """The modules that it runs."""
         ...
 
+    def check(self) -> None:
+        """Look for what it needs.
+
+        Raises:
+          ReconError: a library is not installed; how to install it.
+        """
+        ...
+
     def instance(self, data: TaskData, seed: int) -> Instance:
         """Train the network of a seed on a task's images.
 
         Raises:
-          ReconError: training failed, or needs a library that is not installed.
+          ReconError: training failed.
         """
         ...
 
@@ -108,18 +117,20 @@ class Plain:
         """This one and the training rule's."""
         return __name__, type(self.dynamics).__module__
 
+    def check(self) -> None:
+        """Nothing is looked up by name."""
+
     def instance(self, data: TaskData, seed: int) -> Instance:
         """Train it; see `Setting.instance`."""
         return self.trained(data, seed, self.pooled)
 
-    def pooled(self, x: Images) -> Images:
+    def pooled(self, x: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n u v c"]:
         """Images averaged over blocks."""
         if self.block == 1:
             return x
         n, h, w, c = x.shape
         b = self.block
-        made: Images = x.reshape(n, h // b, b, w // b, b, c).mean((2, 4))
-        return made
+        return np.asarray(x.reshape(n, h // b, b, w // b, b, c).mean((2, 4)))
 
     def trained(self, data: TaskData, seed: int, view: Callable[[Images], Images]) -> Instance:
         """The network trained on what `view` makes of the images."""
@@ -156,6 +167,9 @@ class Head:
     def modules(self) -> tuple[str, ...]:
         """This one and the training rule's."""
         return Plain(self.width).modules
+
+    def check(self) -> None:
+        """Nothing is looked up by name."""
 
     def instance(self, data: TaskData, seed: int) -> Instance:
         """Train it; see `Setting.instance`."""
@@ -201,6 +215,9 @@ class Null:
     def modules(self) -> tuple[str, ...]:
         """This one and the training rule's."""
         return Plain(self.width, Linearised()).modules
+
+    def check(self) -> None:
+        """Nothing is looked up by name."""
 
     def instance(self, data: TaskData, seed: int) -> Instance:
         """Train a network and replace its change; see `Setting.instance`."""

@@ -132,8 +132,8 @@ KINDS = (
 SHORT = "300 steps"  # of the same descent, whatever the loss
 BY_NAME = {kind.name: kind for kind in (*KINDS, Kind(SHORT, loss=0.0, steps=300))}
 # What this package's own rules train: a plain network, or one that cuts an image into patches.
-FLOW, PATCHES, SHARED = "gradient flow", "patches", "patches, shared blank"
-OWN = (FLOW, PATCHES, SHARED)
+PLAIN, PATCHES, SHARED = "closed form or flow", "patches", "patches, shared blank"
+OWN = (PLAIN, PATCHES, SHARED)
 
 
 def forward(
@@ -261,7 +261,7 @@ def made_here(kind: str, data: TaskData, widths: Sequence[int], linearised: bool
     """A network that one of this package's rules trains."""
     x: np.ndarray = data.train.x
     network: Network = MLP(tuple(widths))
-    if kind != FLOW:
+    if kind != PLAIN:
         network = CNN(tuple(widths), patch=SIDES[data.image_shape[2]])
     if kind == SHARED:
         corners = np.random.default_rng(seed).choice([-SHIFT, SHIFT], (len(x), 2))

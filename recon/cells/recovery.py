@@ -66,12 +66,13 @@ class RecoveryCell:
         return dataclasses.replace(self, seed=seed)
 
     def check(self) -> None:
-        """Look up the attack and its options.
+        """Look up the attack and its options, and what training needs.
 
         Raises:
-          ReconError: there is no such attack, or it has no such option.
+          ReconError: there is no such attack, or it has no such option; or a library is missing.
         """
         with_options(self.attack, dict(self.options))
+        self.setting.check()
 
     @property
     def modules(self) -> tuple[str, ...]:
