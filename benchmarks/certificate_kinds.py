@@ -152,7 +152,7 @@ def plot(summary: Summary) -> "Figure":
         names = [f"{line['group']} ({line['networks']})" for line in mine] if box else []
         axes.set_yticks(range(len(mine)), names or [""] * len(mine), fontsize=6)
         title = f"the box of the pixels is {'known' if box else 'not known'}"
-        axes.set(title=title, xlabel="share of images", ylim=(len(mine) - 0.5, -0.5))
+        axes.set(title=title, xlabel="images, for each training image", ylim=(len(mine) - 0.5, -0.5))
     found = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels())}
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=3)
     return figure

@@ -122,8 +122,9 @@ def plot(summary: Summary) -> "Figure":
         )
         right = [r["certified_within"] / r["n"] for r in mine]
         axes.plot(units, right, ".", color=COLOURS["standard"], label="certified, and right")
-        false = [(r["certified"] - r["certified_within"]) / r["n"] for r in mine]
-        axes.plot(units, false, "x", color="#cc0000", label="certified, and wrong")
+        false = [(u, r) for u, r in zip(units, mine) if r["certified"] > r["certified_within"]]
+        shares = [(r["certified"] - r["certified_within"]) / r["n"] for _, r in false]
+        axes.plot([u for u, _ in false], shares, "x", color="#cc0000", label="certified, and wrong")
         axes.set(title=GROUPS[group], xlabel="units of a hidden layer for each image", ylim=(-0.05, 1.05))
     figure.axes[0].set_ylabel("share of a network's images")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

@@ -237,7 +237,7 @@ def plot(summary: Summary) -> "Figure":
     for y, row in enumerate(rows):
         colour = COLOURS["standard"] if row["bar"] else "#888888"
         for run in row["runs"]:
-            sure = run["certified"] is not None and run["certified"] >= run["within"]
+            sure = run["within"] > 0 and (run["certified"] or 0) >= run["within"]
             style = {"color": colour, "fillstyle": "full" if sure else "none", "markersize": 4}
             counts.plot(run["within"] / row["n"], y, "o", **style)
             times.plot(run["seconds"], y, "o", **style)

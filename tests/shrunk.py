@@ -13,6 +13,7 @@ from recon.cells.distillation import DistillationCell
 from recon.cells.early_stopping import EarlyStoppingCell
 from recon.cells.finetuned import FinetuneCell
 from recon.cells.instances import Plain
+from recon.cells.kinds import OWN
 from recon.cells.losses import LossCell
 from recon.cells.noised_state import NoisedStateCell
 from recon.cells.private import PrivateCell
@@ -170,7 +171,8 @@ def _(cell: RecoveryCell):
 
 @shrunk.register
 def _(cell: CertificateCell):
-    return dataclasses.replace(cell, n_train=4, depth=1, width=300 if cell.patches else 40, seed=0)
+    kind = cell.kind if cell.kind in ("flips", *OWN) else "plain"
+    return dataclasses.replace(cell, n_train=4, kind=kind, depth=1, width=300 if cell.patches else 40, seed=0)
 
 
 @shrunk.register
