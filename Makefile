@@ -8,8 +8,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-ray benchmark-solvers benchmark-kernels check check-kernels report test lint format docs data \
-	data-tiny-imagenet bars bars-exact bars-certificate bars-distillation bars-audit bars-tiny-imagenet figure-times \
-	fuzz readme results-index tables scaling lock clean
+	data-tiny-imagenet figure-times fuzz readme results-index tables scaling lock clean
 .DELETE_ON_ERROR:
 
 # Users' targets are described behind ##, maintainers' behind #-.
@@ -32,6 +31,8 @@ $(VENV)/.ready-%: requirements/%.txt pyproject.toml scripts/bootstrap.py
 
 reproduce-%: $(READY) ## run one benchmark and draw its figure, into .recon/results/
 	$(BIN)/recon reproduce $* --preset $(PRESET) $(ARGS)
+
+reproduce-recovery reproduce-foreign: $(DEV) # scikit-learn
 
 benchmark-solvers: reproduce-solvers ## compare the solvers (the same as reproduce-solvers)
 
@@ -74,24 +75,6 @@ data-tiny-imagenet: $(READY) ## prepare Tiny-ImageNet from ZIP=PATH/tiny-imagene
 	@$(if $(ZIP),,$(BIN)/recon data reachable tiny_imagenet $(ARGS))
 	@$(if $(ZIP),,$(MAKE) --no-print-directory $(VENV)/.ready-data)
 	$(BIN)/recon data prepare tiny_imagenet $(if $(ZIP),--archive "$(ZIP)") $(ARGS)
-
-bars: $(READY) #- measure what the core promises (about fifteen minutes)
-	$(BIN)/python scripts/bars.py $(ARGS)
-
-bars-exact: $(READY) $(DEV) #- measure the bars of the exact solver (about an hour); resumes
-	$(BIN)/python scripts/exact_bars.py $(ARGS)
-
-bars-certificate: $(READY) #- measure how often certificates are right (about an hour); resumes
-	$(BIN)/python scripts/certificate_bars.py $(ARGS)
-
-bars-distillation: $(READY) #- measure the bars of distillation (about ten minutes); resumes
-	$(BIN)/python scripts/distillation_bars.py $(ARGS)
-
-bars-audit: $(READY) $(DEV) #- measure the bars of the audit (a few minutes); resumes
-	$(BIN)/python scripts/audit_bars.py $(ARGS)
-
-bars-tiny-imagenet: $(READY) #- measure the bars of Tiny-ImageNet: ZIP=PATH/tiny-imagenet-200.zip (about ten minutes)
-	$(BIN)/python scripts/tiny_imagenet_bars.py "$(ZIP)" $(ARGS)
 
 figure-times: $(READY) #- time figures 2 to 7 from an empty cache and again from a full one (about twenty minutes)
 	$(BIN)/python scripts/figure_times.py $(ARGS)

@@ -38,6 +38,7 @@ from recon.records import (
     csv_table,
     figure_bytes,
     latex_table,
+    library_versions,
     markdown_claims,
     markdown_table,
     provenance,
@@ -165,7 +166,8 @@ def plan(cells: Sequence["Cell"], where: dict[str, Any]) -> list[Planned]:
         if cell.draw not in draws:
             draws[cell.draw] = cell.load(**where)
         data = draws[cell.draw]
-        planned.append(Planned(cell, data, cell_key(cell.settings(), fingerprints(data), code_version(cell.modules))))
+        code, libraries = code_version(cell.modules), library_versions(cell.modules)
+        planned.append(Planned(cell, data, cell_key(cell.settings(), fingerprints(data), code, libraries)))
     return planned
 
 
@@ -204,13 +206,7 @@ def run_cells(
         missing = [key for key, stored in results.items() if stored is None]
         for key in results.keys() - missing:
             told(key, 1.0, "done")
-        todo = [job(key) for key in missing]
-        if todo and ray is not None:
-            from recon import ray_workers
-
-            ray_workers.compute_all(todo, store, force, ray, told)
-        elif todo:
-            compute_all(todo, store, force, jobs, told)
+        _compute([job(key) for key in missing], store, force, jobs, ray, told)
         results |= {key: store.load(key) for key in missing}
     else:
         for key in places:
@@ -221,6 +217,33 @@ def run_cells(
         raise ReconError(f"{', '.join(lost)}: gone from the store while others were computed: run again.")
     report(len(planned) - 1, 1.0, "done")
     return [stored for p in planned if (stored := results[p.key]) is not None]
+
+
+def _compute(
+    todo: Sequence[Job],
+    store: Store,
+    force: bool,
+    jobs: int,
+    ray: "Resources | None",
+    report: Callable[[str, float, str], None],
+) -> None:
+    """Compute cells in worker processes or on a cluster: side by side, and then those that are timed, one at a time."""
+    together = [j for j in todo if not getattr(j[1], "alone", False)]
+    timed = [j for j in todo if getattr(j[1], "alone", False)]
+    errors = []
+    # One worker takes the timed cells in turn; a cluster would begin them all at once.
+    for batch, many in ((together, jobs), *([(timed, 1)] if ray is None else [([j], 1) for j in timed])):
+        try:
+            if batch and ray is not None:
+                from recon import ray_workers
+
+                ray_workers.compute_all(batch, store, force, ray, report)
+            elif batch:
+                compute_all(batch, store, force, many, report)
+        except ReconError as error:  # all other cells are computed all the same
+            errors.append(str(error))
+    if errors:
+        raise ReconError(" ".join(errors))
 
 
 def record(benchmark: Benchmark, label: str, results: Sequence[Stored], seconds: float) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import ReconError
-from recon.records import LIBRARIES, Store, code_version
+from recon.records import LIBRARIES, Store, code_version, library_versions
 from recon.workers import Job, computed, failed, keep
 
 if TYPE_CHECKING:
@@ -240,7 +240,8 @@ def work(key: str, cell: "Cell", data: bytes, wanted: dict[str, str], cpus: int,
 @cache
 def software(modules: tuple[str, ...]) -> dict[str, str]:
     """What decides a cell's numbers beside its settings and images: versions of its code and of the libraries."""
-    return {"code version": code_version(modules)} | {name: version(name) for name in LIBRARIES if name != "recon"}
+    libraries = {name: version(name) for name in LIBRARIES if name != "recon"} | library_versions(modules)
+    return {"code version": code_version(modules)} | libraries
 
 
 def now_and_then(report: "Report") -> "Report":

@@ -5,13 +5,19 @@ from functools import singledispatch
 
 from recon.attacks import attacks
 from recon.cells import AttackCell, PruningCell
+from recon.cells.agreement import AgreementCell
+from recon.cells.audit import AuditCell
+from recon.cells.certificate import CertificateCell
 from recon.cells.compared import ComparedCell
 from recon.cells.distillation import DistillationCell
 from recon.cells.early_stopping import EarlyStoppingCell
 from recon.cells.finetuned import FinetuneCell
+from recon.cells.instances import Plain
+from recon.cells.kinds import OWN
 from recon.cells.losses import LossCell
 from recon.cells.noised_state import NoisedStateCell
 from recon.cells.private import PrivateCell
+from recon.cells.recovery import RecoveryCell
 from recon.cells.resampled import ResampledCell
 from recon.cells.starts import StartCell
 from recon.cells.watched import WatchedCell
@@ -153,3 +159,28 @@ def _(cell: WatchedCell):
     attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
     looks = tuple((k, 3) for k, _ in cell.attacked.options if k == "snapshots")
     return dataclasses.replace(cell, attacked=dataclasses.replace(attacked, options=(*attacked.options, *looks)))
+
+
+@shrunk.register
+def _(cell: RecoveryCell):
+    setting = dataclasses.replace(cell.setting, width=64)
+    if isinstance(setting, Plain):
+        setting = dataclasses.replace(setting, dynamics=Linearised(), with_state=False)
+    return dataclasses.replace(cell, n_train=10, setting=setting, options=options_of(cell, 1.0), seed=0)
+
+
+@shrunk.register
+def _(cell: CertificateCell):
+    kind = cell.kind if cell.kind in ("flips", *OWN) else "plain"
+    return dataclasses.replace(cell, n_train=4, kind=kind, depth=1, width=300 if cell.patches else 40, seed=0)
+
+
+@shrunk.register
+def _(cell: AuditCell):
+    n = cell.n_train // 10
+    return dataclasses.replace(cell, n_train=n, network=dataclasses.replace(cell.network, width=64), seed=0)
+
+
+@shrunk.register
+def _(cell: AgreementCell):
+    return dataclasses.replace(cell, n_train=4, width=16, seed=0)

@@ -8,7 +8,10 @@ from recon.tasks import TaskData
 
 
 class Cell(Protocol):
-    """One setting that is computed once and stored: a frozen dataclass with these members."""
+    """One setting that is computed once and stored: a frozen dataclass with these members.
+
+    One whose time is judged also has `alone`, which is true: nothing is computed beside it.
+    """
 
     @property
     def title(self) -> str:

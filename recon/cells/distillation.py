@@ -38,6 +38,7 @@ class DistillationCell:
       options: settings of the method that differ from its own; groups of settings as pairs again.
       networks: finite networks to train on the set, as (name in the record, architecture, training rule).
       seed: chooses the images, the method's start and the initial weights of the finite networks.
+      alone: its time is judged, nothing is to be computed beside it; no part of what it is.
     """
 
     task: str
@@ -47,6 +48,7 @@ class DistillationCell:
     options: tuple[tuple[str, Any], ...] = ()
     networks: tuple[tuple[str, MLP, Dynamics], ...] = ()
     seed: int = 0
+    alone: bool = False
 
     @property
     def title(self) -> str:

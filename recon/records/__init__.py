@@ -1,7 +1,7 @@
 """Results on disk, and what made them."""
 
 from recon.records.cache import Entry, described, entries, prunable, remove
-from recon.records.code_version import code_version
+from recon.records.code_version import code_version, library_versions
 from recon.records.files import ClaimRecord, FigureRecord, figure_bytes, json_bytes, read_figure, read_json, write_bytes
 from recon.records.freshness import cells_by_code, code_state, code_words, record_state
 from recon.records.provenance import LIBRARIES, cores, provenance
@@ -35,6 +35,7 @@ __all__ = [
     "lasting",
     "latex_document",
     "latex_table",
+    "library_versions",
     "markdown_claims",
     "markdown_table",
     "mean_and_spread",

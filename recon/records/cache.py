@@ -25,8 +25,8 @@ class Entry:
 
     Attributes:
       path: where it lies.
-      state: a cell of the code as it is (current) or was (stale), one whose record does not name its modules
-        (unknown) or cannot be read (unreadable); a cell that was set aside (damaged); what a killed writer left.
+      state: a cell of the code and libraries as they are (current) or were (stale), one whose record does not name its
+        modules (unknown) or cannot be read (unreadable); one that was set aside (damaged); what a killed writer left.
       what: the cell's settings in a line.
       code: the version of the code that made the cell.
       bytes: size on disk.

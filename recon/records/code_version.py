@@ -4,13 +4,32 @@ import ast
 import hashlib
 import sys
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from recon.errors import ReconError
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # What a cell's numbers depend on. The command line, plots, progress and this package do not enter, nor does reading
 # pictures: what was read is in the cell's key by its content.
-PARTS = ("tasks", "networks", "kernels", "dynamics", "attacks", "distillation", "metrics", "cells")
+PARTS = (
+    "arrays", "tasks", "networks", "kernels", "dynamics", "attacks", "distillation", "metrics", "weights", "auditing",
+    "cells", "loops",
+)  # fmt: skip
+# Packages of others that compute what a cell's numbers are, by the name they are imported by; those that carry types,
+# text or pictures are left out.
+COMPUTING = {
+    "jax": ("jax", "jaxlib"),
+    "numpy": ("numpy",),
+    "scipy": ("scipy",),
+    "optax": ("optax",),
+    "skimage": ("scikit-image",),
+    "sklearn": ("scikit-learn",),
+    "torch": ("torch",),
+    "neural_tangents": ("neural-tangents",),
+    "dp_accounting": ("dp-accounting",),
+}
 
 
 def syntax_digest(source: str) -> str:
@@ -60,15 +79,27 @@ def _read(file: Path, changed: int) -> tuple[str, frozenset[str]]:  # noqa: ARG0
 
 
 def closure(modules: tuple[str, ...], package: Path = PACKAGE) -> dict[str, Path]:
-    """The modules of `PARTS` that the given ones need, by following imports; with the packages they lie in."""
-    root, found, todo = package.name, dict[str, Path](), list(modules)
+    """The modules of `PARTS` that the given ones need, by following imports; with the packages they lie in.
+
+    Raises:
+      ReconError: a given name is not that of a module of `PARTS`: its edits would go unseen.
+    """
+
+    def counts(name: str) -> Path | None:
+        root, *parts = name.split(".")
+        return module_file(name, package) if root == package.name and parts and parts[0] in PARTS else None
+
+    for name in modules:
+        if counts(name) is None:
+            raise ReconError(f"{name} is no module of {package.name}'s {', '.join(PARTS)}: name one that is.")
+    found, todo = dict[str, Path](), list(modules)
     while todo:
         name = todo.pop()
-        parts = name.split(".")
-        file = module_file(name, package) if parts[0] == root and len(parts) > 1 and parts[1] in PARTS else None
+        file = counts(name)
         if file is None or name in found:
             continue
         found[name] = file
+        parts = name.split(".")
         todo += [".".join(parts[:i]) for i in range(2, len(parts))]
         todo += sorted(_read(file, file.stat().st_mtime_ns)[1])
     return found
@@ -76,22 +107,44 @@ def closure(modules: tuple[str, ...], package: Path = PACKAGE) -> dict[str, Path
 
 def everything(package: Path = PACKAGE) -> tuple[str, ...]:
     """Every module of `PARTS`."""
-    files = sorted(f for part in PARTS for f in (package / part).rglob("*.py"))
+    places = [package / part for part in PARTS]
+    files = [f for place in places for f in (place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")])]
     return tuple(
-        ".".join((package.name, *f.relative_to(package).with_suffix("").parts)).removesuffix(".__init__") for f in files
+        ".".join((package.name, *f.relative_to(package).with_suffix("").parts)).removesuffix(".__init__")
+        for f in sorted(files)
     )
 
 
 @cache
-def code_version(modules: tuple[str, ...] = (), files: tuple[Path, ...] = ()) -> str:
+def library_versions(modules: tuple[str, ...] = ()) -> dict[str, str]:
+    """Versions of the installed packages of `COMPUTING` that the given modules, or what they need, import.
+
+    Raises:
+      ReconError: as `closure`.
+    """
+    files = closure(modules or everything()).values()
+    names = {name.split(".")[0] for file in files for name in _read(file, file.stat().st_mtime_ns)[1]}
+    found = {}
+    for library in (library for name in names & COMPUTING.keys() for library in COMPUTING[name]):
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:  # what needs it says so
+            continue
+    return dict(sorted(found.items()))
+
+
+@cache
+def code_version(modules: tuple[str, ...] = ()) -> str:
     """Twelve hex digits over the given modules and all that they import (default: over everything that counts).
 
     So a cell stays valid when an attack that it does not use is changed, or a task is added.
 
     Args:
       modules: of `PARTS`.
-      files: other source files that a measurement depends on, without what they import.
+
+    Raises:
+      ReconError: as `closure`.
     """
-    found = closure(modules or everything()) | {str(file.relative_to(file.parents[1])): file for file in files}
+    found = closure(modules or everything())
     lines = [f"{name} {_read(file, file.stat().st_mtime_ns)[0]}" for name, file in sorted(found.items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

@@ -4,18 +4,28 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from recon.records.code_version import code_version, module_file
+from recon.errors import ReconError
+from recon.records.code_version import code_version, library_versions
 
 State = Literal["current", "stale", "unknown"]
 
 
 def code_state(facts: Mapping[str, Any]) -> State:
-    """Whether a cell's code is the code as it is, by its provenance; unknown if that names no modules."""
+    """Whether a cell's code and the libraries that it computes with are as now; unknown if no module is named.
+
+    Args:
+      facts: the cell's provenance.
+    """
     modules = facts.get("modules")
     if modules is None:
         return "unknown"
-    there = all(module_file(name) is not None for name in modules)
-    return "current" if there and code_version(tuple(modules)) == facts.get("code_version") else "stale"
+    modules = tuple(modules)
+    try:
+        same = code_version(modules) == facts.get("code_version")
+        libraries = library_versions(modules).items() <= facts.get("versions", {}).items()
+    except ReconError:  # a module of that name is gone
+        return "stale"
+    return "current" if same and libraries else "stale"
 
 
 def cells_by_code(made: Mapping[str, Any]) -> Counter[State]:

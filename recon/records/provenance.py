@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from recon.records.code_version import code_version
+from recon.records.code_version import code_version, library_versions
 
 LIBRARIES = ("recon", "jax", "jaxlib", "numpy", "scipy", "optax", "scikit-image")
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -40,7 +40,9 @@ def provenance(modules: tuple[str, ...] = ()) -> dict[str, Any]:
         "dirty": dirty,
         "code_version": code_version(modules),
         "modules": list(modules),
-        "versions": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+        "versions": {name: version(name) for name in LIBRARIES}
+        | library_versions(modules)
+        | {"python": platform.python_version()},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "machine": {"system": platform.system(), "architecture": platform.machine(), "cpus": cores()},

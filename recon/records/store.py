@@ -1,8 +1,8 @@
 """Computed cells on disk: each is computed once, whichever figure asks for it.
 
-A cell lies in its own folder, named by a hash of its settings, the fingerprint of its data and the version of the code:
-`record.json` (small) and `arrays.npz`. The folder appears in one rename, so a killed writer leaves nothing behind that
-could be taken for a result. What does not verify on loading is set aside.
+A cell lies in its own folder, named by a hash of its settings, the fingerprint of its data and the versions of the code
+and of the libraries that compute: `record.json` (small) and `arrays.npz`. The folder appears in one rename, so a killed
+writer leaves nothing behind that could be taken for a result. What does not verify on loading is set aside.
 """
 
 import errno
@@ -42,9 +42,11 @@ def as_read(stored: Stored) -> Stored:
     return Stored(msgspec.json.decode(json_bytes(stored.record)), stored.arrays)
 
 
-def cell_key(settings: Mapping[str, Any], fingerprints: Mapping[str, str], version: str) -> str:
-    """Name of a cell: twenty hex digits over its settings, data and code."""
-    canonical = msgspec.json.encode([settings, fingerprints, version], order="sorted")
+def cell_key(
+    settings: Mapping[str, Any], fingerprints: Mapping[str, str], version: str, libraries: Mapping[str, str]
+) -> str:
+    """Name of a cell: twenty hex digits over its settings, data, code, and the versions of libraries by name."""
+    canonical = msgspec.json.encode([settings, fingerprints, version, libraries], order="sorted")
     return hashlib.sha256(canonical).hexdigest()[:20]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from recon.benchmark import benchmarks
 from recon.cli.console import task_of
-from recon.records import Store, Stored, code_version
+from recon.records import Store, Stored, code_version, library_versions
 from tests.conftest import ROOT, processor_time
 
 ATTACK = ["attack", "--source", "samples", "--n", "6", "--width", "32"]
@@ -234,7 +234,8 @@ def test_settings_of_an_attack_are_given_by_name(checkout, env):
 
 def test_cache_is_listed_verified_and_pruned(checkout, env):
     store = Store(checkout / ".recon" / "cells")
-    made = {"code_version": code_version(("recon.metrics",)), "modules": ["recon.metrics"]}
+    modules = ("recon.metrics",)
+    made = {"code_version": code_version(modules), "modules": modules, "versions": library_versions(modules)}
     for key in ("one", "two"):
         store.save(key, Stored({"cell": {"kind": "attack", "n_train": 6}, "provenance": made}, {}))
     listed = recon("cache", "ls", cwd=checkout, env=env).stdout

@@ -6,15 +6,16 @@ import time
 import numpy as np
 import pytest
 
-from recon.records import Store, Stored, code_version, described, entries, prunable, remove
+from recon.records import Store, Stored, code_version, described, entries, library_versions, prunable, remove
 from recon.records.cache import WRITING_SECONDS
 
 MODULES = ("recon.metrics",)
 SETTINGS = {"kind": "attack", "n_train": 6, "network": {"widths": [32, 16]}, "dynamics": {"rule": "Linearised"}}
 
 
-def cell(code, modules=MODULES):
-    made = {"code_version": code} | ({} if modules is None else {"modules": list(modules)})
+def cell(code, modules=MODULES, **versions):
+    made = {"code_version": code, "versions": library_versions(MODULES) | versions}
+    made |= {} if modules is None else {"modules": list(modules)}
     return Stored({"cell": SETTINGS, "provenance": made}, {"x": np.zeros(3)})
 
 
@@ -24,6 +25,7 @@ def store(tmp_path):
     store = Store(tmp_path / "cells")
     store.save("current", cell(code_version(MODULES)))
     store.save("stale", cell("0" * 12))
+    store.save("upgraded", cell(code_version(MODULES), numpy="1.0"))
     store.save("gone", cell(code_version(MODULES), modules=("recon.attacks.that-was-removed",)))
     store.save("unknown", cell("0" * 12, modules=None))
     store.save("bad", cell("0" * 12))
@@ -44,6 +46,7 @@ def test_folders_are_told_apart(store):
     assert states == {
         "current": "current",
         "stale": "stale",
+        "upgraded": "stale",
         "gone": "stale",
         "unknown": "unknown",
         "damaged": "damaged",
@@ -73,7 +76,7 @@ def test_a_folder_that_vanishes_while_it_is_looked_at_is_left_out(store, monkeyp
 
 def test_pruning_leaves_current_cells_and_writers_at_work(store):
     going = prunable(entries(store))
-    assert {e.key.split("-")[0] for e in going} == {"stale", "gone", "damaged", "cut", ".old"}
+    assert {e.key.split("-")[0] for e in going} == {"stale", "upgraded", "gone", "damaged", "cut", ".old"}
     for entry in going:
         remove(entry)
     assert sorted(p.name for p in store.root.iterdir()) == [".new-abc", "current", "unknown"]

@@ -19,10 +19,30 @@ from recon import ReconError
 from recon.attacks import attacks
 from recon.benchmark import benchmarks
 from recon.cells import AttackCell
+from recon.cells.agreement import AgreementCell
+from recon.cells.audit import AuditCell
+from recon.cells.certificate import CertificateCell
+from recon.cells.distillation import DistillationCell
+from recon.cells.foreign import ScikitLearn
+from recon.cells.instances import Plain
+from recon.cells.noised_state import NoisedStateCell
+from recon.cells.recovery import RecoveryCell
 from recon.dynamics import Linearised
+from recon.kernels.infinite import InfiniteMLP
 from recon.networks import MLP
 from recon.records import Store, Stored, cell_key, figure_bytes, json_bytes, provenance, read_json, write_bytes
-from recon.records.code_version import PACKAGE, PARTS, closure, code_version, everything, syntax_digest
+from recon.records.code_version import (
+    COMPUTING,
+    PACKAGE,
+    PARTS,
+    closure,
+    code_version,
+    everything,
+    imported,
+    library_versions,
+    module_file,
+    syntax_digest,
+)
 from recon.tasks import tasks
 from tests.conftest import ROOT
 
@@ -41,7 +61,7 @@ def test_code_version_follows_the_mathematics_only():
     assert syntax_digest(same) == syntax_digest(SOURCE)
     assert syntax_digest(SOURCE.replace('    """Double."""\n', '    """D."""\n\n')) == syntax_digest(SOURCE)
     assert syntax_digest(SOURCE.replace("2 * x", "2 + x")) != syntax_digest(SOURCE)
-    assert all((PACKAGE / part).exists() for part in PARTS)
+    assert all(module_file(f"recon.{part}") for part in PARTS)
     assert len(code_version()) == 12
     ast.parse(SOURCE)
 
@@ -103,12 +123,84 @@ def test_files_are_named_after_what_they_define(name):
 
 
 def test_key_depends_on_settings_data_and_code():
-    base = ({"n": 1, "w": 2}, {"train": "a"}, "v")
-    key = cell_key(*base)
-    assert cell_key({"w": 2, "n": 1}, {"train": "a"}, "v") == key
-    assert (
-        len({key, cell_key({"n": 2}, *base[1:]), cell_key(base[0], {"train": "b"}, "v"), cell_key(*base[:2], "u")}) == 4
+    base = {"settings": {"n": 1, "w": 2}, "fingerprints": {"train": "a"}, "version": "v", "libraries": {"jax": "1"}}
+    other = {"settings": {"n": 2}, "fingerprints": {"train": "b"}, "version": "u", "libraries": {"jax": "2"}}
+    key = cell_key(**base)
+    assert cell_key(**base | {"settings": {"w": 2, "n": 1}}) == key
+    assert len({key, *(cell_key(**base | {name: value}) for name, value in other.items())}) == 5
+
+
+MNIST = "mnist_odd_even"
+BY_KIND = {
+    AttackCell(MNIST, 6, MLP((32,)), Linearised(), "ntk-fast"): ("attacks.ntk_fast", "metrics", "arrays"),
+    AuditCell(MNIST, 6, ScikitLearn(32)): ("auditing.run", "weights.layout", "cells.foreign", "attacks.exact"),
+    CertificateCell(MNIST, 6, "plain", True): ("cells.kinds", "auditing.run", "attacks.exact"),
+    RecoveryCell(MNIST, 6, Plain(32)): ("cells.instances", "attacks.exact", "dynamics.flow"),
+    AgreementCell(MNIST, 6, 32, "flow"): ("dynamics.flow", "dynamics.descent", "kernels"),
+    DistillationCell(MNIST, 6, 1, "rkip"): ("distillation.rkip", "distillation.descent", "kernels.infinite"),
+    NoisedStateCell(MNIST, 6, InfiniteMLP(), 1.0, 5): ("distillation.mmd_noised", "dynamics.noised_linearised"),
+}
+
+
+@pytest.mark.parametrize("cell", BY_KIND, ids=lambda cell: type(cell).__name__)
+def test_the_version_of_a_kind_of_cell_covers_what_it_runs(cell):
+    wanted = {type(cell).__module__, f"recon.tasks.{cell.task}", *(f"recon.{name}" for name in BY_KIND[cell])}
+    assert wanted <= set(closure(cell.modules))
+
+
+@pytest.mark.parametrize(
+    ("edited", "stale"),
+    [
+        ("auditing/run.py", {"audit", "certificate"}),
+        ("cells/foreign.py", {"audit"}),
+        ("arrays.py", {"audit", "certificate", "attack"}),
+        ("cli/audit.py", set()),
+    ],
+)
+def test_an_edit_makes_cells_of_other_versions(edited, stale, tmp_path):
+    shutil.copytree(PACKAGE, tmp_path / "recon", ignore=shutil.ignore_patterns("__pycache__"))
+    modules = {type(cell).__name__.removesuffix("Cell").lower(): cell.modules for cell in BY_KIND}
+    modules = {name: modules[name] for name in ("audit", "certificate", "attack")}
+    script = (
+        "import json; from recon.records import code_version; "
+        f"print(json.dumps({{name: code_version(tuple(of)) for name, of in {modules!r}.items()}}))"
     )
+
+    def versions():
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
+        return json.loads(done.stdout)
+
+    before = versions()
+    with (tmp_path / "recon" / edited).open("a") as file:
+        file.write("EDITED = 1\n")
+    after = versions()
+    assert {name for name in before if before[name] != after[name]} == stale
+
+
+def test_two_seeds_are_two_cells_even_of_the_same_images():
+    """As draws from a small pool are, say."""
+    cells = [AttackCell("mnist_odd_even", 6, MLP((32,)), Linearised(), "ntk", seed=s) for s in (0, 1)]
+    assert len({cell_key(c.settings(), {"train": "a"}, "v", {}) for c in cells}) == 2
+
+
+def test_libraries_that_compute_are_known_and_those_of_a_cell_found():
+    cell = AttackCell("mnist_odd_even", 6, MLP((32,)), Linearised(), "ntk-fast")
+    found = library_versions(cell.modules)
+    assert {"jax", "jaxlib", "numpy", "scipy", "optax"} <= set(found)
+    assert "scikit-learn" not in found
+    assert found["jax"] == version("jax")
+    names = {name.split(".")[0] for file in closure(everything()).values() for name in imported(file.read_text())}
+    # What these give to a cell is read, drawn, said or a type.
+    harmless = {"recon", "jaxtyping", "msgspec", "PIL", "safetensors", "orbax"}
+    assert names - sys.stdlib_module_names - harmless <= COMPUTING.keys()
+
+
+@pytest.mark.parametrize("name", ["recon.attacks.nothing", "recon.plots", "numpy", "recon.metrics.score.score"])
+def test_modules_whose_edits_would_go_unseen_are_refused(name):
+    with pytest.raises(ReconError, match=f"^{name} is no module of "):
+        code_version(("recon.metrics", name))
 
 
 def test_key_depends_on_the_seed_though_the_images_are_the_same():

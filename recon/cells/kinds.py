@@ -2,7 +2,8 @@
 
 The attack reads an image's size off the bias's change, and takes the images for fixed. Each kind here breaks one of
 these, or comes near to it, and `plain` is the control. All are trained by one descent, full batch, in float64, of the
-network itself or of its Taylor model around the initial weights.
+network itself or of its Taylor model around the initial weights. Beside them stand this package's own training rules,
+and networks whose first layer is a patch embedding.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from recon.dynamics import GradientFlow, Linearised, train
 from recon.networks import MLP, Network
-from recon.tasks import TaskData, load_task
+from recon.networks.conv import CNN
+from recon.tasks import TaskData
 
+SIDES = {1: 14, 3: 16}  # pixels of a patch, by number of channels: of 28 × 28 and of 32 × 32 ones
+SHIFT = 4  # pixels that digits are moved, so that they share blank patches
 RATE = 0.5  # of 1/L, L the largest eigenvalue of the tangent kernel over the number of images
 View = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Weights = list[np.ndarray]  # kernel, bias, kernel, ..., a bias of zeros where there is none
@@ -49,22 +54,24 @@ class Kind:
 
 @dataclass(frozen=True)
 class Made:
-    """Weights before and after training, and what they were trained on, in the network's input space."""
+    """Weights before and after training, what they were trained on and as many others, in the network's input space."""
 
     before: Any
     after: Any
     x: np.ndarray
+    held_out: np.ndarray
     box: tuple[np.ndarray, np.ndarray]
     network: Network
-    data: TaskData
     loss: float
 
 
 def noise(sigma: float) -> View:
+    """White noise, anew at each step."""
     return lambda x, rng: x + sigma * rng.standard_normal(x.shape)
 
 
 def contrast(share: float) -> View:
+    """Each image at another contrast, anew at each step."""
     return lambda x, rng: x * (1 + share * rng.standard_normal((len(x), 1)))
 
 
@@ -93,10 +100,12 @@ def near_duplicate(distance: float) -> Callable[[np.ndarray, np.ndarray], tuple[
 
 
 def no_bias(widths: Sequence[int], **options: Any) -> MLP:
+    """A network without biases."""
     return MLP(tuple(widths), bias=False, **options)
 
 
 def ntk(b_std: float) -> Callable[..., MLP]:
+    """A network in NTK parametrisation, its biases scaled by `b_std`."""
     return lambda widths, **options: MLP(tuple(widths), parametrisation="ntk", b_std=b_std, **options)
 
 
@@ -120,6 +129,11 @@ KINDS = (
     Kind("near duplicate, other label", images=near_duplicate(0.01), steps=1500),
     Kind("flips", view=flips, steps=1000),
 )
+SHORT = "300 steps"  # of the same descent, whatever the loss
+BY_NAME = {kind.name: kind for kind in (*KINDS, Kind(SHORT, loss=0.0, steps=300))}
+# What this package's own rules train: a plain network, or one that cuts an image into patches.
+PLAIN, PATCHES, SHARED = "closed form or flow", "patches", "patches, shared blank"
+OWN = (PLAIN, PATCHES, SHARED)
 
 
 def forward(
@@ -202,30 +216,58 @@ def descend(
 
 
 def as_tree(weights: Weights, bias: bool) -> dict[str, dict[str, np.ndarray]]:
+    """Weights as this package's parameters, in float32."""
     pairs = zip(weights[::2], weights[1::2])
     return {
-        f"Dense_{i}": {"kernel": np.float32(k)} | ({"bias": np.float32(b)} if bias else {})
+        f"Dense_{i}": {"kernel": k.astype(np.float32)} | ({"bias": b.astype(np.float32)} if bias else {})
         for i, (k, b) in enumerate(pairs)
     }
 
 
-def made(kind: Kind, task: str, n: int, widths: Sequence[int], linearised: bool, seed: int) -> Made:
-    """A network of a kind."""
-    data = load_task(task, n, seed=seed, n_test=1)
-    x, y = np.float64(data.train.x.reshape(n, -1)), np.float64(data.train.y)
-    box = data.box
+def made(kind: str, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Made:
+    """A network of a kind, by its name in `BY_NAME` or `OWN`."""
+    if kind in OWN:
+        return made_here(kind, data, widths, linearised, seed)
+    return made_by_descent(BY_NAME[kind], data, widths, linearised, seed)
+
+
+def made_by_descent(kind: Kind, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Made:
+    """A network that `descend` trains."""
+    (x, held_out), y, box = rows(data), np.asarray(data.train.y, np.float64), data.box
     if kind.raw:
         mean = np.broadcast_to(data.mean, data.image_shape).ravel()
-        x, box = x + mean, (np.zeros(len(data.mean)), np.ones(len(data.mean)))
+        x, held_out, box = x + mean, held_out + mean, (np.zeros(len(data.mean)), np.ones(len(data.mean)))
     if kind.images is not None:
         x, y = kind.images(x, y)
     network = replace(kind.network(tuple(widths)), outputs=data.outputs)
     params = jax.tree.map(np.asarray, network.init(jax.random.key(seed), x.shape[1]))
     layers = [params[f"Dense_{i}"] for i in range(len(widths) + 1)]
     before = [
-        np.float64(a)
+        np.asarray(a, np.float64)
         for layer in layers
         for a in (layer["kernel"], layer.get("bias", np.zeros(layer["kernel"].shape[1])))
     ]
     after, loss = descend(kind, network, before, x, y, linearised, seed)
-    return Made(as_tree(before, network.bias), as_tree(after, network.bias), x, box, network, data, loss)
+    return Made(as_tree(before, network.bias), as_tree(after, network.bias), x, held_out, box, network, loss)
+
+
+def rows(data: TaskData) -> tuple[np.ndarray, np.ndarray]:
+    """Training images and held-out ones, one a row."""
+    x, held_out = (np.asarray(s.x.reshape(len(s), -1), np.float64) for s in (data.train, data.held_out))
+    return x, held_out
+
+
+def made_here(kind: str, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Made:
+    """A network that one of this package's rules trains."""
+    x: np.ndarray = data.train.x
+    network: Network = MLP(tuple(widths))
+    if kind != PLAIN:
+        network = CNN(tuple(widths), patch=SIDES[data.image_shape[2]])
+    if kind == SHARED:
+        corners = np.random.default_rng(seed).choice([-SHIFT, SHIFT], (len(x), 2))
+        x = np.stack([np.roll(image, corner, (0, 1)) for image, corner in zip(x, corners)])
+    before = jax.tree.map(np.asarray, network.init(jax.random.key(seed), data.image_shape))
+    rule = Linearised() if linearised else GradientFlow(loss=1e-6, tol=1e-2)
+    run = train(network, before, x, data.train.y, rule)
+    flat, held_out = np.asarray(x.reshape(len(x), -1), np.float64), rows(data)[1]
+    return Made(run.initial.params, run.final.params, flat, held_out, data.box, network, run.final.loss)

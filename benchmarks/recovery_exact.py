@@ -1,0 +1,313 @@
+"""Exact recovery: how many images come back from one network, and in what time.
+
+No figure of the paper: what the solver `exact` promises. A row is a kind of network over draws of images; most have a
+bar, counts that each network and a time that all of them together have to reach.
+
+    make reproduce-recovery                 quick: 50 images and fewer, plain and foreign networks: five minutes
+    make reproduce-recovery PRESET=full     up to 500 images, MNIST and CIFAR-10: an hour on a core; needs prepared data
+
+Expected: plain networks of 20 units an image and more give back all of their images within seconds; so do networks of
+scikit-learn and NumPy, weight decay up to 0.01, Adam's state, and heads on features of a frozen extractor. Rows without
+a bar are reported as measured. Cells run one at a time, as their times are judged.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recon import statistics
+from recon.cells.foreign import NumpyDescent, ScikitLearn
+from recon.cells.instances import Head, Plain, Setting
+from recon.cells.recovery import RecoveryCell
+from recon.claims import Claim, Effect, Summary, ratio, share
+from recon.dynamics import Descent, Linearised
+from recon.plots import COLOURS, new_figure
+from recon.records import Stored
+from recon.regression.measures import group_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MNIST, CIFAR10, DIGITS = "mnist_odd_even", "cifar10_animal_vehicle", "mnist_10way"
+FAMILIES = {
+    "plain": "plain networks",
+    "other": "networks of other code, with weight decay, of Adam's state, on features",
+}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a row has to reach.
+
+    Attributes:
+      certified, certified_within, within: least counts of each network.
+      worst: upper bound of each network's largest distance.
+      seconds: upper bound of the mean time of the attack (geometric, over draws).
+    """
+
+    certified: int = 0
+    certified_within: int = 0
+    within: int = 0
+    worst: float = np.inf
+    seconds: float = np.inf
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        parts = (
+            (self.certified, f"≥ {self.certified} certified"),
+            (self.certified_within, f"≥ {self.certified_within} certified within"),
+            (self.within, f"≥ {self.within} within"),
+            (self.worst < np.inf, f"max < {self.worst:g}"),
+            (self.seconds < np.inf, f"time < {self.seconds:g} s"),
+        )
+        return ", ".join(text for asked, text in parts if asked)
+
+    def reached(self, run: Mapping[str, Any]) -> bool:
+        """Whether one network reaches the counts and the bound."""
+        counts = all((run[k] or 0) >= getattr(self, k) for k in ("certified", "certified_within", "within"))
+        return counts and (self.worst == np.inf or (run["worst"] is not None and run["worst"] < self.worst))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A named kind of network over seeds; without a bar it is reported as measured."""
+
+    name: str
+    n: int
+    setting: Setting
+    bar: Bar | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    family: str = "other"
+    task: str = MNIST
+    attack: str = "exact"
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def cells(self) -> list[RecoveryCell]:
+        """A cell for each seed."""
+        return [RecoveryCell(self.task, self.n, self.setting, self.attack, self.options, s) for s in self.seeds]
+
+
+def plain_rows() -> list[Row]:
+    """What the solver is for."""
+    row, minute = partial(Row, family="plain"), (("seconds", 60.0),)
+    three, ten = (("seconds", 180.0),), (("seconds", 600.0),)
+    linear = Linearised()
+    return [
+        row("50/1024 MNIST standard", 50, Plain(1024), Bar(certified=50, worst=0.01, seconds=3)),
+        row("200/2048 MNIST standard", 200, Plain(2048), Bar(certified_within=199, seconds=25), tuple(range(5)),
+            options=three),
+        row("300/4096 MNIST linearised", 300, Plain(4096, linear), Bar(certified_within=300, seconds=180), (0,),
+            options=ten),
+        row("500/4096 MNIST linearised, 900 s", 500, Plain(4096, linear), None, (0,),
+            options=(("seconds", 900.0), ("starts", 10**6), ("patience", 10**6))),
+        row("200/2048 CIFAR-10 standard", 200, Plain(2048), Bar(certified_within=199, seconds=40), task=CIFAR10,
+            options=three),
+        row("100/512 MNIST standard", 100, Plain(512), Bar(certified_within=99, seconds=15), options=minute),
+        row("100/512 MNIST linearised", 100, Plain(512, linear), Bar(certified_within=99, seconds=15), options=minute),
+    ]  # fmt: skip
+
+
+def foreign_rows() -> list[Row]:
+    """Networks that other code has trained."""
+    bar = Bar(certified=60, worst=0.01, seconds=5)
+    kinds: tuple[tuple[str, Setting], ...] = (
+        ("scikit-learn", ScikitLearn(1024)),
+        ("NumPy, batches of 10", NumpyDescent(1024)),
+    )
+    return [Row(f"60/1024 {name}", 60, setting, bar) for name, setting in kinds]
+
+
+def decay_rows() -> list[Row]:
+    """With a weight decay of λ descent reaches a loss of λ, but not much less."""
+    return [
+        Row(f"50/1024 weight decay {decay:g}", 50, Plain(1024, Descent(weight_decay=decay, loss=decay)),
+            Bar(certified_within=50))
+        for decay in (1e-4, 1e-3, 1e-2)
+    ]  # fmt: skip
+
+
+def state_rows() -> list[Row]:
+    """The optimiser's state in place of the weights' change."""
+    rows = []
+    for (n, width, least), loss in product(((20, 512, 20), (50, 1024, 48)), (1e-2, 1e-6)):
+        adam = Descent(optimiser="adam", learning_rate=1e-4, loss=loss)
+        momentum = Descent(momentum=0.9, rate=0.3, loss=loss)
+        for name, rule, bar in (("Adam", adam, Bar(within=least, seconds=10)), ("momentum", momentum, None)):
+            setting = Plain(width, rule, with_state=True)
+            rows.append(Row(f"{n}/{width} {name}'s state, loss {loss:g}", n, setting, bar))
+    return rows
+
+
+def feature_rows() -> list[Row]:
+    """Heads on a frozen extractor."""
+    return [
+        Row(f"100/1024 {name} features", 100, Head(1024, name), Bar(certified_within=100))
+        for name in ("random ReLU", "PCA")
+    ]
+
+
+def hybrid_rows() -> list[Row]:
+    """Other attacks on one of the networks."""
+    return [
+        Row(f"100/512 MNIST standard, {attack}", 100, Plain(512), None, (0,), "plain", attack=attack)
+        for attack in ("exact", "ntk-fast", "hybrid")
+    ]
+
+
+def beyond_rows() -> list[Row]:
+    """What nobody promises: reported as measured."""
+    slow = Descent(rate=0.3, momentum=0.9, weight_decay=1e-3, loss=1e-3)
+    kinds: list[tuple[str, int, Setting, str]] = [
+        ("50/1024 no biases", 50, Plain(1024, bias=False), MNIST),
+        ("60/1024 10 outputs", 60, Plain(1024), DIGITS),
+        *((f"60/1024 {depth} hidden", 60, Plain(1024, depth=depth), MNIST) for depth in (1, 3)),
+        *((f"60/1024 {rule}", 60, Plain(1024, init_rule=rule), MNIST) for rule in ("he", "glorot", "uniform")),
+        ("100/400 linearised", 100, Plain(400, Linearised()), MNIST),
+        ("100/256 linearised", 100, Plain(256, Linearised()), MNIST),
+        ("100/384 flow", 100, Plain(384), MNIST),
+        ("100/512 CIFAR-10", 100, Plain(512), CIFAR10),
+        *((f"50/1024 noise {sigma:g}", 50, Plain(1024, noise=sigma), MNIST) for sigma in (1e-6, 1e-5, 1e-4)),
+        ("50/1024 descent at 1.8/L", 50, Plain(1024, Descent(rate=1.8)), MNIST),
+        ("50/1024 initial weights × 0.3", 50, Plain(1024, scale=0.3), MNIST),
+        ("50/1024 decay 1e-3, momentum 0.9", 50, Plain(1024, slow), MNIST),
+        ("50/1024 Adam without its state", 50,
+         Plain(1024, Descent(optimiser="adam", learning_rate=1e-4, loss=1e-6)), MNIST),
+        ("60/1024 7 × 7 pixels, N ≥ d", 60, Plain(1024, block=4), MNIST),
+    ]  # fmt: skip
+    minute = (("seconds", 60.0),)
+    return [Row(name, n, setting, None, (0, 1), task=task, options=minute) for name, n, setting, task in kinds]
+
+
+FULL = (
+    *plain_rows(), *foreign_rows(), *decay_rows(), *state_rows(), *feature_rows(), *hybrid_rows(), *beyond_rows(),
+)  # fmt: skip
+QUICK = ("50/1024 MNIST standard", "60/1024 scikit-learn", "60/1024 NumPy, batches of 10", "50/1024 weight decay 0.001",
+         "20/512 Adam's state, loss 0.01", "50/1024 no biases")  # fmt: skip
+PRESETS: dict[str, dict[str, Any]] = {"quick": {"names": QUICK}, "full": {"names": tuple(row.name for row in FULL)}}
+ROW_OF = {group_name(cell.settings()): row for row in FULL for cell in row.cells}
+
+
+def cells(preset: dict[str, Any]) -> list[RecoveryCell]:
+    """A cell for each network."""
+    return [cell for row in FULL if row.name in preset["names"] for cell in row.cells]
+
+
+def summarise(results: Sequence[Stored]) -> Summary:
+    """A row for each kind of network, an entry in it for each network."""
+    rows: dict[str, dict[str, Any]] = {}
+    for record in (s.record for s in results):
+        name = group_name(record["cell"])
+        known = ROW_OF.get(name)
+        if name not in rows:
+            rows[name] = {
+                "name": known.name if known else name.rpartition(" #")[0],
+                "family": known.family if known else "unknown",
+                "bar": known.bar.text if known and known.bar else None,
+                "seconds": known.bar.seconds if known and known.bar and known.bar.seconds < np.inf else None,
+                "n": record["cell"]["n_train"],
+                "source": record["data"]["source"],
+                "runs": [],
+            }
+        train, attack = record["scores"]["train"], record["attack"]
+        run = {
+            "seed": record["cell"]["seed"],
+            "draw": record["data"]["fingerprints"]["train"],
+            **{k: train[k] for k in ("within", "certified_within", "worst")},
+            **{k: attack[k] for k in ("found", "certified", "why")},
+            "held_out": record["scores"]["held_out"]["mean"],
+            "seconds": attack["seconds"]["run"],
+        }
+        rows[name]["runs"].append(run | {"reached": known.bar.reached(run) if known and known.bar else None})
+    return {"rows": list(rows.values())}
+
+
+def plot(summary: Summary) -> "Figure":
+    """A line for each kind of network: share of its images recovered, certified ones filled; seconds, and their bar."""
+    rows = summary["rows"]
+    figure = new_figure(9.0, 0.9 + 0.19 * len(rows))
+    counts, times = figure.subplots(1, 2, sharey=True)
+    for y, row in enumerate(rows):
+        colour = COLOURS["standard"] if row["bar"] else "#888888"
+        for run in row["runs"]:
+            sure = run["within"] > 0 and (run["certified"] or 0) >= run["within"]
+            style = {"color": colour, "fillstyle": "full" if sure else "none", "markersize": 4}
+            counts.plot(run["within"] / row["n"], y, "o", **style)
+            times.plot(run["seconds"], y, "o", **style)
+        if row["seconds"]:
+            times.plot(row["seconds"], y, "|", color="#222222", markersize=9)
+    counts.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=6)
+    counts.set(xlabel="share of images recovered", xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5))
+    times.set(xlabel="seconds of the attack; |: bar", xscale="log")
+    figure.suptitle("Orange: with a bar. Filled: as many certified as recovered.", fontsize=8, x=0.02, ha="left")
+    return figure
+
+
+def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+    """A number for each network."""
+    columns = ["instance", "found", "certified", "within", "largest error", "held-out", "seconds", "bar", ""]
+    forms = (
+        ("found", "d"),
+        ("certified", "d"),
+        ("within", "d"),
+        ("worst", ".0e"),
+        ("held_out", ".1f"),
+        ("seconds", ".1f"),
+    )
+    rows = []
+    for row in summary["rows"]:
+        numbers = (" ".join(_number(run[k], form) for run in row["runs"]) for k, form in forms)
+        reached = [run["reached"] for run in row["runs"]]
+        counted = f"{sum(reached)} of {len(reached)}" if row["bar"] else ""
+        rows.append([row["name"], *numbers, row["bar"] or "", counted])
+    sources = "; ".join(dict.fromkeys(row["source"] for row in summary["rows"]))
+    return f"Exact recovery, a number for each network ({sources})", columns, rows
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _runs(summary: Summary, family: str, key: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    return [(row, run) for row in summary["rows"] if row["family"] == family and row[key] for run in row["runs"]]
+
+
+def _reached(summary: Summary, family: str) -> Effect:
+    runs = [run for _, run in _runs(summary, family, "bar")]
+    found = statistics.share(np.array([r["reached"] for r in runs], bool), np.array([r["draw"] for r in runs]))
+    return [share(f"Draws of images of which all {len(runs)} networks reach their counts", found)] if runs else []
+
+
+def _in_time(summary: Summary, family: str) -> Effect:
+    runs = _runs(summary, family, "seconds")
+    over = np.log2([run["seconds"] / row["seconds"] for row, run in runs])
+    found = statistics.mean(over, np.array([run["draw"] for _, run in runs]))
+    return [ratio("Seconds of the attack over those that its row allows", found)] if runs else []
+
+
+CLAIMS = tuple(
+    claim
+    for family, networks in FAMILIES.items()
+    for claim in (
+        Claim(
+            f"recovered-{family}",
+            f"The exact recovery gives back the images of {networks}: on most draws every network reaches its counts.",
+            partial(_reached, family=family),
+            0.5,
+            "most draws; three to five networks of a row allow no more",
+        ),
+        Claim(
+            f"in-time-{family}",
+            f"It does so in the seconds that each row allows, on {networks}.",
+            partial(_in_time, family=family),
+            0.0,
+            "the row's own limit",
+            "below",
+        ),
+    )
+)

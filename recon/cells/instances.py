@@ -1,0 +1,236 @@
+"""Networks that the exact recovery is measured on: how each is trained, and what an attack gets of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from recon.dynamics import Dynamics, GradientFlow, Linearised, train
+from recon.networks import MLP
+from recon.tasks import TaskData
+
+FLOW = GradientFlow()
+FEATURES = 512  # that a frozen extractor gives
+FEATURE_IMAGES = 2000  # of the test split, which the extractor is made of
+
+Images = Float[np.ndarray, "n *shape"]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Weights before and after training, what the attack is told, and what it is judged by.
+
+    Attributes:
+      before, after: weights.
+      truth, held_out: training images and as many others.
+      training: for the record: the rule, what training took and reached.
+      box, linearised, state: as `recon.reconstruct` takes them.
+      relative: distances are divided by the norm of the training image.
+    """
+
+    before: Any
+    after: Any
+    truth: Images
+    held_out: Images
+    training: Mapping[str, Any]
+    box: tuple[Any, Any] | None = None
+    linearised: bool = False
+    state: Any = None
+    relative: bool = False
+
+
+@runtime_checkable
+class Setting(Protocol):
+    """How a network is trained: a frozen dataclass with these members."""
+
+    test_images: ClassVar[int]
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that it runs."""
+        ...
+
+    def check(self) -> None:
+        """Look for what it needs.
+
+        Raises:
+          ReconError: a library is not installed; how to install it.
+        """
+        ...
+
+    def instance(self, data: TaskData, seed: int) -> Instance:
+        """Train the network of a seed on a task's images.
+
+        Raises:
+          ReconError: training failed.
+        """
+        ...
+
+
+def plain(setting: Any) -> dict[str, Any]:
+    """A setting as plain values: its name, and what differs from its defaults; training rules in a word."""
+    values = {f.name: getattr(setting, f.name) for f in fields(setting) if getattr(setting, f.name) != f.default}
+    return {"by": type(setting).__name__, **{k: rule_in_words(v) if _is_rule(v) else v for k, v in values.items()}}
+
+
+def rule_in_words(rule: Dynamics) -> str:
+    """A training rule with the settings that are not its defaults."""
+    changed = (f for f in fields(rule) if f.default is MISSING or getattr(rule, f.name) != f.default)
+    return f"{type(rule).__name__}({', '.join(f'{f.name}={getattr(rule, f.name)!r}' for f in changed)})"
+
+
+def _is_rule(value: Any) -> bool:
+    return hasattr(value, "linearised")
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A plain network of this package, trained on a task's images.
+
+    Attributes:
+      width, depth: units of a hidden layer, and hidden layers.
+      dynamics: training rule.
+      bias, init_rule: of the network.
+      scale: factor of the initial weights.
+      with_state: the attack is given the optimiser's state, not the weights' change.
+      noise: standard deviation of what is added to every final weight.
+      block: images are averaged over squares of so many pixels a side.
+    """
+
+    width: int
+    dynamics: Dynamics = FLOW
+    depth: int = 2
+    bias: bool = True
+    init_rule: Literal["lecun", "he", "glorot", "uniform"] = "lecun"
+    scale: float = 1.0
+    with_state: bool = False
+    noise: float = 0.0
+    block: int = 1
+
+    test_images: ClassVar[int] = 1
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """This one and the training rule's."""
+        return __name__, type(self.dynamics).__module__
+
+    def check(self) -> None:
+        """Nothing is looked up by name."""
+
+    def instance(self, data: TaskData, seed: int) -> Instance:
+        """Train it; see `Setting.instance`."""
+        return self.trained(data, seed, self.pooled)
+
+    def pooled(self, x: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n u v c"]:
+        """Images averaged over blocks."""
+        if self.block == 1:
+            return x
+        n, h, w, c = x.shape
+        b = self.block
+        return np.asarray(x.reshape(n, h // b, b, w // b, b, c).mean((2, 4)))
+
+    def trained(self, data: TaskData, seed: int, view: Callable[[Images], Images]) -> Instance:
+        """The network trained on what `view` makes of the images."""
+        x, held_out = view(data.train.x), view(data.held_out.x)
+        network = MLP((self.width,) * self.depth, outputs=data.outputs, bias=self.bias, init_rule=self.init_rule)
+        before = network.init(jax.random.key(seed), int(np.prod(x.shape[1:])))
+        before = jax.tree.map(lambda a: self.scale * np.asarray(a), before)
+        run = train(network, before, x, data.train.y, self.dynamics)
+        after = run.final.params
+        if self.noise:
+            rng = np.random.default_rng(seed)
+            after = jax.tree.map(lambda a: a + self.noise * rng.standard_normal(a.shape), after)
+        rule = rule_in_words(self.dynamics)
+        told = {"rule": rule, "loss": run.final.loss, "steps": run.final.step, "seconds": run.seconds}
+        state = run.state if self.with_state else None
+        return Instance(run.initial.params, after, x, held_out, told, data.box, run.linearised, state)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head on features of a frozen extractor that the test split made: no box, distances by the features' norm.
+
+    Attributes:
+      width: units of each of its two hidden layers.
+      extractor: leading principal components, or one hidden ReLU layer of random weights.
+    """
+
+    width: int
+    extractor: Literal["PCA", "random ReLU"]
+
+    test_images: ClassVar[int] = FEATURE_IMAGES
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """This one and the training rule's."""
+        return Plain(self.width).modules
+
+    def check(self) -> None:
+        """Nothing is looked up by name."""
+
+    def instance(self, data: TaskData, seed: int) -> Instance:
+        """Train it; see `Setting.instance`."""
+        made = {"PCA": principal, "random ReLU": random_relu}[self.extractor]
+        extract = made(data.test.x.reshape(len(data.test), -1), seed)
+
+        def view(x: Images) -> Images:
+            made: Images = extract(x.reshape(len(x), -1)).astype(np.float32)
+            return made
+
+        return replace(Plain(self.width).trained(data, seed, view), box=None, relative=True)
+
+
+def random_relu(images: Float[np.ndarray, "n d"], seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """One hidden layer of random weights."""
+    dim = images.shape[1]
+    weights = np.random.default_rng(seed).standard_normal((dim, FEATURES)) * np.sqrt(2 / dim)
+    return lambda x: np.maximum(x @ weights, 0)
+
+
+def principal(images: Float[np.ndarray, "n d"], seed: int) -> Callable[[np.ndarray], np.ndarray]:  # noqa: ARG001
+    """Leading principal components."""
+    mean = images.mean(0)
+    _, _, axes = np.linalg.svd(images - mean, full_matrices=False)
+    return lambda x: (x - mean) @ axes[:FEATURES].T
+
+
+@dataclass(frozen=True)
+class Null:
+    """A first layer's change that no images made: nothing may be certified.
+
+    Attributes:
+      width: units of each of two hidden layers.
+      change: random of the right rank and size, or the true one with its hidden units permuted.
+    """
+
+    width: int
+    change: Literal["random", "permuted units"]
+
+    test_images: ClassVar[int] = 1
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """This one and the training rule's."""
+        return Plain(self.width, Linearised()).modules
+
+    def check(self) -> None:
+        """Nothing is looked up by name."""
+
+    def instance(self, data: TaskData, seed: int) -> Instance:
+        """Train a network and replace its change; see `Setting.instance`."""
+        true, rng = Plain(self.width, Linearised()).instance(data, seed), np.random.default_rng(seed)
+        first = true.before["Dense_0"]
+        change = np.vstack([true.after["Dense_0"][k] - first[k] for k in ("kernel", "bias")])
+        if self.change == "random":
+            made = rng.standard_normal((len(change), len(true.truth))) @ rng.standard_normal(
+                (len(true.truth), self.width)
+            )
+            change = made * change.std() / made.std()
+        else:
+            change = change[:, rng.permutation(self.width)]
+        moved = {"kernel": first["kernel"] + change[:-1], "bias": first["bias"] + change[-1]}
+        training = {**true.training, "rule": f"null: {self.change}"}
+        return replace(true, after={**true.after, "Dense_0": moved}, training=training)
