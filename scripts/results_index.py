@@ -16,6 +16,7 @@ from recon.benchmark import tables as tables_of
 from recon.records import code_words, json_bytes, latex_document, markdown_claims, record_state, write_bytes
 from recon.records.citation import read_cff
 from recon.records.crate import NAME, crate
+from recon.report.paper import PAPER, standings
 from recon.report.results import records, seconds
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,48 +40,6 @@ Each with the claims of figures that check it, from the largest stored run: verd
 
 """
 KINDS = {"md": "table"}
-# The paper's claims and reports, each with the claims of figures that check it: figure → beginnings of their names.
-PAPER: dict[str, dict[str, tuple[str, ...]]] = {
-    "Linearised dynamics are attacked almost perfectly; standard dynamics less, and better as W grows": {
-        "fig1": ("linearised-easier", "training-images-come-back"),
-        "fig2": ("linearised-beats-standard", "width-helps"),
-    },
-    "Mean reconstruction error rises with N at fixed W, and tracks kernel distance closely": {
-        "fig3": ("rises-with-n", "tracks-kernel-distance", "kernel-distance-beyond-size"),
-    },
-    "Multi-class networks leak more than binary ones at equal N and W": {"fig4": ("multiclass-leaks-more",)},
-    "Easily reconstructed images have large |α|; they look unusual; they are not simply far in pixel L2": {
-        "fig5": ("large-duals-leak", "alpha-over-pixels", "alpha-over-loss"),
-        "fig7": ("large-sets-leak", "only-outliers"),
-        "figs25-40": ("large-duals-first", "more-than-chance"),
-    },
-    "Pruning the easily reconstructed images costs no more accuracy than random pruning": {
-        "fig6": ("easy-ones-not-needed",),
-    },
-    "Attack quality improves as training goes on, but early stopping is no defence": {
-        "figG1": ("improves-as-training-goes-on", "early-stopping-is-no-defence", "one-step-is-gradient-inversion"),
-    },
-    "Cross-entropy networks are attackable too": {"figG2": ("logistic-is", "softmax-is", "exponential-is")},
-    "Using both kernels is at least as good as the better single one when the kernel moved": {
-        "figI": ("both-at-least-as-good", "both-over-published", "gain-grows"),
-    },
-    "RKIP sets train well at infinite and finite width; KIP is best at infinite width; RKIP-finite images look like "
-    "training images": {
-        "table1": ("rkip-trains-well", "kip-best", "kip-held-out-best", "kip-loses-more"),
-        "fig8": ("rkip-finite",),
-    },
-    "Higher input dimension (64 × 64 × 3) lowers quality, but recognisable images still come back": {
-        "figJ2": ("lower-quality", "pictures-still-come-back"),
-        "dim": ("dimension-hurts", "still-recognisable"),
-    },
-    "Convolutional networks can be attacked (appendix J.1)": {"figJ1": ("convolutional",)},
-    "Theorem 1: at infinite width the loss's zero is the training set": {
-        "theorem1": ("error-falls-with-loss", "all-come-back", "finite-approaches-infinite"),
-    },
-    "Theorem 2: the loss is KIP's residual in another norm, plus λ ≥ 0": {
-        "theorem2": ("identity-holds", "surplus-not-negative"),
-    },
-}
 
 
 def entry(path: Path, made: dict[str, Any], results: Path) -> str:
@@ -106,23 +65,17 @@ def entry(path: Path, made: dict[str, Any], results: Path) -> str:
 
 def verdicts(found: dict[str, list[tuple[Path, Any]]], results: Path) -> list[str]:
     """What each of the paper's claims came to in the largest run of each figure, prepared data before samples."""
-    order = [(preset, source) for preset in ("paper", "full", "quick") for source in ("tfds", "mixed", "samples")]
     lines = [CLAIMS]
-    for number, (statement, figures) in enumerate(PAPER.items(), 1):
-        lines.append(f"{number}. {statement}.\n")
-        for figure, names in figures.items():
-            mine = [(p, m) for p, m in found.get(figure, []) if (m["preset"], m["source"]) in order]
-            if not mine:
-                lines.append(f"   - {figure}: no stored record\n")
+    for number, claim in enumerate(PAPER, 1):
+        lines.append(f"{number}. {claim.statement}.\n")
+        for stand in standings(claim, found):
+            if stand.path is None or stand.made is None:
+                lines.append(f"   - {stand.figure}: no stored record\n")
                 continue
-            path, made = min(mine, key=lambda pm: order.index((pm[1]["preset"], pm[1]["source"])))
-            stale = "" if record_state(made) == "current" else f", {record_state(made)}"
-            link = f"[{figure}, {made['preset']}, {made['source']}]({path.relative_to(results)}){stale}"
-            lines += [
-                f"   - {link}: **{c['verdict']}**: {c['statement']} {c['effect']}\n"
-                for c in made["claims"]
-                if c["name"].startswith(names)
-            ]
+            stale = "" if stand.state == "current" else f", {stand.state}"
+            words = f"{stand.figure}, {stand.made['preset']}, {stand.made['source']}"
+            link = f"[{words}]({stand.path.relative_to(results)}){stale}"
+            lines += [f"   - {link}: **{c['verdict']}**: {c['statement']} {c['effect']}\n" for c in stand.claims]
     return lines
 
 
