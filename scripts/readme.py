@@ -1,17 +1,30 @@
-"""Write the numbers in README.md from the records in `results/`: `make readme`. `--check` only compares."""
+"""Write docs/measurements.md, and the numbers in README.md, from the records in `results/`: `make readme`.
+
+`--check` only compares.
+"""
 
 import argparse
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from recon.benchmark import find
 from recon.records import markdown_table, read_json, record_state
+from recon.report.paper import NONE, PAPER, counted, standings
+from recon.report.results import records
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPERS = ("fig", "table", "theorem")  # beginnings of the names of what is in the paper
 BARS = ("recovery", "pool", "certificate", "foreign", "procedures", "dynamics")
 VERDICTS = ("reproduced", "not reproduced", "inconclusive")
+HEAD = """# Measurements
+
+Written by `make readme` from the records in `results/`, checked by the tests. A *cell* is one run: a network trained
+and attacked. *Certified*: vouched for by the attack, without a look at training images. *Held-out* and *start* are
+controls: the same distance to images that were not trained on, and from what the attack started from.
+"""
 START, END = "<!-- numbers: written by `make readme` from results/, checked by the tests -->", "<!-- /numbers -->"
 
 
@@ -88,7 +101,7 @@ def claim_lines() -> list[str]:
     """How many claims held, figure by figure: the paper's first, then what its reviewers asked for."""
     lines = [
         "Every figure, with how many of its claims were reproduced, not reproduced and inconclusive (effects and "
-        "intervals in [results/README.md](results/README.md)), the seconds that `make` took on two cores, and those "
+        "intervals in [results/README.md](../results/README.md)), the seconds that `make` took on two cores, and those "
         "that its cells took on one. Code: current, or stale if something that the cells ran was edited since:",
         "",
     ]
@@ -128,34 +141,46 @@ def reference_lines() -> list[str]:
     ]
 
 
+def standing_lines() -> str:
+    """A line for each of the paper's claims."""
+    found, rows = records(ROOT / "results"), []
+    for claim in PAPER:
+        stands = standings(claim, found)
+        verdicts = counted(stands)
+        sizes = dict.fromkeys(f"{s.size} ({s.published_size})" if s.published_size != NONE else s.size for s in stands)
+        rows.append([claim.short, *(str(verdicts[v]) for v in VERDICTS), "; ".join(sizes)])
+    head = "| claim | reproduced | not | inconclusive | size (the paper's) |\n|---|---|---|---|---|\n"
+    states = Counter(made.state for claim in PAPER for made in standings(claim, found))
+    code = f"\nRecords: {', '.join(f'{n} of {state} code' for state, n in states.items())}."
+    return head + "".join(f"| {' | '.join(row)} |\n" for row in rows) + code
+
+
 def numbers() -> str:
-    """The block between the marks."""
+    """The page of all numbers."""
     figures = ("quick-samples", "full-tfds")
     lines = [line for name in figures for line in figure_table(f"fig1/{name}.json")]
-    return "\n".join(
-        [
-            "",
-            *lines,
-            *claim_lines(),
-            *reference_lines(),
-            *solver_lines(),
-            *bar_lines(),
-        ]
-    )
+    return "\n".join([HEAD, *lines, *claim_lines(), *reference_lines(), *solver_lines(), *bar_lines()]).rstrip() + "\n"
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """The pages with their new content."""
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text(encoding="utf-8").split(START)
+    _, after = rest.split(END)
+    yield readme, f"{before}{START}\n{standing_lines()}\n{END}{after}"
+    yield ROOT / "docs" / "measurements.md", numbers()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    _, after = rest.split(END)
-    wanted = f"{before}{START}\n{numbers()}\n{END}{after}"
-    if args.check:
-        sys.exit(None if wanted == text else "README.md differs from the records in results/: run `make readme`.")
-    readme.write_text(wanted, encoding="utf-8")
+    for path, wanted in pages():
+        if path.exists() and path.read_text(encoding="utf-8") == wanted:
+            continue
+        if args.check:
+            sys.exit(f"{path.relative_to(ROOT)} differs from the records in results/: run `make readme`.")
+        path.write_text(wanted, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,10 @@ import shutil
 import subprocess
 import sys
 
+import jax
+import numpy as np
+
+from recon import MLP, GradientFlow, audit, load_task, train
 from recon.benchmark import benchmarks
 from recon.metrics import distances
 from recon.report.paper import PAPER
@@ -61,16 +65,32 @@ def test_links_and_targets_exist():
     assert set(re.findall(r"(?:^    |`)make ([a-z][\w-]+)", text, re.M)) <= known
 
 
-def test_example_runs():
+def test_example_runs(capsys):
     text = (ROOT / "README.md").read_text()
-    block = re.search(r"    import jax, numpy.*?\n    \)\n", text, re.S).group()
+    block = re.search(r"(?:    .*\n|\n)*    import jax, numpy.*\n(?:    .*\n|\n)*", text).group()
     code = re.sub(r"^    ", "", block, flags=re.M)
     small = code.replace('"mnist_odd_even", 20', '"mnist_odd_even", 6').replace("(512, 512)", "(64, 64)")
     assert small.count("64, 64") == 1
     names = {}
-    exec(small.replace('attack="ntk-fast"', 'attack="exact", progress=False'), names)
-    assert names["found"].images.shape[1:] == (28, 28, 1)
+    exec(small.replace('attack="exact"', 'attack="exact", progress=False'), names)
     found = names["found"]
+    assert found.images.shape[1:] == (28, 28, 1)
     assert found.certified.any()
+    assert f"{found.certified.sum()} of 20 training images are certified" in capsys.readouterr().out
     near = distances(found.images[found.certified], names["data"].train.x).min(axis=1)
     assert near.max() < 0.1
+
+
+def test_the_front_page_is_short():
+    text = (ROOT / "README.md").read_bytes()
+    assert len(text) <= 6_000
+    assert text.count(b"\n") <= 100
+
+
+def test_the_front_page_quotes_what_an_audit_says():
+    text = (ROOT / "README.md").read_text()
+    quoted = " ".join(line.removeprefix("> ") for line in text.split("\n") if line.startswith("> "))
+    data, network = load_task("mnist_odd_even", 20, seed=0, n_test=1), MLP((256, 256))
+    before = jax.tree.map(np.asarray, network.init(jax.random.key(0), 784))
+    after = train(network, before, data.train.x, data.train.y, GradientFlow()).final.params
+    assert audit(before, after, progress=False).verdict.startswith(quoted)
