@@ -1,6 +1,5 @@
 import ast
 import getpass
-import importlib
 import json
 import os
 import shutil
@@ -16,13 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recon import ReconError
-from recon.attacks import attacks
 from recon.cells import AttackCell
 from recon.dynamics import Linearised
 from recon.networks import MLP
 from recon.records import Store, Stored, cell_key, figure_bytes, json_bytes, provenance, read_json, write_bytes
 from recon.records.code_version import PACKAGE, PARTS, closure, code_version, everything, syntax_digest
-from recon.tasks import tasks
 
 SOURCE = '''
 """Module."""
@@ -76,13 +73,6 @@ def test_code_version_of_an_edited_module(tmp_path):
         "recon.metrics",
         "recon.metrics.near",
     ]
-
-
-@pytest.mark.parametrize("name", [*attacks(), *tasks()])
-def test_files_are_named_after_what_they_define(name):
-    part = "attacks" if name in attacks() else "tasks"
-    module = importlib.import_module(f"recon.{part}.{name.replace('-', '_')}")
-    assert (module.ATTACK if part == "attacks" else module.TASK).name == name
 
 
 def test_key_depends_on_settings_data_and_code():
