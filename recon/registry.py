@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from recon.errors import ReconError
@@ -15,12 +16,28 @@ Thing = TypeVar("Thing")
 
 
 @cache
+def homes(package: str, attribute: str) -> dict[str, ModuleType]:
+    """The modules of a package that define `attribute`, by its name."""
+    path: Iterable[str] = importlib.import_module(package).__path__
+    modules = [importlib.import_module(f"{package}.{m.name}") for m in pkgutil.iter_modules(path)]
+    return {getattr(m, attribute).name: m for m in modules if hasattr(m, attribute)}
+
+
 def defined(package: str, attribute: str) -> dict[str, Any]:
     """What the modules of a package define as `attribute`, by its name."""
-    path: Iterable[str] = importlib.import_module(package).__path__
-    modules = (importlib.import_module(f"{package}.{m.name}") for m in pkgutil.iter_modules(path))
-    found = [getattr(m, attribute) for m in modules if hasattr(m, attribute)]
-    return {thing.name: thing for thing in found}
+    return {name: getattr(module, attribute) for name, module in homes(package, attribute).items()}
+
+
+def module_of(package: str, attribute: str, name: str) -> str:
+    """The name of the module of a package that defines the thing called `name`.
+
+    Raises:
+      ReconError: there is none.
+    """
+    known = homes(package, attribute)
+    if name not in known:
+        raise ReconError(f"No module of {package} defines {name!r}: choose one of {', '.join(sorted(known))}.")
+    return known[name].__name__
 
 
 def names(package: str, attribute: str) -> list[str]:

@@ -20,7 +20,7 @@ from recon.attacks import attacks
 from recon.benchmark import benchmarks
 from recon.cli.commands import app
 from recon.distillation import methods
-from recon.registry import defined
+from recon.registry import homes
 from recon.tasks import tasks
 from tests.conftest import ROOT
 
@@ -59,7 +59,7 @@ def checkout(tmp_path, monkeypatch):
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
-    defined.cache_clear()
+    homes.cache_clear()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -72,7 +72,7 @@ def test_code_runs(page, checkout):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content, encoding="utf-8")
             importlib.invalidate_caches()
-            defined.cache_clear()
+            homes.cache_clear()
         elif language == "python":
             exec(compile("\n" * line + content, str(page), "exec"), names)
         elif language == "console":

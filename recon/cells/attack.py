@@ -20,6 +20,7 @@ from recon.metrics import Score, distances, greedy, score, share_right
 from recon.networks import Network
 from recon.progress import Report, silent
 from recon.records import Stored, provenance
+from recon.registry import module_of
 from recon.tasks import TaskData, load_task
 
 TEST_IMAGES = 1000  # of the test split, for the accuracy of the attacked network
@@ -89,7 +90,10 @@ class AttackCell:
     @property
     def modules(self) -> tuple[str, ...]:
         """What its numbers depend on."""
-        named = f"recon.attacks.{self.attack.replace('-', '_')}", f"recon.tasks.{self.task}"
+        named = (
+            module_of("recon.attacks", "ATTACK", self.attack),
+            module_of("recon.tasks", "TASK", self.task),
+        )
         return __name__, *named, type(self.network).__module__, type(self.dynamics).__module__
 
     @property

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from recon.cells.attack import thinned
 from recon.cells.base import data_record
-from recon.distillation import DistilledSet, distill, finite_accuracy, infinite_accuracy, with_options
+from recon.distillation import DistilledSet, chosen, distill, finite_accuracy, infinite_accuracy, with_options
 from recon.distillation.chosen import CHOICES, choose
 from recon.distillation.score import set_losses
 from recon.dynamics import Dynamics
@@ -21,6 +21,7 @@ from recon.metrics import distances, greedy, nearest
 from recon.networks import MLP
 from recon.progress import Report, silent
 from recon.records import Stored, provenance
+from recon.registry import module_of
 from recon.tasks import TaskData, load_task
 
 TEST_IMAGES = 2000  # of the test split: the standard error of an accuracy of 90 % is then 0.7 points
@@ -102,9 +103,9 @@ class DistillationCell:
     @property
     def modules(self) -> tuple[str, ...]:
         """What its numbers depend on."""
-        method = "chosen" if self.chosen else self.method.replace("-", "_")
-        attacks = ("recon.attacks.ntk", "recon.attacks.ntk_fast") if method == "rkip_finite" else ()
-        return __name__, f"recon.distillation.{method}", *attacks, f"recon.tasks.{self.task}"
+        maker = chosen.__name__ if self.chosen else module_of("recon.distillation", "METHOD", self.method)
+        attacks = ("recon.attacks.ntk", "recon.attacks.ntk_fast") if self.method == "rkip-finite" else ()
+        return __name__, maker, *attacks, module_of("recon.tasks", "TASK", self.task)
 
     @property
     def draw(self) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from recon.kernels.infinite import InfiniteMLP
 from recon.metrics import score, share_right
 from recon.progress import Report, silent
 from recon.records import Stored, provenance
+from recon.registry import module_of
 from recon.tasks import TaskData, load_task
 
 TEST_IMAGES = 1000  # of the test split, as for finite networks
@@ -66,7 +67,7 @@ class NoisedStateCell:
     @property
     def modules(self) -> tuple[str, ...]:
         """What its numbers depend on."""
-        return __name__, f"recon.tasks.{self.task}"
+        return __name__, module_of("recon.tasks", "TASK", self.task)
 
     @property
     def draw(self) -> tuple[Any, ...]:

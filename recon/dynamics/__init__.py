@@ -1,6 +1,4 @@
-"""Training rules, each a module with its settings and a `train`: `Linearised`, `GradientFlow`, `Descent` and others."""
-
-import importlib
+"""Training rules, each a class of settings with a `train`: `Linearised`, `GradientFlow`, `Descent` and others."""
 
 import numpy as np
 from jaxtyping import Float
@@ -23,12 +21,10 @@ def train(
     dynamics: Dynamics,
     progress: bool | Report = False,
 ) -> Trained:
-    """Train `network` from `params0` on images `x` with targets `y` by the rule that `dynamics` is the settings of.
+    """Train `network` from `params0` on images `x` with targets `y` by a rule.
 
     Raises:
       ReconError: training diverged or did not reach its loss; see the rule's own module.
     """
-    rule = importlib.import_module(type(dynamics).__module__)
     with reporter("training", progress) as report:
-        trained: Trained = rule.train(network, params0, x, y, dynamics, report)
-    return trained
+        return dynamics.train(network, params0, x, y, report)

@@ -1,30 +1,46 @@
 """What every training rule takes and returns."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
 from recon.arrays import Tensor, enable_x64
+from recon.kernels import as_matrix, compiled_ntk
 from recon.networks import Network, Params
+from recon.progress import Report, silent
 
+Tree = TypeVar("Tree")
 HostParams = Mapping[str, Mapping[str, np.ndarray]]
 """A parameter tree of NumPy arrays."""
 
 
+Images: TypeAlias = Float[np.ndarray, "n *shape"]
+Targets: TypeAlias = Float[np.ndarray, "n c"]
+
+
 @dataclass(frozen=True)
-class Dynamics:
-    """Settings of a training rule, in a module whose `train` follows it.
+class Dynamics(ABC):
+    """A training rule with its settings. A new rule is one file in this package, with a subclass.
 
     Attributes:
       linearised: the rule trains the first-order Taylor expansion around θ₀.
     """
 
     linearised: ClassVar[bool] = False
+
+    @abstractmethod
+    def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> "Trained":
+        """Train a network from θ₀ on images with targets.
+
+        Raises:
+          ReconError: training diverged or did not reach its loss; see the rule's own module.
+        """
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,52 @@ def to_host(params: Params) -> dict[str, dict[str, np.ndarray]]:
     return {name: {k: np.asarray(v, dtype=np.float32) for k, v in layer.items()} for name, layer in params.items()}
 
 
+def to_float64(tree: Tree) -> Tree:
+    """A tree of float64 NumPy arrays; it takes float64 of JAX enabled to keep them so in there."""
+    whole: Tree = jax.tree.map(lambda a: np.asarray(a, np.float64), tree)
+    return whole
+
+
+class Start(NamedTuple):
+    """The training set at θ₀, in float64.
+
+    Attributes:
+      params: θ₀.
+      x, y: images and targets.
+      kernel: the NTK as a matrix, k = n·c.
+      outputs: f₀.
+    """
+
+    params: Params
+    x: Images
+    y: Targets
+    kernel: Float[np.ndarray, "k k"]
+    outputs: Targets
+
+    @property
+    def residual(self) -> Float[np.ndarray, " k"]:
+        """What is missing to the targets, y − f₀, image by image."""
+        return np.asarray((self.y - self.outputs).ravel())
+
+    @property
+    def duals(self) -> Targets:
+        """α = K⁻¹(y − f₀)."""
+        return np.asarray(np.linalg.solve(self.kernel, self.residual).reshape(len(self.x), -1))
+
+    @property
+    def curvature(self) -> float:
+        """λ_max(K)/N: largest of the mean of ½(f − y)² over the images."""
+        return float(np.linalg.eigvalsh(self.kernel)[-1]) / len(self.x)
+
+
+def measure_start(network: Network, params0: Params, x: Images, y: Targets) -> Start:
+    """What training rules look at before their first step."""
+    with enable_x64():
+        params, x, y = to_float64((params0, x, y))
+        kernel = np.asarray(as_matrix(compiled_ntk(network, params, x)))
+        return Start(params, x, y, kernel, np.asarray(apply(network, params, x)))
+
+
 def add(params: Params, change: Params) -> Params:
     """θ + Δθ, leaf by leaf."""
     total: Params = jax.tree.map(lambda a, b: a + b, params, change)
@@ -134,7 +196,7 @@ def outputs(network: Network, params0: Params, params: Params, x: np.ndarray, li
     a residual of 1e-3 in one image of a hundred.
     """
     with enable_x64():
-        p0, p1 = (jax.tree.map(lambda a: np.asarray(a, np.float64), p) for p in (params0, params))
+        p0, p1 = to_float64(params0), to_float64(params)
         x = np.asarray(x, np.float64)
         if not linearised:
             return np.asarray(apply(network, p1, x))

@@ -13,9 +13,18 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from recon.arrays import enable_x64
-from recon.dynamics.base import Dynamics, State, Trained, apply, mean_loss, outputs, to_host
+from recon.dynamics.base import (
+    Dynamics,
+    Images,
+    State,
+    Targets,
+    Trained,
+    mean_loss,
+    measure_start,
+    outputs,
+    to_host,
+)
 from recon.errors import ReconError
-from recon.kernels import as_matrix, compiled_ntk
 from recon.loops import chunks
 from recon.networks import Network, Params
 from recon.progress import Report, silent
@@ -54,6 +63,10 @@ class Descent(Dynamics):
     dtype: Literal["float32", "float64"] = "float32"
     seed: int = 0
 
+    def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> Trained:
+        """Follow the rule: see `train`."""
+        return train(network, params0, x, y, self, report)
+
 
 def train(
     network: Network,
@@ -78,13 +91,8 @@ def train(
     batch = settings.batch_size or n
     if not 0 < batch <= n:
         raise ReconError(f"A batch of {batch} images cannot be drawn from {n}: choose at most {n}.")
-    with enable_x64():
-        p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
-        x64 = np.asarray(x, np.float64)
-        kernel = np.asarray(as_matrix(compiled_ntk(network, p64, x64)))
-        e0 = np.asarray(y - apply(network, p64, x64)).ravel()
-        curvature = float(np.linalg.eigvalsh(kernel)[-1]) / n
-        duals = np.linalg.solve(kernel, e0).reshape(n, -1)
+    before = measure_start(network, params0, x, y)
+    curvature = before.curvature
     learning_rate = settings.rate / curvature if settings.learning_rate is None else settings.learning_rate
     program = dataclasses.replace(settings, rate=0.0, learning_rate=None, seed=0)  # without what is an argument
     with enable_x64(settings.dtype == "float64"):
@@ -94,7 +102,7 @@ def train(
         opt_state = _optimiser(settings, learning_rate).init(params)
         step, trace = 0, []
         summed: Any = jnp.zeros(n, settings.dtype)
-        loss = loss0 = mean_loss(e0[:, None])
+        loss = loss0 = mean_loss(before.residual[:, None])
         for first, last in chunks(settings.max_steps, size=FIRST_CHUNK):
             params, opt_state, summed, step_, loss_ = _descend(
                 network, program, (params, opt_state, summed), given, first, last
@@ -121,7 +129,7 @@ def train(
         initial=State(p0, loss0, 0, 0.0),
         final=State(final, reached, step, float("nan")),
         linearised=False,
-        duals=duals,
+        duals=before.duals,
         # Heavy-ball steps add up to rate/(1 − momentum) of flow time each.
         loss_path=np.asarray(summed, np.float64) * learning_rate / (1 - settings.momentum),
         trace=np.array([(0, loss0), *trace]),

@@ -22,9 +22,18 @@ from jaxtyping import Array, Float
 from optax.contrib import differentially_private_aggregate
 
 from recon.arrays import enable_x64
-from recon.dynamics.base import Dynamics, State, Trained, apply, mean_loss, outputs, to_host
+from recon.dynamics.base import (
+    Dynamics,
+    Images,
+    State,
+    Targets,
+    Trained,
+    mean_loss,
+    measure_start,
+    outputs,
+    to_host,
+)
 from recon.errors import ReconError
-from recon.kernels import as_matrix, compiled_ntk
 from recon.loops import chunks
 from recon.networks import Network, Params
 from recon.progress import Report, silent
@@ -52,6 +61,10 @@ class PrivateDescent(Dynamics):
     dtype: Literal["float32", "float64"] = "float32"
     seed: int = 0
 
+    def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> Trained:
+        """Follow the rule: see `train`."""
+        return train(network, params0, x, y, self, report)
+
 
 def train(
     network: Network,
@@ -69,12 +82,7 @@ def train(
     start = time.perf_counter()
     check(settings)
     n = len(x)
-    with enable_x64():
-        p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
-        x64 = np.asarray(x, np.float64)
-        kernel = np.asarray(as_matrix(compiled_ntk(network, p64, x64)))
-        e0 = np.asarray(y - apply(network, p64, x64)).ravel()
-        duals = np.linalg.solve(kernel, e0).reshape(n, -1)
+    duals = measure_start(network, params0, x, y).duals
     with enable_x64(settings.dtype == "float64"):
         params = jax.tree.map(lambda a: jnp.asarray(a, settings.dtype), params0)
         data = jnp.asarray(x, settings.dtype), jnp.asarray(y, settings.dtype)

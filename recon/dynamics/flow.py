@@ -20,7 +20,20 @@ from jaxtyping import Float
 from scipy import linalg
 
 from recon.arrays import Tensor, enable_x64
-from recon.dynamics.base import Dynamics, State, Trained, add, apply, loss_integral, mean_loss, outputs, to_host
+from recon.dynamics.base import (
+    Dynamics,
+    Images,
+    State,
+    Targets,
+    Trained,
+    add,
+    apply,
+    loss_integral,
+    mean_loss,
+    outputs,
+    to_float64,
+    to_host,
+)
 from recon.errors import ReconError
 from recon.kernels import as_matrix, ntk
 from recon.networks import Network, Params
@@ -52,6 +65,10 @@ class GradientFlow(Dynamics):
     tol: float = 1e-3
     checkpoints: tuple[float, ...] = ()
     max_steps: int = 2000
+
+    def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> Trained:
+        """Follow the rule: see `train`."""
+        return train(network, params0, x, y, self, report)
 
 
 def step_weights(eigenvalues: np.ndarray, tau: float, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +125,7 @@ def train(
             change: Params = _pull(network, p, x64, v.reshape(n, -1))
             return change
 
-        params = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
+        params = to_float64(params0)
         step, t, tau = 0, 0.0, None
         loss0, scale0, duals0, loss_path = None, 0.0, np.zeros(0), np.zeros(n)
         while True:

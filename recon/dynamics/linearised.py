@@ -14,9 +14,21 @@ from jaxtyping import Float
 from scipy import linalg, optimize
 
 from recon.arrays import enable_x64
-from recon.dynamics.base import Dynamics, State, Trained, add, apply, loss_integral, mean_loss, outputs, to_host
+from recon.dynamics.base import (
+    Dynamics,
+    Images,
+    State,
+    Targets,
+    Trained,
+    add,
+    apply,
+    loss_integral,
+    mean_loss,
+    measure_start,
+    outputs,
+    to_host,
+)
 from recon.errors import ReconError
-from recon.kernels import as_matrix, compiled_ntk
 from recon.memory import require
 from recon.networks import Network, Params
 from recon.progress import Report, silent
@@ -40,6 +52,10 @@ class Linearised(Dynamics):
     time: float | None = None
     checkpoints: tuple[float, ...] = ()
 
+    def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> Trained:
+        """Follow the rule: see `train`."""
+        return train(network, params0, x, y, self, report)
+
 
 def train(
     network: Network,
@@ -59,12 +75,10 @@ def train(
         raise ReconError("Linearised training stops by loss or by time: give one of them.")
     n = len(x)
     with enable_x64():
-        p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
-        x64 = np.asarray(x, np.float64)
         report(0.0, "kernel")
         least = 8.0 * (n * network.outputs) ** 2 * 2  # bytes of the kernel and its eigenvectors
         require(least, f"The kernel of {n} images", "give fewer images, or train by another rule than linearised")
-        kernel = np.asarray(as_matrix(compiled_ntk(network, p64, x64)))
+        p64, x64, _, kernel, _ = measure_start(network, params0, x, y)
         f0, pull = jax.vjp(lambda p: apply(network, p, x64), p64)
         e0 = np.asarray(y - f0).ravel()
         values, vectors = linalg.eigh(kernel)

@@ -22,9 +22,19 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from recon.arrays import Tensor, enable_x64
-from recon.dynamics.base import Dynamics, HostParams, State, Trained, apply, outputs, to_host
+from recon.dynamics.base import (
+    Dynamics,
+    HostParams,
+    Images,
+    State,
+    Targets,
+    Trained,
+    apply,
+    measure_start,
+    outputs,
+    to_host,
+)
 from recon.errors import ReconError
-from recon.kernels import as_matrix, compiled_ntk
 from recon.loops import chunks
 from recon.networks import Network, Params
 from recon.progress import Report, silent
@@ -51,6 +61,10 @@ class LossDescent(Dynamics):
     weight_decay: float = 0.0
     loss: float = 1e-2
     max_steps: int = 20_000
+
+    def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> Trained:
+        """Follow the rule: see `train`."""
+        return train(network, params0, x, y, self, report)
 
 
 @dataclass(frozen=True)
@@ -121,10 +135,9 @@ def train(
     n, linearised = len(x), settings.linearised
     p0 = to_host(params0)
     with enable_x64():
-        p64, x64, y64 = jax.tree.map(lambda a: np.asarray(a, np.float64), (dict(params0), x, y))
-        kernel = np.asarray(as_matrix(compiled_ntk(network, p64, x64)))
-        f0 = apply(network, p64, x64)
-        largest = float(np.linalg.eigvalsh(kernel)[-1]) / n * curvature(settings.objective, f0, y64)
+        before = measure_start(network, params0, x, y)
+        p64, x64, y64, kernel, f0 = before
+        largest = before.curvature * curvature(settings.objective, f0, y64)
         eta = settings.rate / largest
         keep = 1 - eta * settings.weight_decay
         if linearised:

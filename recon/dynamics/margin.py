@@ -21,7 +21,7 @@ from jaxtyping import Float
 from optax.tree_utils import tree_norm, tree_vdot
 
 from recon.arrays import Tensor, enable_x64
-from recon.dynamics.base import Dynamics, State, Trained, apply, to_host
+from recon.dynamics.base import Dynamics, Images, State, Targets, Trained, apply, to_float64, to_host
 from recon.dynamics.losses import losses as losses_of
 from recon.errors import ReconError
 from recon.kernels import as_matrix, compiled_ntk
@@ -54,6 +54,10 @@ class Margin(Dynamics):
     residual: float = 0.01
     loss: float = 1e-10
     steps: int = 10_000
+
+    def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> Trained:
+        """Follow the rule: see `train`."""
+        return train(network, params0, x, y, self, report)
 
 
 def losses(f: Float[Tensor, "n c"], y: Float[Tensor, "n c"], objective: str) -> Float[Tensor, " n"]:
@@ -151,8 +155,7 @@ def _curvature(network: Network, params: Any, x: np.ndarray) -> float:
 
 def _mean_loss(network: Network, params: Any, x: np.ndarray, y: np.ndarray, objective: str) -> float:
     with enable_x64():
-        p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
-        f = apply(network, p64, np.asarray(x, np.float64))
+        f = apply(network, to_float64(params), np.asarray(x, np.float64))
         return float(jnp.mean(losses(f, np.asarray(y, np.float64), objective)))
 
 

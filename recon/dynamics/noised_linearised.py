@@ -13,11 +13,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from recon.arrays import enable_x64
-from recon.dynamics import linearised
-from recon.dynamics.base import Dynamics, Trained, mean_loss, outputs, to_host
+from recon.dynamics.base import Dynamics, Images, Targets, Trained, mean_loss, measure_start, outputs, to_host
+from recon.dynamics.linearised import Linearised
 from recon.errors import ReconError
-from recon.kernels import as_matrix, compiled_ntk
 from recon.networks import Network, Params
 from recon.progress import Report, silent
 
@@ -36,6 +34,10 @@ class NoisedLinearised(Dynamics):
     noise_multiplier: float = 0.0
     seed: int = 0
 
+    def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> Trained:
+        """Follow the rule: see `train`."""
+        return train(network, params0, x, y, self, report)
+
 
 def train(
     network: Network,
@@ -48,14 +50,12 @@ def train(
     """Train in closed form, then add noise.
 
     Raises:
-      ReconError: a negative noise multiplier, or as `linearised.train`.
+      ReconError: a negative noise multiplier, or as `recon.dynamics.linearised`.
     """
     if not settings.noise_multiplier >= 0:
         raise ReconError("Noise needs a multiplier of at least zero.")
-    exact = linearised.train(network, params0, x, y, linearised.Linearised(), report)
-    with enable_x64():
-        p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params0)
-        kernel = np.asarray(as_matrix(compiled_ntk(network, p64, np.asarray(x, np.float64))))
+    exact = Linearised().train(network, params0, x, y, report)
+    kernel = measure_start(network, params0, x, y).kernel
     scale = settings.noise_multiplier * sensitivity(kernel, exact.duals)
     leaves, shape = jax.tree.flatten(exact.final.params)
     rng = np.random.default_rng(settings.seed)

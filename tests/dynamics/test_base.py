@@ -1,0 +1,53 @@
+"""What all training rules share."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from recon.dynamics import Dynamics, Linearised, train
+from recon.dynamics.base import measure_start
+from recon.dynamics.losses import LinearisedLossDescent, LossDescent
+from recon.kernels import ntk
+from recon.networks import MLP
+
+
+def small(outputs=2):
+    network = MLP((32,), outputs=outputs)
+    params = jax.tree.map(np.asarray, network.init(jax.random.key(0), 5))
+    rng = np.random.default_rng(0)
+    return network, params, rng.normal(size=(4, 5)).astype(np.float32), rng.normal(size=(4, outputs)).astype(np.float32)
+
+
+def test_a_rule_that_cannot_train_cannot_be_made():
+    @dataclasses.dataclass(frozen=True)
+    class Idle(Dynamics):
+        steps: int = 1
+
+    with pytest.raises(TypeError, match="abstract"):
+        Idle()
+
+
+def test_train_is_the_rules_own_also_of_a_subclass(monkeypatch):
+    asked = []
+    monkeypatch.setattr("recon.dynamics.losses.train", lambda *given: asked.append(given[4]))
+    for rule in (LossDescent(), LinearisedLossDescent()):
+        with pytest.raises(Exception, match="Trained"):  # what was put in its place returns nothing
+            train(*small(1), rule)
+    assert asked == [LossDescent(), LinearisedLossDescent()]
+
+
+def test_the_start_is_that_of_the_network_in_float64():
+    network, params, x, y = small()
+    start = measure_start(network, params, x, y)
+    assert {a.dtype for a in (start.x, start.y, start.kernel, start.outputs)} == {np.dtype(np.float64)}
+    np.testing.assert_allclose(start.outputs, network.apply(params, x), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(start.residual, (y - start.outputs).ravel())
+    kernel = np.asarray(ntk(network, params, x)).reshape(8, 8)
+    np.testing.assert_allclose(start.kernel, kernel, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(start.kernel @ start.duals.ravel(), start.residual, atol=1e-8)
+    assert start.duals.shape == y.shape
+    assert start.curvature == pytest.approx(np.linalg.eigvalsh(kernel)[-1] / 4, rel=1e-4)
+    trained = train(network, params, x, y, Linearised())
+    np.testing.assert_allclose(trained.duals, start.duals, rtol=1e-6)
