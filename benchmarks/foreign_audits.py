@@ -63,7 +63,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     rows = []
     for record in (s.record for s in results):
         attack, train, held_out = record["attack"], record["scores"]["train"], record["scores"]["held_out"]
-        name, claimed = KIND_OF.get(group_name(record["cell"]), (record["cell"]["network"]["by"], True))
+        name, claimed = KIND_OF.get(group_name(record["cell"]), (record["cell"]["setting"]["by"], True))
         n = attack["images"]
         rows.append(
             {
