@@ -33,24 +33,19 @@ and the paper's objective, in part, too. The exact recovery is by far the best w
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
+from benchmarks._shared import MNIST10, Row, compared, grouped, means, over, sources
 from recon.cells.compared import ComparedCell
+from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
 from recon.dynamics import Descent, Dynamics, Linearised
 from recon.dynamics.margin import Margin
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, strips
-from recon.plots import figure as new_figure
+from recon.plots import COLOURS, LABELS, Figure, new_figure, strips
 from recon.records import Stored, attack_row, mean_and_spread
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-TASK = "mnist_10way"
 TERMS: dict[str, Dynamics] = {
     "plain": Descent(learning_rate=0.03, loss=1e-3),
     "linearised": Linearised(),
@@ -103,7 +98,7 @@ def cells(preset: dict[str, Any]) -> list[ComparedCell]:
     """Every attack on every training that it runs on."""
     return [
         ComparedCell(
-            TASK,
+            MNIST10,
             n,
             MLP((width,)),
             rule,
@@ -134,7 +129,7 @@ def _term(dynamics: dict[str, Any]) -> str:
 
 def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each cell, and the pictures of the first draw of the first size."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     pictures: dict[str, dict[str, Any]] = {}
     first = results[0].record["cell"]
     for stored in results:
@@ -155,7 +150,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"rows": rows, "pictures": pictures}
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """A row for each training: pictures of one draw, and every draw's mean error with its controls."""
     terms = list(summary["pictures"])
     heights = [0.45 + 0.33 * len(summary["pictures"][t]) for t in terms]
@@ -189,98 +184,90 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Mean and spread over draws for each training and attack."""
     columns = ["training", "N/W", "steps trained", "‖θ − Σα∇f‖/‖θ‖", "attack", "must know", "mean L2",
                "recognisable", "held-out", "held-out recognisable", "start", "steps", "s"]  # fmt: skip
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for r in summary["rows"]:
-        groups.setdefault((r["term"], r["n"], r["width"], r["attack"]), []).append(r)
+    groups = grouped(summary["rows"], "term", "n", "width", "attack")
     rows = []
     for (term, n, width, attack), mine in groups.items():
         left = "–" if mine[0]["stationarity"] is None else f"{np.mean([r['stationarity'] for r in mine]):.2f}"
         counts = [" ".join(str(r[k]) for r in mine) for k in ("recognisable_count", "recognisable_held_out")]
-        means = {k: f"{np.mean([r[k] for r in mine]):.3g}" for k in ("held_out", "start", "seconds")}
+        held_out, start, seconds = means(mine, "held_out", "start", "seconds", spec=".3g")
         trained = f"{np.mean([r['training_steps'] for r in mine]):,.0f}" if term != "linearised" else "–"
         error = mean_and_spread([r["error"] for r in mine])
-        numbers = [error, counts[0], means["held_out"], counts[1], means["start"], f"{mine[0]['steps']:,}"]
+        numbers = [error, counts[0], held_out, counts[1], start, f"{mine[0]['steps']:,}"]
         first = [TITLES[term], f"{n}/{width}", trained, left, attack, KNOWS[attack]]
-        rows.append([*first, *numbers, means["seconds"]])
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
-    return f"Attacks on the same images and initial weights, counts by draw ({sources})", columns, rows
+        rows.append([*first, *numbers, seconds])
+    return f"Attacks on the same images and initial weights, counts by draw ({sources(summary['rows'])})", columns, rows
 
 
-def _by_network(summary: Summary, term: str, attack: str) -> dict[tuple[Any, ...], dict[str, Any]]:
-    mine = [r for r in summary["rows"] if (r["term"], r["attack"]) == (term, attack)]
-    return {(r["draw"], r["width"]): r for r in mine}
+def _of(summary: Summary, term: str, attack: str) -> list[Row]:
+    return [r for r in summary["rows"] if (r["term"], r["attack"]) == (term, attack)]
 
 
-def nearer_than_held_out(summary: Summary, term: str, attack: str) -> statistics.Estimate:
-    """log₂ of the mean distance to held-out images over that to training images."""
-    mine = _by_network(summary, term, attack)
-    values = np.array([np.log2(r["held_out"] / r["error"]) for r in mine.values()])
-    return statistics.mean(values, np.array([draw for draw, _ in mine]))
+def _against_held_out(summary: Summary, term: str, attack: str) -> Effect:
+    found = over(_of(summary, term, attack), "held_out", "error")
+    return [ratio("Distance to held-out over that to training images", found)]
 
 
-def ratio(summary: Summary, term: str, worse: Sequence[str], better: str) -> statistics.Estimate:
-    """log₂ of the least error of the attacks `worse` over that of `better`, on the same networks."""
-    others, mine = [_by_network(summary, term, a) for a in worse], _by_network(summary, term, better)
-    shared = sorted(k for k in mine if all(k in o for o in others))
-    values = np.array([np.log2(min(o[k]["error"] for o in others) / mine[k]["error"]) for k in shared])
-    return statistics.mean(values, np.array([draw for draw, _ in shared]))
+def _over_better(summary: Summary, term: str, worse: Sequence[str], better: str) -> Effect:
+    """Least error of the attacks `worse` over that of `better`, on the networks that all of them attacked."""
+    others = grouped([r for attack in worse for r in _of(summary, term, attack)], "draw", "width").values()
+    least = [min(rows, key=lambda r: r["error"]) for rows in others if len(rows) == len(worse)]
+    found = compared(least, _of(summary, term, better), "draw", "width")
+    return [ratio(f"Error of {' or '.join(worse)} over that of {better}", found)]
 
 
-def _works(summary: Summary, term: str, attack: str) -> tuple[Verdict, str]:
-    found = nearer_than_held_out(summary, term, attack)
-    effect = f"Distance to held-out over that to training images: {statistics.text(found, '.2f', np.exp2)}."
-    return statistics.verdict(found, statistics.TENTH), effect
-
-
-def _fails(summary: Summary, term: str, attack: str) -> tuple[Verdict, str]:
-    found = nearer_than_held_out(summary, term, attack)
-    effect = f"Distance to held-out over that to training images: {statistics.text(found, '.2f', np.exp2)}."
-    return statistics.verdict(statistics.negated(found), -statistics.TENTH), effect
-
-
-def _better(summary: Summary, term: str, worse: Sequence[str], better: str) -> tuple[Verdict, str]:
-    found = ratio(summary, term, worse, better)
-    effect = f"Error of {' or '.join(worse)} over that of {better}: {statistics.text(found, '.2f', np.exp2)}."
-    return statistics.verdict(found, statistics.TENTH), effect
-
-
-# All beyond the paper; by a tenth or more, the least that an eye would notice.
+# All beyond the paper, by a tenth or more.
 CLAIMS = (
     Claim(
         "kkt-works-on-decayed",
         "Beyond the paper: on its own terms with weight decay, KKT comes nearer to training images than to held-out "
         "ones, from the final weights alone.",
-        partial(_works, term="decayed", attack="kkt"),
+        partial(_against_held_out, term="decayed", attack="kkt"),
+        TENTH,
+        EYE,
     ),
     Claim(
         "kkt-works-on-margin",
         "Beyond the paper: on its own terms with a margin, KKT comes nearer to training images than to held-out ones.",
-        partial(_works, term="margin", attack="kkt"),
+        partial(_against_held_out, term="margin", attack="kkt"),
+        TENTH,
+        EYE,
     ),
     Claim(
         "kkt-fails-on-plain",
         "Beyond the paper: after plain training, KKT comes no nearer to training images than to held-out ones.",
-        partial(_fails, term="plain", attack="kkt"),
+        partial(_against_held_out, term="plain", attack="kkt"),
+        TENTH,
+        EYE,
+        "below",
     ),
     Claim(
         "ntk-beats-kkt-on-plain",
         "Beyond the paper: on the shared terms ntk-fast's error is below KKT's.",
-        partial(_better, term="plain", worse=("kkt",), better="ntk-fast"),
+        partial(_over_better, term="plain", worse=("kkt",), better="ntk-fast"),
+        TENTH,
+        EYE,
     ),
     Claim(
         "ntk-fails-on-decayed",
         "Beyond the paper: after weight decay to the end, ntk-fast comes no nearer to training images than to held-out "
         "ones.",
-        partial(_fails, term="decayed", attack="ntk-fast"),
+        partial(_against_held_out, term="decayed", attack="ntk-fast"),
+        TENTH,
+        EYE,
+        "below",
     ),
     Claim(
         "simudy-beats-ntk-on-plain",
         "Beyond the paper: told the training rule, SimuDy's error is below ntk-fast's.",
-        partial(_better, term="plain", worse=("ntk-fast",), better="simudy"),
+        partial(_over_better, term="plain", worse=("ntk-fast",), better="simudy"),
+        TENTH,
+        EYE,
     ),
     Claim(
         "exact-beats-all-on-plain",
         "Beyond the paper: on the shared terms the exact recovery's error is below every other attack's.",
-        partial(_better, term="plain", worse=("kkt", "simudy", "ntk-fast"), better="exact"),
+        partial(_over_better, term="plain", worse=("kkt", "simudy", "ntk-fast"), better="exact"),
+        TENTH,
+        EYE,
     ),
 )

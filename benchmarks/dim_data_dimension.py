@@ -21,30 +21,37 @@ pixels are repeated, which adds dimensions and no information.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from scipy.stats import theilslopes
 
+from benchmarks._shared import (
+    CIFAR,
+    MNIST,
+    NAMES,
+    RULES,
+    SETTINGS,
+    Row,
+    attacks,
+    draw_means,
+    draw_points,
+    draws,
+    grouped,
+    growth,
+    means,
+    published,
+    sources,
+)
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
-from recon.cells.published import SETTINGS, attacks
 from recon.cells.resampled import ResampledCell
+from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio, share
 from recon.dynamics import Dynamics, Linearised
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, strips
-from recon.plots import figure as new_figure
+from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, strips
 from recon.records import Stored, attack_row, mean_and_spread, rounded
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
-NAMES = {MNIST: "MNIST", CIFAR: "CIFAR-10"}
 SIDE = {MNIST: 28, CIFAR: 32}  # the data's own
-RULES = ("linearised", "standard")
 SHOWN = 8  # pictures in a row
 
 # Networks as (task, N, W, sides, seeds).
@@ -109,7 +116,7 @@ def recognised(row: dict[str, Any]) -> float:
     return float(np.mean(np.array(row["rms"]) < limit))
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """For each task: error over dimension beside its controls, and relative to held-out images; then pictures."""
     tasks = list(dict.fromkeys(r["task"] for r in summary["rows"]))
     shown = [(t, rule) for t in tasks for rule in RULES if any(_of(p, t, rule) for p in summary["pictures"])]
@@ -117,7 +124,7 @@ def plot(summary: Summary) -> "Figure":
     upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=(2.9 * len(tasks), 3.4)))
     grid = upper.subplots(len(tasks), 2, squeeze=False)
     for row, task in zip(grid, tasks, strict=True):
-        mine = [r for r in summary["rows"] if r["task"] == task]
+        mine = [r | {"relative": r["error"] / r["held_out"]} for r in summary["rows"] if r["task"] == task]
         _errors(row[0], mine, "error")
         row[0].set_title(f"{mine[0]['title']}, N = {mine[0]['n']}, W = {mine[0]['width']}", loc="left")
         _errors(row[1], mine, "relative")
@@ -131,34 +138,28 @@ def _of(row: dict[str, Any], task: str, rule: str) -> bool:
     return bool(row["task"] == task and row["dynamics"] == rule)
 
 
-def _errors(axes: "Axes", rows: list[dict[str, Any]], what: str) -> None:
-    def value(r: dict[str, Any]) -> float:
-        return float(r["error"] if what == "error" else r["error"] / r["held_out"])
-
+def _errors(axes: Axes, rows: list[Row], what: str) -> None:
     sizes = sorted({(r["d"], r["side"]) for r in rows})
     for rule in RULES:
         for exact, style, label in ((False, "o-", LABELS[rule]), (True, "s:", f"exact (beyond the paper), {rule}")):
             mine = [r for r in rows if r["dynamics"] == rule and (r["attack"] == "exact") == exact]
-            dims = sorted({r["d"] for r in mine})
-            means = [np.mean([value(r) for r in mine if r["d"] == d]) for d in dims]
-            axes.plot(dims, means, style, color=COLOURS[rule], markersize=3, label=label)
+            draw_means(axes, mine, "d", COLOURS[rule], style, what, label=label)
             if not exact:
-                axes.plot([r["d"] for r in mine], [value(r) for r in mine], ".", color=COLOURS[rule], alpha=0.4)
+                draw_points(axes, mine, "d", COLOURS[rule], y=what)
     if what == "error":
         for control in ("held_out", "start"):
-            means = [np.mean([r[control] for r in rows if r["d"] == d and r["attack"] != "exact"]) for d, _ in sizes]
-            axes.plot([d for d, _ in sizes], means, color=COLOURS[control], linewidth=1, label=LABELS[control])
+            draw_means(axes, published(rows), "d", COLOURS[control], "-", control, linewidth=1, label=LABELS[control])
     axes.set_xscale("log", base=2)
     axes.set_xticks([d for d, _ in sizes], [f"{d}\n{side}×{side}" for d, side in sizes])
     axes.minorticks_off()
     label = "L2/√d (RMS of a pixel)" if what == "error" else "error over held-out images'"
-    top = max(max(value(r) for r in rows if r["attack"] != "exact"), 1.0 if what == "relative" else 0.0)
+    top = max(max(r[what] for r in published(rows)), 1.0 if what == "relative" else 0.0)
     if what == "error":
-        top = max(top, max(max(r["held_out"], r["start"]) for r in rows if r["attack"] != "exact"))
+        top = max(top, max(max(r["held_out"], r["start"]) for r in published(rows)))
     axes.set(xlabel="dimension d", ylabel=label, ylim=(-0.02 * top, 1.08 * top))
 
 
-def _pictures(axes: "Axes", pictures: list[dict[str, Any]]) -> None:
+def _pictures(axes: Axes, pictures: list[Row]) -> None:
     """Training images above reconstructions, a pair of rows for each size, all drawn at the largest size."""
     largest = max(p["side"] for p in pictures)
     canvas = []
@@ -187,59 +188,36 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Error per pixel and controls by task, size, dynamics and attack, averaged over draws."""
     columns = ["task", "N", "W", "side", "d", "dynamics", "attack", "L2/√d", "draws", "PSNR of it, dB", "held-out",
                "start", "recognisable"]  # fmt: skip
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for r in summary["rows"]:
-        keys = ("title", "n", "width", "side", "d", "dynamics", "attack")
-        groups.setdefault(tuple(r[k] for k in keys), []).append(r)
+    groups = grouped(summary["rows"], "title", "n", "width", "side", "d", "dynamics", "attack")
     rows = []
     for key, mine in groups.items():
         errors = [r["error"] for r in mine]
         psnr = -20 * np.log10(np.mean(errors))
-        controls = [f"{np.mean([r[k] for r in mine]):.2g}" for k in ("held_out", "start")]
+        controls = means(mine, "held_out", "start")
         share = f"{100 * np.mean([recognised(r) for r in mine]):.0f} %"
         rows.append([*map(str, key), mean_and_spread(errors), str(len(mine)), f"{psnr:.1f}", *controls, share])
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
-    return f"Error per pixel over the data's dimension ({sources})", columns, rows
+    return f"Error per pixel over the data's dimension ({sources(summary['rows'])})", columns, rows
 
 
-def slope(rows: list[dict[str, Any]], relative: bool = False) -> statistics.Estimate:
-    """log₂ of the error's growth for a doubled side: Theil and Sen's slope in each network, averaged over draws."""
-    networks: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    for r in rows:
-        value = r["error"] / r["held_out"] if relative else r["error"]
-        networks.setdefault((r["draw"], r["seed"]), []).append((np.log2(r["side"]), np.log2(value)))
-    points = {k: np.array(p) for k, p in networks.items() if len({side for side, _ in p}) > 1}
-    slopes = np.array([theilslopes(p[:, 1], p[:, 0]).slope for p in points.values()])
-    return statistics.mean(slopes, np.array([draw for draw, _ in points]))
+def _growth_at_a_doubled_side(summary: Summary, task: str, rule: str) -> Effect:
+    rows = [
+        r | {"relative": r["error"] / r["held_out"], "network": f"{r['draw']}, {r['seed']}"}
+        for r in published(summary["rows"], task=task, dynamics=rule)
+    ]
+    error, relative = (growth(rows, "side", y, run="network") for y in ("error", "relative"))
+    return [
+        ratio("Error per pixel at a doubled side over that before", error),
+        ratio("relative to held-out images", relative, decides=False),
+    ]
 
 
-def _paper(summary: Summary, task: str, rule: str | None = None) -> list[dict[str, Any]]:
-    mine = [r for r in summary["rows"] if r["task"] == task and r["attack"] != "exact"]
-    return [r for r in mine if rule in (None, r["dynamics"])]
-
-
-def _grows(summary: Summary, task: str, rule: str) -> tuple[Verdict, str]:
-    rows = _paper(summary, task, rule)
-    found = slope(rows)
-    effect = (
-        f"Error per pixel at a doubled side over that before: {statistics.text(found, '.2f', np.exp2)}; relative to "
-        f"held-out images: {statistics.text(slope(rows, relative=True), '.2f', np.exp2)}."
-    )
-    return statistics.verdict(found, statistics.TENTH), effect
-
-
-def _still_recognisable(summary: Summary, task: str) -> tuple[Verdict, str]:
-    rows = _paper(summary, task)
+def _share_recognised(summary: Summary, task: str) -> Effect:
+    rows = published(summary["rows"], task=task)
     largest = max((r["side"] for r in rows), default=0)
     mine = [r for r in rows if r["side"] == largest]
-    found = statistics.mean(np.array([recognised(r) for r in mine]), np.array([r["draw"] for r in mine]))
-    effect = (
-        f"Recognisable at {largest} × {largest}: {statistics.text(found, '.0f', lambda v: 100 * v)} % of the images."
-    )
-    return statistics.verdict(found, ONE_IN_TEN), effect
+    found = statistics.mean(np.array([recognised(r) for r in mine], float), draws(mine), (0.0, 1.0))
+    return [share(f"Of the images recognisable at {largest} × {largest}", found)]
 
-
-ONE_IN_TEN = 0.1  # more than a stray image of the ten of the smallest network
 
 CLAIMS = tuple(
     claim
@@ -250,14 +228,18 @@ CLAIMS = tuple(
                 f"dimension-hurts-{rule}-{task}",
                 f"{name}: under {rule} dynamics a higher dimension lowers quality: the error per pixel grows by a "
                 "tenth or more for each doubling of the side.",
-                partial(_grows, task=task, rule=rule),
+                partial(_growth_at_a_doubled_side, task=task, rule=rule),
+                TENTH,
+                EYE,
             )
             for rule in RULES
         ),
         Claim(
             f"still-recognisable-{task}",
             f"{name}: at the largest size recognisable images still come back (more than one in ten).",
-            partial(_still_recognisable, task=task),
+            partial(_share_recognised, task=task),
+            0.1,
+            "one in ten is more than a stray image of the ten of the smallest network",
         ),
     )
 )

@@ -24,38 +24,31 @@ makes of noise lies far from every image. The series named "exact" goes beyond t
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import MNIST, Row, along, compared, grouped, means, sources
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
 from recon.cells.base import Cell
 from recon.cells.noised_state import NoisedStateCell
 from recon.cells.private import PrivateCell
+from recon.claims import EYE, TENTH, Claim, Effect, Part, Summary, correlation, points, ratio
 from recon.dynamics.dp import PrivateDescent
 from recon.dynamics.noised_linearised import NoisedLinearised
 from recon.kernels.infinite import InfiniteMLP
 from recon.metrics.privacy import DELTA, epsilon, gaussian_epsilon, noise_multiplier, reconstruction_bound
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, shades
-from recon.plots import figure as new_figure
+from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, shades
 from recon.records import Stored, mean_and_spread
+from recon.statistics import Estimate
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-TASK = "mnist_odd_even"
 KERNEL = InfiniteMLP(b_std=0.1)  # figure theorem1's
 INFINITE = math.inf
-# Spearman's ρ of ε and error: at 0.5, ε explains a quarter of the errors' ranks.
-RHO = 0.5
 USUAL = 10.0  # the largest ε in common use
-POINTS = 0.05  # of test accuracy: three standard errors of a difference, at 1,000 images the same for both networks
 
 # One rate and clip for all: chosen without noise, as those that train to a loss below 0.01 in 100 steps.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -98,7 +91,7 @@ def cells(preset: dict[str, Any]) -> list[Cell]:
     attack, options = preset["attack"]
     steps = preset["rule"]["steps"]
     private = [
-        PrivateCell(TASK, n, MLP((width, width)), PrivateDescent(**rule, seed=seed), name, own, seed=seed)
+        PrivateCell(MNIST, n, MLP((width, width)), PrivateDescent(**rule, seed=seed), name, own, seed=seed)
         for seed in seeds
         for rule in (
             *(preset["rule"] | {"noise_multiplier": noise_multiplier(e, steps)} for e in preset["epsilons"]),
@@ -112,8 +105,8 @@ def cells(preset: dict[str, Any]) -> list[Cell]:
         sigma = noise_multiplier(e)
         for seed in seeds:
             rule = NoisedLinearised(sigma, seed)
-            released += [AttackCell(TASK, n, MLP((w, w)), rule, attack, options, seed=seed) for w in widths]
-            released.append(NoisedStateCell(TASK, n, KERNEL, sigma, preset["infinite_steps"], seed=seed))
+            released += [AttackCell(MNIST, n, MLP((w, w)), rule, attack, options, seed=seed) for w in widths]
+            released.append(NoisedStateCell(MNIST, n, KERNEL, sigma, preset["infinite_steps"], seed=seed))
     return [*private, *released]
 
 
@@ -155,17 +148,17 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"rows": rows, "delta": DELTA}
 
 
-def _trained(summary: Summary, exact: bool = False) -> list[dict[str, Any]]:
+def _trained(summary: Summary, exact: bool = False) -> list[Row]:
     """Rows of DP-SGD with a clip."""
     mine = [r for r in summary["rows"] if not r["released"] and (r["attack"] == "exact") == exact]
     return [r for r in mine if r["clip"] is not None]
 
 
-def _unclipped(summary: Summary) -> list[dict[str, Any]]:
+def _unclipped(summary: Summary) -> list[Row]:
     return [r for r in summary["rows"] if not r["released"] and r["clip"] is None and r["attack"] != "exact"]
 
 
-def _released(summary: Summary, width: int | None) -> list[dict[str, Any]]:
+def _released(summary: Summary, width: int | None) -> list[Row]:
     return [r for r in summary["rows"] if r["released"] and r["width"] == width]
 
 
@@ -179,12 +172,12 @@ def _place(row: dict[str, Any], last: float) -> float:
     return float(row["epsilon"] or 30 * last)
 
 
-def _by_epsilon(rows: list[dict[str, Any]], key: str, last: float) -> tuple[list[float], list[float]]:
+def _by_epsilon(rows: list[Row], key: str, last: float) -> tuple[list[float], list[float]]:
     places = sorted({_place(r, last) for r in rows})
     return places, [float(np.mean([r[key] for r in rows if _place(r, last) == p])) for p in places]
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """DP-SGD: error, share recovered with its bound, and accuracy; then the error of released closed forms."""
     figure = new_figure(9.5, 6.2)
     (error, share), (accuracy, released) = figure.subplots(2, 2)
@@ -249,7 +242,7 @@ def plot(summary: Summary) -> "Figure":
     return figure
 
 
-def _epsilon_axis(axes: "Axes", last: float) -> None:
+def _epsilon_axis(axes: Axes, last: float) -> None:
     """A logarithmic axis with a place for infinity."""
     decades = range(0, round(math.log10(last)) + 1, 2)
     axes.set_xscale("log")
@@ -269,154 +262,125 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Error, controls, bound and accuracy by mechanism and ε, averaged over draws."""
     columns = ["state", "N", "W", "attack", "ε", "ε (accountant)", "σ", "mean L2", "held-out", "start"]
     columns += ["recognisable", "bound", "test accuracy", "draws", "s"]
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for r in summary["rows"]:
-        state = "closed form" if r["released"] else "DP-SGD" if r["clip"] is not None else "no clip"
-        groups.setdefault((r["released"], state, r["n"], r["width"] or 0, r["attack"], r["sigma"]), []).append(r)
     kappa, rows = _kappa(summary), []
-    for (released, state, n, width, attack, sigma), mine in groups.items():
+    for mine in grouped(summary["rows"], "released", "clip", "n", "width", "attack", "sigma").values():
         first = mine[0]
-        numbers = [f"{np.mean([r[k] for r in mine]):.2g}" for k in ("held_out", "start")]
         bound = "–"
-        if kappa is not None and not released and first["mu"] is not None:
+        if kappa is not None and not first["released"] and first["mu"] is not None:
             bound = f"{100 * reconstruction_bound(kappa, first['mu']):.0f} %"
         rows.append(
             [
-                state,
-                str(n),
-                str(width or "∞"),
-                attack,
+                "closed form" if first["released"] else "DP-SGD" if first["clip"] is not None else "no clip",
+                str(first["n"]),
+                str(first["width"] or "∞"),
+                first["attack"],
                 "∞" if first["epsilon"] is None else f"{first['epsilon']:g}",
                 "∞" if first["epsilon"] is None else f"{first['epsilon_accountant']:.4g}",
-                f"{sigma:g}",
+                f"{first['sigma']:g}",
                 mean_and_spread([r["error"] for r in mine]),
-                *numbers,
+                *means(mine, "held_out", "start"),
                 f"{100 * np.mean([r['recovered'] for r in mine]):.0f} %",
                 bound,
                 f"{100 * np.mean([r['accuracy'] for r in mine]):.0f} %",
                 str(len(mine)),
-                f"{np.mean([r['seconds'] for r in mine]):.1f}",
+                *means(mine, "seconds", spec=".1f"),
             ]
         )
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
-    return f"Reconstruction and accuracy by ε (MNIST odd/even, δ = {DELTA:g}, {sources})", columns, rows
+    where = f"MNIST odd/even, δ = {DELTA:g}, {sources(summary['rows'])}"
+    return f"Reconstruction and accuracy by ε ({where})", columns, rows
 
 
-def _order(row: dict[str, Any]) -> float:
+def _order(row: Row) -> float:
     return float(row["epsilon"] or 1e300)  # beyond any
 
 
-def _draws(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _by_draw(rows: list[Row]) -> list[list[Row]]:
     """Rows of each draw by rising ε."""
-    draws: dict[str, list[dict[str, Any]]] = {}
-    for r in sorted(rows, key=_order):
-        draws.setdefault(r["draw"], []).append(r)
-    return draws
+    return list(grouped(sorted(rows, key=_order), "draw").values())
 
 
-def _rises(summary: Summary, of: str) -> tuple[Verdict, str]:
-    rows = (
-        _trained(summary) if of == "trained" else _released(summary, _widths(summary)[-1 if of == "infinite" else -2])
-    )
-    draws = _draws(rows)
-    rho = {key: [-_rho(mine, measure) for mine in draws.values()] for key, measure in MEASURES.items()}
-    ratio, plain = (statistics.mean(np.array(rho[key]), np.array(list(draws))) for key in ("ratio", "error"))
-    effect = (
-        f"Minus rho of ε and error over held-out images' along a draw: {statistics.text(ratio)}; "
-        f"of the error alone: {statistics.text(plain)}."
-    )
-    return statistics.verdict(ratio, RHO), effect
-
-
-def _rho(rows: list[dict[str, Any]], measure: Callable[[dict[str, Any]], float]) -> float:
-    """Rank correlation of ε and a measure."""
-    return statistics.spearman(np.array([_order(r) for r in rows]), np.array([measure(r) for r in rows]))
-
-
-def _against_held_out(row: dict[str, Any]) -> float:
+def _against_held_out(row: Row) -> float:
     """log₂ of the error over that of held-out images."""
     return float(np.log2(row["error"] / row["held_out"]))
 
 
-MEASURES: dict[str, Callable[[dict[str, Any]], float]] = {"ratio": _against_held_out, "error": lambda r: r["error"]}
+def _of_draws(values: list[tuple[str, float]]) -> Estimate:
+    """The mean of one value for each draw."""
+    return statistics.mean(np.array([v for _, v in values], float), np.array([draw for draw, _ in values]))
 
 
-def _nothing_comes_back(summary: Summary) -> tuple[Verdict, str]:
-    draws = _draws([r for r in _trained(summary) if r["epsilon"] is not None and r["epsilon"] <= USUAL])
-    least = np.array([min(map(_against_held_out, mine)) for mine in draws.values()])
-    found = statistics.mean(least, np.array(list(draws)))
-    effect = f"Least error over the held-out images' at ε ≤ {USUAL:g}: {statistics.text(found, '.2f', np.exp2)}."
-    return statistics.verdict(found, -statistics.TENTH), effect
+def _error_along_epsilon(summary: Summary, of: str) -> Effect:
+    widths = _widths(summary)
+    rows = _trained(summary) if of == "trained" else _released(summary, widths[-1 if of == "infinite" else -2])
+    rows = [r | {"order": _order(r), "ratio": _against_held_out(r)} for r in rows]
+    return [
+        correlation("Rho of ε and error over held-out images' along a draw", along(rows, "order", "ratio")),
+        correlation("of the error alone", along(rows, "order", "error"), decides=False),
+    ]
 
 
-def _defended(mine: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _least_error(summary: Summary) -> Effect:
+    rows = [r for r in _trained(summary) if r["epsilon"] is not None and r["epsilon"] <= USUAL]
+    least = [(mine[0]["draw"], min(map(_against_held_out, mine))) for mine in _by_draw(rows)]
+    return [ratio(f"Least error over the held-out images' at ε ≤ {USUAL:g}", _of_draws(least))]
+
+
+def _defended(mine: list[Row]) -> Row | None:
     """The row of the largest ε up to which all errors of a draw are within a tenth of the held-out images'."""
     last = None
     for row in mine:
-        if _against_held_out(row) < -statistics.TENTH:
+        if _against_held_out(row) < -TENTH:
             break
         last = row
     return last
 
 
-def _defence_costs(summary: Summary) -> tuple[Verdict, str]:
-    lost, where = {}, []
-    for draw, mine in _draws(_trained(summary)).items():
+def _cost_of_defence(summary: Summary) -> Effect:
+    lost, where = [], []
+    for mine in _by_draw(_trained(summary)):
         row, plain = _defended(mine), mine[-1]
-        if row is None or plain["epsilon"] is not None:
-            continue
-        where.append(f"{_order(row):g} ({100 * row['accuracy']:.0f} % of {100 * plain['accuracy']:.0f} %)")
-        lost[draw] = plain["accuracy"] - row["accuracy"]
-    found = statistics.mean(np.array(list(lost.values()), float), np.array(list(lost)))
-    effect = (
-        f"Accuracy lost at the largest such ε of each draw: {statistics.text(found, '.1f', lambda v: 100 * v)} points; "
-        f"these ε, with test accuracy there and without noise: {', '.join(where) or 'none'}."
-    )
-    return statistics.verdict(found, POINTS), effect
+        if row is not None and plain["epsilon"] is None:
+            where.append(f"{_order(row):g} ({100 * row['accuracy']:.0f} % of {100 * plain['accuracy']:.0f} %)")
+            lost.append((row["draw"], plain["accuracy"] - row["accuracy"]))
+    label = f"with test accuracy there and without noise: {', '.join(where) or 'none'}"
+    return [points(f"Accuracy lost at the largest such ε of each draw ({label})", _of_draws(lost))]
 
 
-def _usual_privacy_costs(summary: Summary) -> tuple[Verdict, str]:
-    lost = {}
-    for draw, mine in _draws(_trained(summary)).items():
-        usual = [r for r in mine if r["epsilon"] is not None and r["epsilon"] <= USUAL]
+def _cost_of_usual_privacy(summary: Summary) -> Effect:
+    lost = []
+    for mine in _by_draw(_trained(summary)):
+        usual = [r["accuracy"] for r in mine if r["epsilon"] is not None and r["epsilon"] <= USUAL]
         if usual and mine[-1]["epsilon"] is None:
-            lost[draw] = mine[-1]["accuracy"] - max(r["accuracy"] for r in usual)
-    found = statistics.mean(np.array(list(lost.values()), float), np.array(list(lost)))
-    effect = f"Accuracy lost at best at ε ≤ {USUAL:g}: {statistics.text(found, '.1f', lambda v: 100 * v)} points."
-    return statistics.verdict(found, POINTS), effect
+            lost.append((mine[0]["draw"], mine[-1]["accuracy"] - max(usual)))
+    return [points(f"Accuracy lost at best at ε ≤ {USUAL:g}", _of_draws(lost))]
 
 
-def _bound_holds(summary: Summary) -> tuple[Verdict, str]:
-    kappa, draws = _kappa(summary), _draws([r for r in _trained(summary) if r["mu"] is not None])
+def _room_under_the_bound(summary: Summary) -> Effect:
+    kappa = _kappa(summary)
     if kappa is None:
-        return "inconclusive", "No prior was measured."
-    room = {
-        draw: min(reconstruction_bound(kappa, r["mu"]) - r["recovered"] for r in mine) for draw, mine in draws.items()
-    }
-    found = statistics.mean(np.array(list(room.values())), np.array(list(room)))
-    effect = (
-        f"Least room between bound and share recovered, over all ε: {statistics.text(found, '.2f')} "
-        f"(guesses alone: at most {kappa:.2f})."
-    )
-    return statistics.verdict(found, 0.0), effect
+        return []
+    draws = _by_draw([r for r in _trained(summary) if r["mu"] is not None])
+    room = [(m[0]["draw"], min(reconstruction_bound(kappa, r["mu"]) - r["recovered"] for r in m)) for m in draws]
+    label = f"Least room between bound and share recovered, over all ε (guesses alone: at most {kappa:.2f})"
+    return [Part(label, _of_draws(room), ".2f", scale="share")]
 
 
-def _clip_is_no_defence(summary: Summary) -> tuple[Verdict, str]:
-    clipped = {r["draw"]: r["error"] for r in _trained(summary) if r["epsilon"] is None}
-    bare = {r["draw"]: r["error"] for r in _unclipped(summary)}
-    shared = sorted(clipped.keys() & bare.keys())
-    ratio = np.array([np.log2(clipped[d] / bare[d]) for d in shared])
-    found = statistics.mean(ratio, np.array(shared))
-    effect = f"Error with the clip over that without, no noise: {statistics.text(found, '.2f', np.exp2)}."
-    return statistics.verdict(statistics.negated(found), -statistics.TENTH), effect
+def _clipped_over_bare(summary: Summary) -> Effect:
+    clipped = [r for r in _trained(summary) if r["epsilon"] is None]
+    return [ratio("Error with the clip over that without, no noise", compared(clipped, _unclipped(summary), "draw"))]
 
+
+FIVE_POINTS = 0.05, "five points are three standard errors of a difference on 1,000 images, the same for both networks"
 
 CLAIMS = (
     *(
         Claim(
             f"finding-error-rises-{name}",
             f"{what}: the error rises towards that of held-out images as ε falls (rho below -0.5).",
-            partial(_rises, of=rows),
+            partial(_error_along_epsilon, of=rows),
+            -0.5,
+            "at 0.5, ε explains a quarter of the errors' ranks",
+            "below",
         )
         for name, what, rows in (
             ("dp-sgd", "DP-SGD", "trained"),
@@ -427,27 +391,36 @@ CLAIMS = (
     Claim(
         "finding-nothing-comes-back",
         "Under DP-SGD at ε of 10 or less, errors are within a tenth of held-out images', or above.",
-        _nothing_comes_back,
+        _least_error,
+        -TENTH,
+        EYE,
     ),
     Claim(
         "finding-defence-costs-accuracy",
         "At the largest ε up to which errors are within a tenth of held-out images', five points of test accuracy or "
         "more are lost.",
-        _defence_costs,
+        _cost_of_defence,
+        *FIVE_POINTS,
     ),
     Claim(
         "finding-usual-privacy-costs-accuracy",
         "At ε of 10 or less, five points of test accuracy or more are lost.",
-        _usual_privacy_costs,
+        _cost_of_usual_privacy,
+        *FIVE_POINTS,
     ),
     Claim(
         "finding-bound-holds",
         "The share of images recovered stays below the bound on any attack (Hayes et al. 2023) at every ε.",
-        _bound_holds,
+        _room_under_the_bound,
+        0.0,
+        "a bound holds or does not",
     ),
     Claim(
         "finding-clip-is-no-defence",
         "Clipping without noise raises the error by less than a tenth.",
-        _clip_is_no_defence,
+        _clipped_over_bare,
+        TENTH,
+        EYE,
+        "below",
     ),
 )

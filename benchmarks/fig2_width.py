@@ -14,27 +14,35 @@ verdicts. A mean error of a draw of images is one point; ratios of errors are av
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from scipy.stats import theilslopes
 
-from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
+from benchmarks._shared import (
+    CIFAR,
+    MNIST,
+    NAMES,
+    RULES,
+    SETTINGS,
+    Row,
+    attacks,
+    compared,
+    draw_controls,
+    draw_means,
+    draw_points,
+    grouped,
+    growth,
+    means,
+    published,
+    sources,
+    width_axis,
+)
 from recon.cells import AttackCell
-from recon.cells.published import SETTINGS, attacks
+from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
 from recon.dynamics import Dynamics, Linearised
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, shades
-from recon.plots import figure as new_figure
+from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, shades
 from recon.records import Stored, attack_row, mean_and_spread, rounded
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
-RULES = ("linearised", "standard")
 
 # Networks as (task, N, widths, seeds).
 PRESETS: dict[str, dict[str, Any]] = {
@@ -84,11 +92,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     }
 
 
-def _paper(summary: Summary) -> list[dict[str, Any]]:
-    return [r for r in summary["rows"] if r["attack"] != "exact"]
-
-
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """A row for each task: curves by width for either dynamics, then mean error over width."""
     tasks = list(dict.fromkeys(r["task"] for r in summary["rows"]))
     figure = new_figure(9.5, 2.9 * len(tasks) + 0.4)
@@ -106,7 +110,7 @@ def plot(summary: Summary) -> "Figure":
     return figure
 
 
-def _curves(axes: "Axes", rows: list[dict[str, Any]], colours: dict[int, Any]) -> None:
+def _curves(axes: Axes, rows: list[Row], colours: dict[int, Any]) -> None:
     """Curves of the first seed of each width, and the controls of the widest network."""
     drawn = [r for r in rows if r["attack"] != "exact" and r["seed"] == min(s["seed"] for s in rows)]
     for r in drawn:
@@ -120,93 +124,64 @@ def _curves(axes: "Axes", rows: list[dict[str, Any]], colours: dict[int, Any]) -
     axes.set(xlabel="training images, best first")
 
 
-def _means(axes: "Axes", rows: list[dict[str, Any]]) -> None:
+def _means(axes: Axes, rows: list[Row]) -> None:
     """Mean error over width: a point for each draw of images, a line through their means."""
     for rule in RULES:
         for exact, style, label in ((False, "o-", LABELS[rule]), (True, "s:", f"exact (beyond the paper), {rule}")):
             mine = [r for r in rows if r["dynamics"] == rule and (r["attack"] == "exact") == exact]
-            widths = sorted({r["width"] for r in mine})
-            means = [np.mean([r["error"] for r in mine if r["width"] == w]) for w in widths]
-            axes.plot(widths, means, style, color=COLOURS[rule], markersize=3, label=label)
-            axes.plot([r["width"] for r in mine], [r["error"] for r in mine], ".", color=COLOURS[rule], alpha=0.4)
-    for control in ("held_out", "start"):
-        values = [r[control] for r in rows if r["attack"] != "exact"]
-        axes.axhline(np.mean(values), color=COLOURS[control], linewidth=1, label=LABELS[control])
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(sorted({r["width"] for r in rows}), [str(w) for w in sorted({r["width"] for r in rows})])
-    axes.set(xlabel="width W", ylabel="mean L2 distance", title="mean error, a point for each draw")
+            draw_means(axes, mine, "width", COLOURS[rule], style, label=label)
+            draw_points(axes, mine, "width", COLOURS[rule])
+    draw_controls(axes, published(rows))
+    width_axis(axes, (r["width"] for r in rows))
+    axes.set(ylabel="mean L2 distance", title="mean error, a point for each draw")
     # Exact errors lie on zero, and far outside where the exact recovery does not apply.
-    top = max(max(r["error"], r["start"], r["held_out"]) for r in rows if r["attack"] != "exact")
+    top = max(max(r["error"], r["start"], r["held_out"]) for r in published(rows))
     axes.set_ylim(-0.02 * top, 1.05 * top)
 
 
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Mean error and controls by task, width, dynamics and attack, averaged over draws."""
     columns = ["task", "N", "W", "dynamics", "attack", "mean L2", "draws", "held-out", "start", "1 - cos(K0, Kf)", "s"]
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for r in summary["rows"]:
-        groups.setdefault((r["title"], r["n"], r["width"], r["dynamics"], r["attack"]), []).append(r)
+    groups = grouped(summary["rows"], "title", "n", "width", "dynamics", "attack")
     rows = []
     for key, mine in groups.items():
-        errors = [r["error"] for r in mine]
-        others = [np.mean([r[k] for r in mine]) for k in ("held_out", "start", "kernel_distance", "seconds")]
-        numbers = [mean_and_spread(errors), str(len(mine)), *(f"{v:.2g}" for v in others)]
-        rows.append([*map(str, key), *numbers])
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
-    return f"Error over width ({sources})", columns, rows
+        numbers = [mean_and_spread([r["error"] for r in mine]), str(len(mine))]
+        rows.append([*map(str, key), *numbers, *means(mine, "held_out", "start", "kernel_distance", "seconds")])
+    return f"Error over width ({sources(summary['rows'])})", columns, rows
 
 
-def _advantage(rows: list[dict[str, Any]]) -> statistics.Estimate:
-    """log₂ of standard dynamics' error over linearised's, at equal draw and width."""
-    by_rule = {rule: {(r["draw"], r["width"]): r for r in rows if r["dynamics"] == rule} for rule in RULES}
-    shared = sorted(by_rule["linearised"].keys() & by_rule["standard"].keys())
-    errors = {rule: np.log2([by_rule[rule][k]["error"] for k in shared]) for rule in RULES}
-    return statistics.paired(errors["standard"], errors["linearised"], np.array([draw for draw, _ in shared]))
+def _standard_over_linearised(summary: Summary, task: str) -> Effect:
+    linearised, standard = (published(summary["rows"], task=task, dynamics=rule) for rule in RULES)
+    return [ratio("Standard dynamics' error over linearised's", compared(standard, linearised, "draw", "width"))]
 
 
-def _fall(rows: list[dict[str, Any]]) -> statistics.Estimate:
-    """log₂ of the factor by which errors fall for a doubling of the width: Theil and Sen's slope in each draw."""
-    draws: dict[str, list[tuple[float, float]]] = {}
-    for r in rows:
-        draws.setdefault(r["draw"], []).append((np.log2(r["width"]), np.log2(r["error"])))
-    points = {d: np.array(p) for d, p in draws.items() if len({w for w, _ in p}) > 1}
-    slopes = np.array([-theilslopes(p[:, 1], p[:, 0]).slope for p in points.values()])
-    return statistics.mean(slopes, np.array(list(points)))
-
-
-def _paper_rows(summary: Summary, task: str, rule: str | None = None) -> list[dict[str, Any]]:
-    return [r for r in _paper(summary) if r["task"] == task and rule in (None, r["dynamics"])]
-
-
-def _linearised_beats_standard(summary: Summary, task: str) -> tuple[Verdict, str]:
-    found = _advantage(_paper_rows(summary, task))
-    effect = f"Standard dynamics' error over linearised's: {statistics.text(found, '.2f', np.exp2)}."
-    return statistics.verdict(found, statistics.TENTH), effect
-
-
-def _falls_with_width(summary: Summary, task: str, rule: str) -> tuple[Verdict, str]:
-    found = _fall(_paper_rows(summary, task, rule))
-    effect = f"Error over that of twice the width: {statistics.text(found, '.2f', np.exp2)}."
-    return statistics.verdict(found, statistics.TENTH), effect
+def _fall_with_width(summary: Summary, task: str, rule: str) -> Effect:
+    found = growth(published(summary["rows"], task=task, dynamics=rule), "width")
+    return [ratio("Error at twice the width over that before", found)]
 
 
 # A claim for each task: their errors are of different size.
 CLAIMS = tuple(
     claim
-    for task, name in ((MNIST, "MNIST"), (CIFAR, "CIFAR-10"))
+    for task, name in NAMES.items()
     for claim in (
         Claim(
             f"linearised-beats-standard-{task}",
             f"{name}: at equal width, linearised dynamics are attacked better than standard dynamics (by a tenth or "
             "more).",
-            partial(_linearised_beats_standard, task=task),
+            partial(_standard_over_linearised, task=task),
+            TENTH,
+            EYE,
         ),
         *(
             Claim(
                 f"width-helps-{rule}-{task}",
                 f"{name}: under {rule} dynamics a wider network gives back more: errors fall by a tenth or more for "
                 "each doubling.",
-                partial(_falls_with_width, task=task, rule=rule),
+                partial(_fall_with_width, task=task, rule=rule),
+                -TENTH,
+                EYE,
+                "below",
             )
             for rule in RULES
         ),

@@ -13,25 +13,18 @@ draws of images of its own, so that no image is in networks of two sizes; interv
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import CIFAR, MNIST, SETTINGS, Row, attacks, published, sources
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
-from recon.cells.published import SETTINGS, attacks
+from recon.claims import COHEN_SMALL, SMALL, Claim, Effect, Summary, correlation
 from recon.networks import MLP
-from recon.plots import COLOURS, interval, log_ticks, shades
-from recon.plots import figure as new_figure
+from recon.plots import COLOURS, Figure, interval, log_ticks, new_figure, shades
 from recon.records import Stored, attack_row
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
-# Cohen's conventions: a correlation of 0.5 is large, which "closely" asks for; one of 0.1 is the least worth a name.
-LARGE, SMALL = 0.5, 0.1
 
 # Networks as (task, N, widths, seeds). Those of N = 20 (CIFAR-10 in `quick`: N = 10) are figure 2's.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -82,11 +75,7 @@ def cells(preset: dict[str, Any]) -> list[AttackCell]:
     ]
 
 
-def _paper(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [r for r in rows if r["attack"] != "exact"]
-
-
-def correlations(rows: list[dict[str, Any]], resamples: int = statistics.RESAMPLES) -> dict[str, statistics.Estimate]:
+def correlations(rows: list[Row], resamples: int = statistics.RESAMPLES) -> dict[str, statistics.Estimate]:
     """Spearman's rho between error and kernel distance, N, W and N/W, inside tasks, with intervals over draws."""
     draw = np.array([r["draw"] for r in rows])
     error, moved, n, width = (np.array([r[k] for r in rows], float) for k in ("error", "kernel_distance", "n", "width"))
@@ -117,11 +106,11 @@ def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each cell, and the correlations of all tasks and of each."""
     rows = [attack_row(s.record) for s in results]
     tasks = dict.fromkeys(r["task"] for r in rows)
-    parts = {"all": _paper(rows)} | {task: [r for r in _paper(rows) if r["task"] == task] for task in tasks}
+    parts = {"all": published(rows)} | {task: published(rows, task=task) for task in tasks}
     return {"rows": rows, "correlations": {name: correlations(part) for name, part in parts.items()}}
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """For each task: error over kernel distance (size by N, colour by width), over N/W, and the correlations."""
     tasks = list(dict.fromkeys(r["task"] for r in summary["rows"]))
     figure = new_figure(9.5, 3.1 * len(tasks))
@@ -138,8 +127,8 @@ def plot(summary: Summary) -> "Figure":
                 face = "none" if exact else colours[r["width"]]
                 axes.scatter(x, r["error"], s=size, marker="s" if exact else "o", facecolor=face,
                              edgecolor=colours[r["width"]], alpha=0.75, linewidth=0.8)  # fmt: skip
-            top = max(max(r["error"], r["start"]) for r in _paper(mine))
-            control = np.mean([r["start"] for r in _paper(mine)])
+            top = max(max(r["error"], r["start"]) for r in published(mine))
+            control = np.mean([r["start"] for r in published(mine)])
             axes.axhline(control, color=COLOURS["start"], linestyle=":", linewidth=1)
             axes.set(xscale="log", xlabel=name, ylabel="mean L2 distance", ylim=(-0.04 * top, 1.06 * top))
             log_ticks(axes.xaxis)
@@ -174,42 +163,38 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     titles = {r["task"]: r["title"] for r in summary["rows"]} | {"all": "all, inside tasks"}
     kinds = list(summary["correlations"]["all"])
     rows = [[kind, *(statistics.text(summary["correlations"][name][kind]) for name in names)] for kind in kinds]
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
-    return f"Rank correlation of error and kernel distance ({sources})", ["rho", *(titles[n] for n in names)], rows
-
-
-def _of(summary: Summary, kind: str) -> statistics.Estimate:
-    estimate: statistics.Estimate = summary["correlations"]["all"][kind]
-    return estimate
-
-
-def _pooled(summary: Summary) -> tuple[Verdict, str]:
-    parts = [f"{kind}: {statistics.text(_of(summary, kind))}" for kind in ("pooled", "at fixed N", "at fixed W")]
-    return statistics.verdict(_of(summary, "pooled"), LARGE), "Rho " + "; ".join(parts) + "."
-
-
-def _beyond_size(summary: Summary) -> tuple[Verdict, str]:
-    verdict = statistics.verdict(_of(summary, "given N/W"), SMALL)
-    words = {"reproduced": "not explained by size alone", "not reproduced": "confounded: N/W explains it"}
-    effect = (
-        f"Rho given N/W: {statistics.text(_of(summary, 'given N/W'))}, {words.get(verdict, 'may be confounded')}. "
-        f"N/W alone: {statistics.text(_of(summary, 'N/W in its place'))}; "
-        f"it and kernel distance: {statistics.text(_of(summary, 'kernel distance and N/W'))}."
+    return (
+        f"Rank correlation of error and kernel distance ({sources(summary['rows'])})",
+        ["rho", *(titles[n] for n in names)],
+        rows,
     )
-    return verdict, effect
 
 
-def _rises_with_n(summary: Summary) -> tuple[Verdict, str]:
-    estimate = _of(summary, "error and N at fixed W")
-    return statistics.verdict(estimate, SMALL), f"Rho at fixed W: {statistics.text(estimate)}."
+def _correlations(summary: Summary, decides: str, beside: Sequence[str] = ()) -> Effect:
+    found = summary["correlations"]["all"]
+    return [correlation(f"Rho, {kind}", found[kind], kind == decides) for kind in (decides, *beside)]
 
 
 CLAIMS = (
-    Claim("tracks-kernel-distance", "Over N and W, the error closely follows the kernel distance.", _pooled),
+    Claim(
+        "tracks-kernel-distance",
+        "Over N and W, the error closely follows the kernel distance.",
+        partial(_correlations, decides="pooled", beside=("at fixed N", "at fixed W")),
+        0.5,
+        '0.5 is Cohen\'s large correlation, which "closely" asks for',
+    ),
     Claim(
         "kernel-distance-beyond-size",
         "Kernel distance tells more about the error than N/W does (not in the paper: its claim's control).",
-        _beyond_size,
+        partial(_correlations, decides="given N/W", beside=("N/W in its place", "kernel distance and N/W")),
+        SMALL,
+        COHEN_SMALL,
     ),
-    Claim("rises-with-n", "At fixed width, more training images mean a larger error.", _rises_with_n),
+    Claim(
+        "rises-with-n",
+        "At fixed width, more training images mean a larger error.",
+        partial(_correlations, decides="error and N at fixed W"),
+        SMALL,
+        COHEN_SMALL,
+    ),
 )

@@ -9,31 +9,26 @@ training loss along the path, the distance to the mean of its class, and the dis
     make reproduce-fig5 PRESET=paper    N = 200, widths up to 4096, published schedule: a GPU's work
 
 Expected: errors fall with |α|, and follow it more closely than any distance in pixels. Ranks are taken inside each
-network, whose rank correlations are averaged over draws of images. The exact recovery gives every image or none back,
-to rounding errors, and so has no ranking to explain.
+network, whose rank correlations are averaged over draws of images by Fisher's z. The exact recovery gives every image
+or none back, to rounding errors, and so has no ranking to explain.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import CIFAR, MNIST, RULES, SETTINGS, Row, draws, show_pair, sources
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
-from recon.cells.published import SETTINGS
+from recon.claims import COHEN_SMALL, SMALL, Claim, Effect, Summary, correlation
 from recon.dynamics import Dynamics, Linearised
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, interval, log_ticks, strips
-from recon.plots import figure as new_figure
+from recon.plots import COLOURS, LABELS, Figure, interval, log_ticks, new_figure, strips
 from recon.records import Stored, attack_row, rounded
+from recon.statistics import NOTHING
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
-RULES = ("linearised", "standard")
 MEASURES = {
     "dual_norm": "dual weight |α|",
     "loss_path": "training loss along the path",
@@ -42,7 +37,7 @@ MEASURES = {
     "to_nearest": "pixel distance to nearest image",
 }
 EACH = 7  # pictures from each end and from the middle of the ranking
-SMALL = 0.1  # Cohen's convention: a smaller correlation, or difference of two, is not worth a name
+PIXELS = ("to_class_mean", "to_nearest")  # of them the distances in pixels
 
 # Networks as (task, N, widths, seeds, dynamics), all of them figure 2's or figure 3's.
 _QUICK, _FULL = (128, 256, 512), (128, 256, 512, 1024)
@@ -119,13 +114,14 @@ def _size(row: dict[str, Any]) -> tuple[int, int, int]:
     return row["n"], row["width"], -row["seed"]
 
 
-def _averaged(runs: list[dict[str, Any]]) -> dict[str, statistics.Estimate]:
+def _averaged(runs: list[Row]) -> dict[str, statistics.Estimate]:
     """Each correlation's mean over networks; and by how much |α|'s is stronger than each distance's, sign apart."""
-    groups = np.array([r["draw"] for r in runs])
     values = {name: np.array([r["rho"][name] for r in runs]) for name in (runs[0]["rho"] if runs else ())}
-    found = {name: statistics.mean(v, groups) for name, v in values.items()}
-    for name in ("to_class_mean", "to_nearest") if runs else ():
-        found[f"dual_norm over {name}"] = statistics.paired(abs(values["dual_norm"]), abs(values[name]), groups)
+    sizes = np.array([r["n"] for r in runs])
+    found = {name: statistics.mean_correlation(v, draws(runs), sizes) for name, v in values.items()}
+    for name in PIXELS if runs else ():
+        gain = abs(values["dual_norm"]) - abs(values[name])
+        found[f"dual_norm over {name}"] = statistics.mean(gain, draws(runs), (-1.0, 1.0))
     return found
 
 
@@ -140,7 +136,7 @@ def _panel(row: dict[str, Any], stored: Stored) -> dict[str, Any]:
     )
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """For each task the error of each image over four measures; the correlations; pictures ranked by error."""
     tasks = list(dict.fromkeys(p["task"] for p in summary["panels"]))
     ranked = [p for p in summary["panels"] if p["dynamics"] == "standard"] or summary["panels"]
@@ -165,9 +161,7 @@ def plot(summary: Summary) -> "Figure":
         row[-1].legend(fontsize=6)
     _forest(middle, summary["rho"])
     for axes, p in zip(pictures.subplots(len(ranked), 1, squeeze=False)[:, 0], ranked, strict=True):
-        gaps = (EACH, 2 * EACH) if p["thirds"] else ()
-        strips.draw(axes, [p["train"], p["found"]], ["training", p["attack"]], gaps)
-        axes.set_title(f"{p['title']}, {p['dynamics']}, N = {p['n']}, W = {p['width']}", loc="left", pad=11)
+        show_pair(axes, p, EACH)
     return figure
 
 
@@ -197,52 +191,53 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
         [kind, *(statistics.text(e) if (e := summary["rho"][rule].get(kind)) else "" for rule in RULES)]
         for kind in kinds
     ]
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["runs"]))
-    return f"Rank correlations with an image's error ({sources})", ["measure", *(LABELS[r] for r in RULES)], rows
+    return (
+        f"Rank correlations with an image's error ({sources(summary['runs'])})",
+        ["measure", *(LABELS[r] for r in RULES)],
+        rows,
+    )
 
 
-def _verdict(summary: Summary, rule: str, kind: str, sign: int = 1) -> tuple[Verdict, str]:
-    estimate = summary["rho"][rule].get(kind)
-    if estimate is None:
-        return "inconclusive", f"No network of {rule} dynamics."
-    claimed = statistics.negated(estimate) if sign < 0 else estimate
-    return statistics.verdict(claimed, SMALL), statistics.text(estimate)
+def _correlations(summary: Summary, kinds: Mapping[str, str], rule: str = "standard", beside: str = "") -> Effect:
+    """Correlations under one rule, by their labels; that called `beside` does not decide."""
+    found = summary["rho"][rule]
+    return [correlation(label, found.get(kind, NOTHING), kind != beside) for kind, label in kinds.items()]
 
 
-def _falls_with_alpha(summary: Summary, rule: str) -> tuple[Verdict, str]:
-    verdict, effect = _verdict(summary, rule, "dual_norm", sign=-1)
-    return verdict, f"Mean rho of error and |α|: {effect}."
-
-
-def _more_than_pixels(summary: Summary) -> tuple[Verdict, str]:
-    parts = {name: _verdict(summary, "standard", f"dual_norm over {name}") for name in ("to_class_mean", "to_nearest")}
-    effects = [f"over {MEASURES[name]}: {effect}" for name, (_, effect) in parts.items()]
-    return statistics.combined([v for v, _ in parts.values()]), f"|rho| of |α| gains {'; '.join(effects)}."
-
-
-def _more_than_loss(summary: Summary) -> tuple[Verdict, str]:
-    verdict, effect = _verdict(summary, "standard", "dual_norm given loss_path", sign=-1)
-    _, back = _verdict(summary, "standard", "loss_path given dual_norm")
-    return verdict, f"Rho of error and |α| given the path's loss: {effect}; of the path's loss given |α|: {back}."
-
+GAINS = {f"dual_norm over {name}": f"|rho| of |α| over that of the {MEASURES[name]}" for name in PIXELS}
 
 CLAIMS = (
     *(
         Claim(
             f"large-duals-leak-{rule}",
             f"Under {rule} dynamics images with large |α| come back with smaller errors.",
-            partial(_falls_with_alpha, rule=rule),
+            partial(_correlations, kinds={"dual_norm": "Mean rho of error and |α|"}, rule=rule),
+            -SMALL,
+            COHEN_SMALL,
+            "below",
         )
         for rule in RULES
     ),
     Claim(
         "alpha-over-pixels",
         "|α| tells more about an image's error than its pixel distances to the class mean and to its neighbour do.",
-        _more_than_pixels,
+        partial(_correlations, kinds=GAINS),
+        SMALL,
+        COHEN_SMALL,
     ),
     Claim(
         "alpha-over-loss",
         "|α| tells something about an image's error that its training loss along the path does not.",
-        _more_than_loss,
+        partial(
+            _correlations,
+            kinds={
+                "dual_norm given loss_path": "Rho of error and |α| given the path's loss",
+                "loss_path given dual_norm": "of error and the path's loss given |α|",
+            },
+            beside="loss_path given dual_norm",
+        ),
+        -SMALL,
+        COHEN_SMALL,
+        "below",
     ),
 )

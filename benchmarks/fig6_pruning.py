@@ -15,27 +15,19 @@ recovery gives every image or none back, and so ranks none by ease.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import CIFAR, FITTED, MNIST, PAPER_RULE, POINT, POINT_REASON, percent
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell, PruningCell
-from recon.dynamics import Descent, GradientFlow
+from recon.claims import Claim, Effect, Summary, points
+from recon.dynamics import GradientFlow
 from recon.networks import MLP
-from recon.plots import figure as new_figure
+from recon.plots import Figure, new_figure
 from recon.records import Stored
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
-# The loss to retrain to: test accuracy is that of a fitted network long before the attacked one's 1e-10.
-FITTED = GradientFlow(loss=1e-4, tol=1e-2)
-# One percentage point: the standard error of one network's accuracy near 88 % on 1,000 test images. A smaller
-# difference does not show in any one network that could be tested on the package pictures.
-MARGIN = 0.01
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
@@ -72,8 +64,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seeds": (0, 1, 2),
         "attack": "ntk",
         "options": (),
-        "train": Descent(learning_rate=4e-5, momentum=0.9),
-        "retrain": Descent(learning_rate=4e-5, momentum=0.9),
+        "train": PAPER_RULE,
+        "retrain": PAPER_RULE,
         "kept": (0.9, 0.75, 0.5, 0.25, 0.1),
         "draws": 5,
         "reverse": ("ease", "dual_norm", "loss_path"),
@@ -171,7 +163,7 @@ def _over_random(task: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """For each task accuracy over the fraction kept, and the paired difference from random pruning."""
     tasks = summary["tasks"]
     figure = new_figure(7.5, 3.1 * len(tasks) + 0.5)
@@ -190,7 +182,7 @@ def plot(summary: Summary) -> "Figure":
                 half = [100 * (e["value"] - e["low"]) if e["low"] is not None else 0.0 for e in at]
                 right.errorbar(kept[1:] + shift, value, half, **style)
         right.axhline(0, color=ORDERS["random"][1], linewidth=1.4)
-        right.axhline(-100 * MARGIN, color="#444444", linewidth=0.6, linestyle=":")
+        right.axhline(-100 * POINT, color="#444444", linewidth=0.6, linestyle=":")
         most = max(abs(e["value"]) for over in task["over_random"].values() for e in over["at"])
         right.set_ylim(-150 * most - 3, 150 * most + 3)  # intervals of a few seeds would leave no room for the points
         left.set(xlabel="fraction of images kept", ylabel="test accuracy [%], ± SD over seeds")
@@ -226,8 +218,7 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     rows = []
     for task in summary["tasks"]:
         for name, curves in task["accuracy"].items():
-            mean, spread = 100 * np.mean(curves, axis=0), 100 * np.std(curves, axis=0)
-            numbers = [f"{m:.1f} ± {s:.1f}" for m, s in zip(mean, spread, strict=True)]
+            numbers = [percent(values) for values in zip(*curves, strict=True)]
             over = task["over_random"].get(name)
             difference = "" if over is None else statistics.text(over["mean"], "+.1f", lambda v: 100 * v)
             rows.append([task["title"], str(task["n"]), str(task["width"]), _style(name)[0], *numbers, difference])
@@ -238,22 +229,28 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     return f"Test accuracy after pruning, % ± SD over seeds ({tested})", columns, rows
 
 
-def _costs_no_more(summary: Summary, order: str) -> tuple[Verdict, str]:
-    found = [(t["title"], t["over_random"][order]["mean"]) for t in summary["tasks"]]
-    effect = "; ".join(f"{title}: {statistics.text(e, '+.1f', lambda v: 100 * v)} points" for title, e in found)
-    verdict = statistics.combined([statistics.verdict(e, -MARGIN) for _, e in found])
-    return verdict, f"Accuracy minus that of random pruning, mean over fractions: {effect}."
+def _over_random_pruning(summary: Summary, order: str) -> Effect:
+    return [
+        points(
+            f"{t['title']}: accuracy minus that of random pruning, mean over fractions", t["over_random"][order]["mean"]
+        )
+        for t in summary["tasks"]
+    ]
 
 
 CLAIMS = (
     Claim(
         "easy-ones-not-needed",
         "Dropping the easily reconstructed images costs at most a point more accuracy than dropping images at random.",
-        lambda summary: _costs_no_more(summary, "ease"),
+        partial(_over_random_pruning, order="ease"),
+        -POINT,
+        POINT_REASON,
     ),
     Claim(
         "easy-ones-not-needed-by-class",
         "The same, with equal shares of every class dropped.",
-        lambda summary: _costs_no_more(summary, "ease_balanced"),
+        partial(_over_random_pruning, order="ease_balanced"),
+        -POINT,
+        POINT_REASON,
     ),
 )

@@ -12,21 +12,18 @@ nearest held-out one. Sets are those of table 1, of its first seed in the pictur
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
+from benchmarks._shared import Row, compared, sources
 from recon.cells.distillation import DistillationCell
 from recon.cells.distilled import DISTILLED, LABELS, MNIST, PRESETS, name_of
 from recon.cells.distilled import cells as distilled_cells
-from recon.plots import figure as new_figure
-from recon.plots import strips
+from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
+from recon.plots import Figure, new_figure, strips
 from recon.records import Stored
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["CLAIMS", "PRESETS", "cells", "plot", "summarise", "table"]
 
@@ -59,7 +56,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"rows": rows, "panels": list(panels.values())}
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """A block for each task: a row of real images, then one for each method."""
     panels = summary["panels"]
     heights = [0.62 * len(p["strips"]) + 0.3 for p in panels]
@@ -88,43 +85,34 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
             if mine:
                 means = [f"{np.mean([r['nearest'][k] for r in mine]):.2f}" for k in ("train", "held_out")]
                 rows.append([panel["title"], str(mine[0]["m"]), _label(name), *means, str(len(mine))])
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
-    return f"How near images of a set are to real ones ({sources})", columns, rows
+    return f"How near images of a set are to real ones ({sources(summary['rows'])})", columns, rows
 
 
-def _distance(summary: Summary, name: str, split: str = "train") -> dict[int, float]:
-    """log₂ of the mean distance to the nearest real image, by seed."""
+def _nearest(summary: Summary, name: str, split: str = "train") -> list[Row]:
+    """Mean distance of a set's images to the nearest real ones, by seed."""
     mine = [r for r in summary["rows"] if r["task"] == MNIST and r["set"] == name]
-    return {r["seed"]: float(np.log2(r["nearest"][split])) for r in mine}
+    return [{"seed": r["seed"], "nearest": r["nearest"][split]} for r in mine]
 
 
-def _ratio(a: dict[int, float], b: dict[int, float]) -> statistics.Estimate:
-    seeds = sorted(a.keys() & b.keys())
-    return statistics.paired(np.array([a[s] for s in seeds]), np.array([b[s] for s in seeds]), np.array(seeds))
-
-
-def _looks_real(summary: Summary) -> tuple[Verdict, str]:
-    # What a real image is from the nearest image that it is not itself.
-    found = _ratio(_distance(summary, "random", "held_out"), _distance(summary, "rkip-finite"))
-    effect = f"Distance of real images to others over that of RKIP-finite's: {statistics.text(found, '.2f', np.exp2)}."
-    return statistics.verdict(found, 0.0), effect
-
-
-def _nearer_than_kip(summary: Summary) -> tuple[Verdict, str]:
-    found = _ratio(_distance(summary, "kip"), _distance(summary, "rkip-finite"))
-    effect = f"KIP's distance over RKIP-finite's: {statistics.text(found, '.2f', np.exp2)}."
-    return statistics.verdict(found, statistics.TENTH), effect
+def _over_rkip_finite(summary: Summary, label: str, name: str, split: str) -> Effect:
+    own, other = _nearest(summary, "rkip-finite"), _nearest(summary, name, split)
+    return [ratio(f"{label} over RKIP-finite's", compared(other, own, "seed", column="nearest", group="seed"))]
 
 
 CLAIMS = (
     Claim(
         "rkip-finite-looks-real",
         "MNIST: images by RKIP-finite are nearer to a training image than real images are to each other.",
-        _looks_real,
+        # What a real image is from the nearest image that it is not itself.
+        partial(_over_rkip_finite, label="Distance of real images to others", name="random", split="held_out"),
+        0.0,
+        "what is nearer than real images are to each other looks as real as they do",
     ),
     Claim(
         "rkip-finite-nearer-than-kip",
         "MNIST: they are nearer to training images than those by KIP, by a tenth or more.",
-        _nearer_than_kip,
+        partial(_over_rkip_finite, label="KIP's distance", name="kip", split="train"),
+        TENTH,
+        EYE,
     ),
 )

@@ -17,27 +17,18 @@ The series named "exact" goes beyond the paper. A point is a draw of images.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
+from benchmarks._shared import MNIST, RULES, SETTINGS, Row, along, compared, grouped, means, over, sources
 from recon.cells.early_stopping import EarlyStoppingCell
-from recon.cells.published import SETTINGS
+from recon.claims import COHEN_SMALL, EYE, SMALL, TENTH, Claim, Effect, Summary, correlation, ratio
 from recon.dynamics import Dynamics, Linearised
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS
-from recon.plots import figure as new_figure
+from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure
 from recon.records import Stored, attack_row, mean_and_spread
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-MNIST = "mnist_odd_even"
-RULES = ("linearised", "standard")
-SMALL = 0.1  # Cohen's convention: the least correlation worth a name
 STEP, STEP_RATE = "one step", 1e-2  # a fiftieth of the loss at quick's size: the first of many steps
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -106,11 +97,11 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"rows": rows}
 
 
-def _of(summary: Summary, series: str, rule: str | None = None) -> list[dict[str, Any]]:
+def _of(summary: Summary, series: str, rule: str | None = None) -> list[Row]:
     return [r for r in summary["rows"] if r["series"] == series and rule in (None, r["dynamics"])]
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """For either dynamics, error over the checkpoint's loss; then everything at one step."""
     figure = new_figure(9.5, 3.3)
     *both, last = figure.subplots(1, 3, width_ratios=[1, 1, 0.8])
@@ -124,7 +115,7 @@ def plot(summary: Summary) -> "Figure":
     return figure
 
 
-def _errors(axes: "Axes", summary: Summary, rule: str) -> None:
+def _errors(axes: Axes, summary: Summary, rule: str) -> None:
     colour = COLOURS[rule]
     stops = list(dict.fromkeys(r["stop"] for r in _of(summary, "published", rule)))
     for series, style, label in (
@@ -149,13 +140,13 @@ def _errors(axes: "Axes", summary: Summary, rule: str) -> None:
     axes.set_ylim(-0.03 * top, 1.1 * top)
 
 
-def _means(rows: list[dict[str, Any]], stops: list[Any], key: str) -> tuple[list[int], list[float]]:
+def _means(rows: list[Row], stops: list[Any], key: str) -> tuple[list[int], list[float]]:
     """Places of the checkpoints among `stops`, and the means over draws there."""
     at = {i: [r[key] for r in rows if r["stop"] == stop] for i, stop in enumerate(stops)}
     return [i for i, v in at.items() if v], [float(np.mean(v)) for v in at.values() if v]
 
 
-def _one_step(axes: "Axes", summary: Summary) -> None:
+def _one_step(axes: Axes, summary: Summary) -> None:
     """Errors of every attack on the change of one step, a point for each draw, beside their controls."""
     kinds = [(series, rule) for rule in RULES for series in ("published", "scaled box")] + [("dlg", "linearised")]
     names = []
@@ -174,76 +165,45 @@ def _one_step(axes: "Axes", summary: Summary) -> None:
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Mean error and controls by series, dynamics and checkpoint, averaged over draws."""
     columns = ["attack", "dynamics", "stopped at", "loss", "‖Δθ‖²", "mean L2", "draws", "held-out", "start", "s"]
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for r in summary["rows"]:
-        groups.setdefault((r["series"], r["dynamics"], r["stop"]), []).append(r)
+    groups = grouped(summary["rows"], "series", "dynamics", "stop")
     rows = []
     for (series, rule, stop), mine in sorted(groups.items(), key=lambda g: g[0][:2]):
-        means = [np.mean([r[k] for r in mine]) for k in ("loss", "squared_change")]
-        others = [np.mean([r[k] for r in mine]) for k in ("held_out", "start", "seconds")]
         error = mean_and_spread([r["error"] for r in mine])
         where = stop if stop == STEP else f"{stop:g}" if stop else "the end"
-        numbers = [*(f"{v:.2g}" for v in means), error, str(len(mine)), *(f"{v:.2g}" for v in others)]
+        numbers = [*means(mine, "loss", "squared_change"), error, str(len(mine))]
+        numbers += means(mine, "held_out", "start", "seconds")
         rows.append([series, rule, where, *numbers])
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
-    return f"Error by checkpoint, stopped at a fraction of the initial loss ({sources})", columns, rows
+    return f"Error by checkpoint, stopped at a fraction of the initial loss ({sources(summary['rows'])})", columns, rows
 
 
-def _by_draw(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    draws: dict[str, list[dict[str, Any]]] = {}
-    for r in rows:
-        draws.setdefault(r["draw"], []).append(r)
-    return draws
-
-
-def _improves(summary: Summary, rule: str, scaled: bool) -> tuple[Verdict, str]:
-    draws = _by_draw(_of(summary, "scaled box" if scaled else "published", rule))
-    names = np.array(list(draws))
-
-    def columns(rows: list[dict[str, Any]], key: str) -> np.ndarray:
-        return np.array([r[key] for r in rows], float)
-
-    rho = np.array([statistics.spearman(columns(d, "share"), columns(d, "error")) for d in draws.values()])
-    found = statistics.mean(rho, names)
-    factor = [np.log2(max(d, key=lambda r: r["share"])["error"] / min(d, key=lambda r: r["share"])["error"])
-              for d in draws.values()]  # fmt: skip
-    ratio = statistics.text(statistics.mean(np.array(factor), names), ".2f", np.exp2)
-    effect = f"Rho of loss and error: {statistics.text(found)}; error after one step over that at the end: {ratio}."
-    return statistics.verdict(found, SMALL), effect
-
-
-def _no_defence(summary: Summary, rule: str) -> tuple[Verdict, str]:
-    draws = _by_draw(_of(summary, "scaled box", rule))
-    # The checkpoint that is best for the defender, chosen anew in each draw: the interval errs on the defender's side.
-    gains = {d: [(np.log2(r["held_out"] / r["error"]), r["stop"]) for r in rows] for d, rows in draws.items()}
-    least = {d: min(g, key=lambda pair: pair[0]) for d, g in gains.items()}
-    found = statistics.mean(np.array([g for g, _ in least.values()]), np.array(list(least)))
-    where = ", ".join(f"{s}" for s in dict.fromkeys(s for _, s in least.values()))
-    effect = (
-        f"Held-out distance over error at the checkpoint where that is least (stopped at {where}): "
-        f"{statistics.text(found, '.2f', np.exp2)}."
-    )
-    return statistics.verdict(found, statistics.TENTH), effect
-
-
-def _inversion(summary: Summary) -> tuple[Verdict, str]:
-    dlg = {r["draw"]: r for r in _of(summary, "dlg")}
-    ours = {r["draw"]: r for r in _of(summary, "scaled box", "linearised") if r["stop"] == STEP}
-    names = np.array(sorted(dlg.keys() & ours.keys()))
-    logs = {k: np.log2([rows[d][key] for d in names])
-            for k, rows, key in (("dlg", dlg, "error"), ("held", dlg, "held_out"), ("ours", ours, "error"),
-                                 ("ours_held", ours, "held_out"))}  # fmt: skip
-    parts = [
-        statistics.paired(logs["held"], logs["dlg"], names),
-        statistics.paired(logs["ours_held"], logs["ours"], names),
+def _along_training(summary: Summary, rule: str, series: str) -> Effect:
+    rows = _of(summary, series, rule)
+    runs = [sorted(run, key=lambda r: r["share"]) for run in grouped(rows, "draw").values()]
+    ends = [{"draw": run[0]["draw"], "last": run[0]["error"], "first": run[-1]["error"]} for run in runs]
+    return [
+        correlation("Rho of loss and error", along(rows, "share", "error")),
+        ratio("error after one step over that at the end", over(ends, "first", "last"), decides=False),
     ]
-    between = statistics.paired(logs["dlg"], logs["ours"], names)
-    texts = [statistics.text(e, ".2f", np.exp2) for e in (*parts, between)]
-    effect = (
-        f"Held-out distance over error: DLG {texts[0]}, reconstruction loss {texts[1]}; "
-        f"DLG's error over the reconstruction loss's, two solvers of one loss: {texts[2]}."
-    )
-    return statistics.combined([statistics.verdict(e, statistics.TENTH) for e in parts]), effect
+
+
+def _best_for_the_defender(summary: Summary, rule: str) -> Effect:
+    # The checkpoint that is best for the defender, chosen anew in each draw: the interval errs on the defender's side.
+    draws = grouped(_of(summary, "scaled box", rule), "draw").values()
+    least = [min(rows, key=lambda r: r["held_out"] / r["error"]) for rows in draws]
+    where = ", ".join(dict.fromkeys(str(r["stop"]) for r in least))
+    label = f"Held-out distance over error at the checkpoint where that is least (stopped at {where})"
+    return [ratio(label, over(least, "held_out", "error"))]
+
+
+def _one_step_attacks(summary: Summary) -> Effect:
+    dlg = _of(summary, "dlg")
+    ours = [r for r in _of(summary, "scaled box", "linearised") if r["stop"] == STEP]
+    between = compared(dlg, ours, "draw")
+    return [
+        ratio("Held-out distance over error: DLG", over(dlg, "held_out", "error")),
+        ratio("reconstruction loss", over(ours, "held_out", "error")),
+        ratio("DLG's error over the reconstruction loss's, two solvers of one loss", between, decides=False),
+    ]
 
 
 CLAIMS = (
@@ -251,17 +211,24 @@ CLAIMS = (
         Claim(
             f"improves-as-training-goes-on-{name}{rule}",
             f"Under {rule} dynamics errors fall with the loss at which training is stopped, {box}.",
-            partial(_improves, rule=rule, scaled=scaled),
+            partial(_along_training, rule=rule, series=series),
+            SMALL,
+            COHEN_SMALL,
         )
         for rule in RULES
-        for name, box, scaled in (("", "box weighed as published", False), ("scaled-", "box weighed by ‖Δθ‖²", True))
+        for name, box, series in (
+            ("", "box weighed as published", "published"),
+            ("scaled-", "box weighed by ‖Δθ‖²", "scaled box"),
+        )
     ),
     *(
         Claim(
             f"early-stopping-is-no-defence-{rule}",
             f"Under {rule} dynamics, wherever training is stopped, one step included, training images come back nearer "
             "than held-out ones (by a tenth or more; box weighed by ‖Δθ‖²).",
-            partial(_no_defence, rule=rule),
+            partial(_best_for_the_defender, rule=rule),
+            TENTH,
+            EYE,
         )
         for rule in RULES
     ),
@@ -269,6 +236,8 @@ CLAIMS = (
         "one-step-is-gradient-inversion",
         "Deep Leakage from Gradients and the reconstruction loss both give images back from the same single step (by a "
         "tenth or more nearer than held-out ones).",
-        _inversion,
+        _one_step_attacks,
+        TENTH,
+        EYE,
     ),
 )

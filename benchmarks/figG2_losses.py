@@ -18,35 +18,40 @@ named "exact" goes beyond the paper; it finds an unknown decay by itself.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
+from benchmarks._shared import (
+    MNIST,
+    MNIST10,
+    RULES,
+    SETTINGS,
+    Row,
+    attacks,
+    compared,
+    means,
+    over,
+    published,
+    show_pair,
+    sources,
+)
 from recon.cells.losses import LossCell
-from recon.cells.published import SETTINGS, attacks
+from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
 from recon.dynamics.losses import LinearisedLossDescent, LossDescent
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, strips
-from recon.plots import figure as new_figure
+from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, strips
 from recon.records import Stored, attack_row, mean_and_spread
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-BINARY, TEN = "mnist_odd_even", "mnist_10way"
-RULES = ("linearised", "standard")
 # Series: (task, loss, decayed, subtracted).
 SERIES = {
-    "squared error": (BINARY, "mse", False, True),
-    "logistic": (BINARY, "logistic", False, True),
-    "exponential": (BINARY, "exponential", False, True),
-    "logistic, decay subtracted": (BINARY, "logistic", True, True),
-    "logistic, decay ignored": (BINARY, "logistic", True, False),
-    "squared error, 10 outputs": (TEN, "mse", False, True),
-    "softmax, 10 outputs": (TEN, "softmax", False, True),
+    "squared error": (MNIST, "mse", False, True),
+    "logistic": (MNIST, "logistic", False, True),
+    "exponential": (MNIST, "exponential", False, True),
+    "logistic, decay subtracted": (MNIST, "logistic", True, True),
+    "logistic, decay ignored": (MNIST, "logistic", True, False),
+    "squared error, 10 outputs": (MNIST10, "mse", False, True),
+    "softmax, 10 outputs": (MNIST10, "softmax", False, True),
 }
 SHOWN = 10  # training images drawn for each of two series
 
@@ -103,14 +108,14 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"rows": rows, "pictures": pictures}
 
 
-def _of(summary: Summary, series: str, rule: str, exact: bool = False) -> list[dict[str, Any]]:
+def _of(summary: Summary, series: str, rule: str, exact: bool = False) -> list[Row]:
     return [
         r for r in summary["rows"]
         if r["series"] == series and r["dynamics"] == rule and (r["attack"] == "exact") == exact
     ]  # fmt: skip
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """Error by loss and dynamics beside its control; pictures of networks trained with cross-entropy."""
     figure = new_figure(9.5, 3.4 + 0.9 * len(summary["pictures"]))
     upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[3.4, 0.9 * len(summary["pictures"])]))
@@ -120,12 +125,11 @@ def plot(summary: Summary) -> "Figure":
     for axes, p in zip(
         lower.subplots(len(summary["pictures"]), 1, squeeze=False)[:, 0], summary["pictures"], strict=True
     ):
-        strips.draw(axes, [p["train"], p["found"]], ["training", p["attack"]])
-        axes.set_title(f"{p['series']}, {p['dynamics']}, N = {p['n']}, W = {p['width']}", loc="left", pad=11)
+        show_pair(axes, p | {"title": p["series"]})
     return figure
 
 
-def _errors(axes: "Axes", summary: Summary) -> None:
+def _errors(axes: Axes, summary: Summary) -> None:
     for i, series in enumerate(SERIES):
         for offset, rule in ((-0.15, "linearised"), (0.15, "standard")):
             rows = _of(summary, series, rule)
@@ -143,7 +147,7 @@ def _errors(axes: "Axes", summary: Summary) -> None:
                       markerfacecolor="none", markersize=4, label=label)  # fmt: skip
     axes.set_xticks(range(len(SERIES)), [s.replace(", ", ",\n") for s in SERIES], fontsize=7)
     axes.set(ylabel="mean L2 distance", title="a point for each draw of images")
-    top = max(max(r["start"], r["held_out"]) for r in summary["rows"] if r["attack"] != "exact")
+    top = max(max(r["start"], r["held_out"]) for r in published(summary["rows"]))
     axes.set_ylim(-0.03 * top, 1.05 * top)
 
 
@@ -158,47 +162,30 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
                 mine = _of(summary, series, rule, exact)
                 if not mine:
                     continue
-                means = [
-                    f"{np.mean([r[k] for r in mine]):.3g}"
-                    for k in ("loss", "training_steps", "remaining", "unexplained")
-                ]
-                controls = [f"{np.mean([r[k] for r in mine]):.2g}" for k in ("held_out", "start")]
+                training = means(mine, "loss", "training_steps", "remaining", "unexplained", spec=".3g")
                 error = mean_and_spread([r["error"] for r in mine])
-                rows.append([series, rule, mine[0]["attack"], *means, error, str(len(mine)), *controls])
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
-    return f"Error by training loss ({sources})", columns, rows
+                controls = means(mine, "held_out", "start")
+                rows.append([series, rule, mine[0]["attack"], *training, error, str(len(mine)), *controls])
+    return f"Error by training loss ({sources(summary['rows'])})", columns, rows
 
 
-def _compared(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> statistics.Estimate:
-    """log₂ of a's error over b's, paired by draw."""
-    left, right = ({r["draw"]: np.log2(r["error"]) for r in rows} for rows in (a, b))
-    shared = sorted(left.keys() & right.keys())
-    return statistics.paired(
-        np.array([left[d] for d in shared]), np.array([right[d] for d in shared]), np.array(shared)
-    )
-
-
-def _text(estimate: statistics.Estimate) -> str:
-    return statistics.text(estimate, ".2f", np.exp2)
-
-
-def _attackable(summary: Summary, series: str, rule: str, beside: str) -> tuple[Verdict, str]:
+def _against_held_out(summary: Summary, series: str, rule: str, beside: str) -> Effect:
     rows = _of(summary, series, rule)
-    gain = np.array([np.log2(r["held_out"] / r["error"]) for r in rows])
-    found = statistics.mean(gain, np.array([r["draw"] for r in rows]))
-    ratio = _compared(rows, _of(summary, beside, rule))
-    effect = f"Held-out distance over error: {_text(found)}; error over that of the {beside}: {_text(ratio)}."
-    return statistics.verdict(found, statistics.TENTH), effect
+    other = compared(rows, _of(summary, beside, rule), "draw")
+    return [
+        ratio("Held-out distance over error", over(rows, "held_out", "error")),
+        ratio(f"error over that of the {beside}", other, decides=False),
+    ]
 
 
-def _subtracted(summary: Summary, rule: str) -> tuple[Verdict, str]:
+def _ignored_over_subtracted(summary: Summary, rule: str) -> Effect:
     plain, out, ignored = (
         _of(summary, f"logistic{kind}", rule) for kind in ("", ", decay subtracted", ", decay ignored")
     )
-    found = _compared(ignored, out)
-    cost = _text(_compared(out, plain))
-    effect = f"Error with the decay ignored over it taken out: {_text(found)}; taken out over none: {cost}."
-    return statistics.verdict(found, statistics.TENTH), effect
+    return [
+        ratio("Error with the decay ignored over it taken out", compared(ignored, out, "draw")),
+        ratio("taken out over none", compared(out, plain, "draw"), decides=False),
+    ]
 
 
 CLAIMS = (
@@ -207,7 +194,9 @@ CLAIMS = (
             f"{name}-is-attackable-{rule}",
             f"Under {rule} dynamics training images of {what} come back nearer than held-out ones (by a tenth or "
             "more).",
-            partial(_attackable, series=series, rule=rule, beside=beside),
+            partial(_against_held_out, series=series, rule=rule, beside=beside),
+            TENTH,
+            EYE,
         )
         for name, what, series, beside in (
             ("logistic", "a network trained with binary cross-entropy", "logistic", "squared error"),
@@ -221,7 +210,9 @@ CLAIMS = (
             f"known-decay-is-subtracted-{rule}",
             f"Under {rule} dynamics an attacker who takes a known decay out does better by a tenth or more than one "
             "who ignores it (beyond the paper).",
-            partial(_subtracted, rule=rule),
+            partial(_ignored_over_subtracted, rule=rule),
+            TENTH,
+            EYE,
         )
         for rule in RULES
     ),

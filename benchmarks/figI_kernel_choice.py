@@ -15,24 +15,18 @@ an interval.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import MNIST, SETTINGS, Row, draw_controls, draws, grouped, means, sources
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
-from recon.cells.published import SETTINGS
+from recon.claims import COHEN_SMALL, EYE, SMALL, TENTH, Claim, Effect, Summary, correlation, ratio
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, log_ticks, shades
-from recon.plots import figure as new_figure
+from recon.plots import Axes, Figure, log_ticks, new_figure, shades
 from recon.records import Stored, attack_row, mean_and_spread
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-MNIST = "mnist_odd_even"
 START, END, HALF, BOTH, THREE, FIVE = "θ₀", "θ_f", "halfway", "θ₀, θ_f", "3 points", "5 points"
 POINTS = {
     START: (0.0,),
@@ -46,7 +40,6 @@ MARKS = dict(zip(POINTS, "v^DosP", strict=True))
 # A kernel counts as moved from here on: its distance is known to a few per cent only (units that cross thresholds), and
 # at 0.01 it stands at 8 degrees to the first.
 MOVED = 0.01
-SMALL = 0.1  # Cohen's convention: the least correlation worth a name
 
 # Networks as (N, widths, seeds); those of 128 and wider are figure 3's, at θ_f the same cells.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -103,14 +96,10 @@ def summarise(results: Sequence[Stored]) -> Summary:
     }
 
 
-def networks(summary: Summary) -> list[dict[str, Any]]:
+def networks(summary: Summary) -> list[Row]:
     """Each attacked network with its "errors" by choice of points."""
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for r in summary["rows"]:
-        found.setdefault((r["draw"], r["n"], r["width"], r["seed"]), {**r, "errors": {}})["errors"][r["points"]] = r[
-            "error"
-        ]
-    return list(found.values())
+    groups = grouped(summary["rows"], "draw", "n", "width", "seed").values()
+    return [{**rows[0], "errors": {r["points"]: r["error"] for r in rows}} for rows in groups]
 
 
 def gain(network: dict[str, Any]) -> float:
@@ -119,7 +108,7 @@ def gain(network: dict[str, Any]) -> float:
     return float(np.log2(min(errors[START], errors[END]) / errors[BOTH]))
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """Errors over kernel distance by choice of points; what both kernels, and more points, gain."""
     figure = new_figure(9.5, 3.2)
     errors, gains, more = figure.subplots(1, 3)
@@ -130,9 +119,7 @@ def plot(summary: Summary) -> "Figure":
         mine = [net for net in nets if name in net["errors"]]
         x, y = [net["kernel_distance"] for net in mine], [net["errors"][name] for net in mine]
         errors.plot(x, y, MARKS[name], color=colours[i], markersize=4, alpha=0.8, label=name)
-    for control in ("held_out", "start"):
-        values = [r[control] for r in summary["rows"]]
-        errors.axhline(float(np.mean(values)), color=COLOURS[control], linewidth=1, label=LABELS[control])
+    draw_controls(errors, summary["rows"])
     errors.set(ylabel="mean L2 distance", ylim=(0, None), title=f"{nets[0]['title']}, standard dynamics")
     _gains(gains, nets, gain, "better single kernel over both")
     _gains(more, nets, partial(_log_ratio, worse=BOTH, better=THREE), "both over three points")
@@ -143,7 +130,7 @@ def plot(summary: Summary) -> "Figure":
     return figure
 
 
-def _gains(axes: "Axes", nets: list[dict[str, Any]], of: Callable[[dict[str, Any]], float], title: str) -> None:
+def _gains(axes: Axes, nets: list[Row], of: Callable[[dict[str, Any]], float], title: str) -> None:
     colours = shades(net["width"] for net in nets)
     for n, mark in zip(sorted({net["n"] for net in nets}), "os^Dv", strict=False):
         for net in (net for net in nets if net["n"] == n):
@@ -161,63 +148,56 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Mean error by network and choice of points, averaged over draws, with controls."""
     nets = networks(summary)
     names = [name for name in POINTS if any(name in net["errors"] for net in nets)]
-    groups: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for net in nets:
-        groups.setdefault((net["n"], net["width"]), []).append(net)
     rows = []
-    for (n, width), mine in groups.items():
+    for (n, width), mine in grouped(nets, "n", "width").items():
         errors = [mean_and_spread([net["errors"][name] for net in mine]) for name in names]
-        others = [f"{np.mean([net[k] for net in mine]):.2g}" for k in ("kernel_distance", "held_out", "start")]
+        others = means(mine, "kernel_distance", "held_out", "start")
         rows.append([str(n), str(width), *errors, *others, str(len(mine))])
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
     columns = ["N", "W", *names, "1 - cos(K0, Kf)", "held-out", "start", "draws"]
-    return f"Mean L2 distance by where gradients are taken ({nets[0]['title']}, {sources})", columns, rows
+    return (
+        f"Mean L2 distance by where gradients are taken ({nets[0]['title']}, {sources(summary['rows'])})",
+        columns,
+        rows,
+    )
 
 
-def _log_ratio(net: dict[str, Any], worse: str, better: str) -> float:
+def _log_ratio(net: Row, worse: str, better: str) -> float:
     return float(np.log2(net["errors"][worse] / net["errors"][better]))
 
 
-def _mean(nets: list[dict[str, Any]], of: Callable[[dict[str, Any]], float]) -> statistics.Estimate:
-    return statistics.mean(np.array([of(net) for net in nets]), np.array([net["draw"] for net in nets]))
-
-
-def _text(estimate: statistics.Estimate) -> str:
-    return statistics.text(estimate, ".2f", np.exp2)
-
-
-def _moved(summary: Summary) -> list[dict[str, Any]]:
+def _moved(summary: Summary) -> list[Row]:
     return [net for net in networks(summary) if net["kernel_distance"] >= MOVED]
 
 
-def _at_least_as_good(summary: Summary) -> tuple[Verdict, str]:
+def _mean(nets: list[Row], of: Callable[[Row], float]) -> statistics.Estimate:
+    return statistics.mean(np.array([of(net) for net in nets], float), draws(nets))
+
+
+def _single_over_both(summary: Summary) -> Effect:
     nets = _moved(summary)
-    found = _mean(nets, gain)
-    effect = (
-        f"Better single kernel's error over both's, kernel distance of {MOVED} or more: {_text(found)} "
-        f"({len(nets)} networks, {sum(gain(net) >= 0 for net in nets)} of them above 1)."
-    )
-    return statistics.verdict(found, -statistics.TENTH), effect
+    count = f"{len(nets)} networks, {sum(gain(net) >= 0 for net in nets)} of them above 1"
+    label = f"Better single kernel's error over both's, kernel distance of {MOVED} or more ({count})"
+    return [ratio(label, _mean(nets, gain))]
 
 
-def _over_published(summary: Summary) -> tuple[Verdict, str]:
-    nets = _moved(summary)
-    found = _mean(nets, partial(_log_ratio, worse=END, better=BOTH))
-    ratios = {name: _mean(nets, partial(_log_ratio, worse=END, better=name)) for name in (START, HALF, THREE)}
-    others = "; ".join(f"{name}: {_text(ratio)}" for name, ratio in ratios.items())
-    return statistics.verdict(found, statistics.TENTH), f"θ_f's error over both's: {_text(found)}; over {others}."
+def _end_over_both(summary: Summary) -> Effect:
+    return [
+        ratio(f"θ_f's error over that of {name}", _mean(_moved(summary), partial(_log_ratio, worse=END, better=name)),
+              decides=name == BOTH)
+        for name in (BOTH, START, HALF, THREE)
+    ]  # fmt: skip
 
 
-def _grows(summary: Summary) -> tuple[Verdict, str]:
+def _gain_along_distance(summary: Summary) -> Effect:
     nets = networks(summary)
-    columns = [np.array([of(net) for net in nets]) for of in (gain, lambda net: net["kernel_distance"])]
-    found = statistics.bootstrap(statistics.spearman, columns, np.array([net["draw"] for net in nets]))
-    return statistics.verdict(found, SMALL), f"Rho of gain and kernel distance: {statistics.text(found)}."
+    columns = [np.array([of(net) for net in nets], float) for of in (gain, lambda net: net["kernel_distance"])]
+    found = statistics.bootstrap(statistics.spearman, columns, draws(nets))
+    return [correlation("Rho of gain and kernel distance", found)]
 
 
-def _more_points(summary: Summary) -> tuple[Verdict, str]:
+def _both_over_three(summary: Summary) -> Effect:
     found = _mean(_moved(summary), partial(_log_ratio, worse=BOTH, better=THREE))
-    return statistics.verdict(found, statistics.TENTH), f"Both kernels' error over three points': {_text(found)}."
+    return [ratio("Both kernels' error over three points'", found)]
 
 
 CLAIMS = (
@@ -225,17 +205,29 @@ CLAIMS = (
         "both-at-least-as-good",
         "Where the kernel moved, gradients at θ₀ and θ_f together are at least as good as the better of the two alone "
         "(at most a tenth worse).",
-        _at_least_as_good,
+        _single_over_both,
+        -TENTH,
+        EYE,
     ),
     Claim(
         "both-over-published",
         "Where the kernel moved, both kernels beat θ_f alone by a tenth or more.",
-        _over_published,
+        _end_over_both,
+        TENTH,
+        EYE,
     ),
-    Claim("gain-grows", "The further the kernel moved, the more both gain over the better single one.", _grows),
+    Claim(
+        "gain-grows",
+        "The further the kernel moved, the more both gain over the better single one.",
+        _gain_along_distance,
+        SMALL,
+        COHEN_SMALL,
+    ),
     Claim(
         "more-points",
         "Where the kernel moved, three points of the path beat its two ends by a tenth or more (beyond the paper).",
-        _more_points,
+        _both_over_three,
+        TENTH,
+        EYE,
     ),
 )

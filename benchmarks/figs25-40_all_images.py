@@ -14,27 +14,20 @@ none back, and so sorts none. One page holds 60 images; the PDF holds all pages.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import CIFAR, CIFAR10, MNIST, MNIST10, RULES, SETTINGS, draws, sources
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
-from recon.cells.published import SETTINGS
+from recon.claims import TENTH, Claim, Effect, Summary, ratio, share
 from recon.dynamics import Dynamics, Linearised
 from recon.networks import MLP
-from recon.plots import figure as new_figure
-from recon.plots import strips
+from recon.plots import Figure, new_figure, strips
 from recon.records import Stored, attack_row, rounded
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MNIST, CIFAR, MNIST10, CIFAR10 = "mnist_odd_even", "cifar10_animal_vehicle", "mnist_10way", "cifar10_10way"
-RULES = ("linearised", "standard")
 ACROSS, DOWN = 10, 6  # pairs on a page
-HALF = 0.5
 
 # Networks as (task, N, W, seeds, dynamics): figure 2's, figure 5's, figure 4's and figure 2's.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -94,7 +87,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"sheets": sheets}
 
 
-def plot(summary: Summary) -> "list[Figure]":
+def plot(summary: Summary) -> list[Figure]:
     """Contact sheets, training images above reconstructions: as many pages as it takes."""
     return [
         _page(sheet, first)
@@ -103,7 +96,7 @@ def plot(summary: Summary) -> "list[Figure]":
     ]  # fmt: skip
 
 
-def _page(sheet: dict[str, Any], first: int) -> "Figure":
+def _page(sheet: dict[str, Any], first: int) -> Figure:
     last = min(first + ACROSS * DOWN, sheet["n"])
     down = -(-(last - first) // ACROSS)
     figure = new_figure(8.5, 1.95 * down + 0.6)
@@ -150,24 +143,19 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
         controls = (s["error"], s["held_out"], s["nearest_held_out"], s["start"])
         shares = [f"{100 * share_nearer(s):.0f} %", f"{np.exp2(third_ratio(s)):.2f}"]
         rows.append([*settings, *(f"{v:.2g}" for v in (*ends, *controls)), *shares])
-    sources = "; ".join(dict.fromkeys(s["source"] for s in summary["sheets"]))
-    return f"The sheets' ends ({sources})", columns, rows
+    return f"The sheets' ends ({sources(summary['sheets'])})", columns, rows
 
 
-def _draws(summary: Summary) -> np.ndarray:
-    return np.array([s["draw"] for s in summary["sheets"]])
+def _easiest_over_hardest(summary: Summary) -> Effect:
+    sheets = summary["sheets"]
+    found = statistics.mean(np.array([third_ratio(s) for s in sheets]), draws(sheets))
+    return [ratio("|α| of a sheet's easiest third over that of its hardest", found)]
 
 
-def _large_alpha_first(summary: Summary) -> tuple[Verdict, str]:
-    found = statistics.mean(np.array([third_ratio(s) for s in summary["sheets"]]), _draws(summary))
-    effect = f"|α| of a sheet's easiest third over that of its hardest: {statistics.text(found, '.2f', np.exp2)}."
-    return statistics.verdict(found, statistics.TENTH), effect
-
-
-def _not_chance(summary: Summary) -> tuple[Verdict, str]:
-    found = statistics.mean(np.array([share_nearer(s) for s in summary["sheets"]]), _draws(summary))
-    effect = f"Nearer than the nearest held-out image: {statistics.text(found, '.0f', lambda v: 100 * v)} % of a sheet."
-    return statistics.verdict(found, HALF), effect
+def _share_nearer(summary: Summary) -> Effect:
+    sheets = summary["sheets"]
+    found = statistics.mean(np.array([share_nearer(s) for s in sheets]), draws(sheets), (0.0, 1.0))
+    return [share("Of a sheet nearer than the nearest held-out image", found)]
 
 
 CLAIMS = (
@@ -175,11 +163,15 @@ CLAIMS = (
         "large-duals-first",
         "The sheets begin with images of large |α|: the easiest third's is larger by a tenth or more than the hardest "
         "third's.",
-        _large_alpha_first,
+        _easiest_over_hardest,
+        TENTH,
+        "a tenth, as of errors",
     ),
     Claim(
         "more-than-chance",
         "More than half of a sheet's images lie nearer to their reconstruction than any held-out image does to one.",
-        _not_chance,
+        _share_nearer,
+        0.5,
+        "half: most of a sheet",
     ),
 )

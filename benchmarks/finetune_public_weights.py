@@ -20,29 +20,40 @@ package pictures have no test split, so `quick` leaves CIFAR-10 out.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import (
+    CIFAR,
+    HALF,
+    HALF_REASON,
+    MNIST,
+    RULES,
+    SETTINGS,
+    Row,
+    attacks,
+    compared,
+    draw_controls,
+    draws,
+    grouped,
+    means,
+    over,
+    published,
+    sources,
+)
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
 from recon.cells.finetuned import FinetuneCell
-from recon.cells.published import SETTINGS, attacks
+from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
 from recon.dynamics import Dynamics, GradientFlow, Linearised
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, strips
-from recon.plots import figure as new_figure
+from recon.plots import COLOURS, Axes, Figure, new_figure, strips
 from recon.records import Stored, attack_row, mean_and_spread, rounded
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
-RULES = ("linearised", "standard")
 # Fitted, without fitting every image to the end: as networks are trained that are passed on.
 PRETRAINING = GradientFlow(loss=1e-2, tol=1e-2)
+PAIR = ("task", "n", "width", "dynamics", "seed", "attack")  # what runs from either weights share
 EACH = 4  # pictures from each end and from the middle of the ranking
 PUBLIC = "#009E73"  # Okabe and Ito's, beside the colours with a fixed meaning
 
@@ -77,7 +88,7 @@ def cells(preset: dict[str, Any]) -> list[FinetuneCell]:
 
 def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each cell; pictures of each task's first network from either weights, standard dynamics if any."""
-    rows, pictures = list[dict[str, Any]](), dict[tuple[str, bool], dict[str, Any]]()
+    rows, pictures = list[Row](), dict[tuple[str, bool], dict[str, Any]]()
     for s in results:
         record, row = s.record, attack_row(s.record)
         public = record["public"]
@@ -103,20 +114,13 @@ def _nearer(public: dict[str, Any]) -> float | None:
     return float(np.mean(np.log2(np.array(public["nearest_fresh"]) / np.array(public["nearest"]))))
 
 
-def _paper(rows: list[dict[str, Any]], weights: str | None = None) -> list[dict[str, Any]]:
-    return [r for r in rows if r["attack"] != "exact" and weights in (None, r["weights"])]
-
-
-def _pairs(rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def _pairs(rows: list[Row]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """(from random, from public weights) of equal images, network and dynamics."""
-    keys = ("task", "n", "width", "dynamics", "seed", "attack")
-    sides: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {"random": {}, "public": {}}
-    for r in rows:
-        sides[r["weights"]][tuple(r[k] for k in keys)] = r
-    return [(sides["random"][k], sides["public"][k]) for k in sorted(sides["random"].keys() & sides["public"].keys())]
+    pairs = grouped(sorted(rows, key=lambda r: r["weights"] == "public"), *PAIR)
+    return [(pair[0], pair[1]) for _, pair in sorted(pairs.items()) if len(pair) == 2]
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """For each task: errors from random against public weights, kernel distances, controls; then pictures."""
     tasks = list(dict.fromkeys(r["task"] for r in summary["rows"]))
     heights = [2.9 * len(tasks), 0.95 * len(summary["pictures"])]
@@ -137,7 +141,7 @@ def plot(summary: Summary) -> "Figure":
     return figure
 
 
-def _curves(axes: "Axes", rows: list[dict[str, Any]]) -> None:
+def _curves(axes: Axes, rows: list[Row]) -> None:
     """Mean reconstruction curves over seeds, and those of the exact recovery."""
     for rule in RULES:
         for weights, style in (("public", "-"), ("random", "--")):
@@ -148,16 +152,14 @@ def _curves(axes: "Axes", rows: list[dict[str, Any]]) -> None:
                     label = None if exact else f"{rule}, from {weights} weights"
                     curve = np.mean(mine, axis=0)
                     axes.plot(range(1, len(curve) + 1), curve, style, color=COLOURS[rule], linewidth=width, label=label)
-    for control in ("held_out", "start"):
-        value = np.mean([r[control] for r in _paper(rows)])
-        axes.axhline(value, color=COLOURS[control], linewidth=1, label=LABELS[control])
+    draw_controls(axes, published(rows))
     axes.plot([], [], color="#444444", linewidth=0.7, label="thin, at zero: exact recovery (beyond the paper)")
     axes.set(xlabel="private images, best first", ylabel="L2 distance", ylim=(-0.2, None))
 
 
-def _moved(axes: "Axes", rows: list[dict[str, Any]]) -> None:
+def _moved(axes: Axes, rows: list[Row]) -> None:
     """Error over kernel distance of standard dynamics, a line from random to public weights for each network."""
-    for before, after in _pairs([r for r in _paper(rows) if r["dynamics"] == "standard"]):
+    for before, after in _pairs(published(rows, dynamics="standard")):
         pair = (before, after)
         axes.plot([r["kernel_distance"] for r in pair], [r["error"] for r in pair], "-", color="#cccccc", linewidth=0.8)
         for r, marker in zip(pair, "so", strict=True):
@@ -170,9 +172,9 @@ def _moved(axes: "Axes", rows: list[dict[str, Any]]) -> None:
     axes.locator_params(axis="x", nbins=4)
 
 
-def _controls(axes: "Axes", rows: list[dict[str, Any]]) -> None:
+def _controls(axes: Axes, rows: list[Row]) -> None:
     """Distances of the reconstructions to the private images and to everything else, from public weights."""
-    mine = _paper(rows, "public")
+    mine = published(rows, weights="public")
     kinds = {
         "error": "private images",
         "public": "public images",
@@ -195,58 +197,44 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Mean error and controls by task, dynamics, weights and attack, averaged over draws."""
     columns = ["task", "N", "W", "dynamics", "attack", "from", "mean L2", "draws", "held-out", "start",
                "public images", "unseen images", "1 - cos(K0, Kf)", "public task's accuracy", "certified"]  # fmt: skip
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for r in summary["rows"]:
-        keys = ("title", "n", "width", "dynamics", "attack", "weights")
-        groups.setdefault(tuple(r[k] for k in keys), []).append(r)
+    groups = grouped(summary["rows"], "title", "n", "width", "dynamics", "attack", "weights")
     rows = []
     for key, mine in groups.items():
 
-        def average(name: str, spec: str = ".2g", mine: list[dict[str, Any]] = mine) -> str:
+        def average(name: str, spec: str = ".2g", mine: list[Row] = mine) -> str:
             values = [r[name] for r in mine]
             return "" if None in values else f"{np.mean(values):{spec}}"
 
         numbers = [mean_and_spread([r["error"] for r in mine]), str(len(mine))]
         numbers += [average(k) for k in ("held_out", "start", "public", "unseen", "kernel_distance")]
         rows.append([*map(str, key), *numbers, average("accuracy", ".1%"), average("certified", ".0f")])
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
     public = max((r["n_public"] for r in summary["rows"]), default=0)
-    return f"Fine-tuning from weights trained on {public} public images ({sources})", columns, rows
+    return f"Fine-tuning from weights trained on {public} public images ({sources(summary['rows'])})", columns, rows
 
 
-def _mean(rows: list[dict[str, Any]], values: list[float]) -> statistics.Estimate:
-    return statistics.mean(np.array(values, float), np.array([r["draw"] for r in rows]))
+def _against_held_out(summary: Summary, rule: str) -> Effect:
+    mine = published(summary["rows"], weights="public", dynamics=rule)
+    return [ratio("Held-out images' distance over the private images' error", over(mine, "held_out", "error"))]
 
 
-def _private_come_back(summary: Summary, rule: str) -> tuple[Verdict, str]:
-    mine = [r for r in _paper(summary["rows"], "public") if r["dynamics"] == rule]
-    found = _mean(mine, [float(np.log2(r["held_out"] / r["error"])) for r in mine])
-    effect = f"Held-out images' distance over the private images' error: {statistics.text(found, '.2f', np.exp2)}."
-    return statistics.verdict(found, HALVED), effect
+def _nearer_to_public(summary: Summary) -> Effect:
+    mine = published(summary["rows"], weights="public")
+    found = statistics.mean(np.array([r["gain"] for r in mine], float), draws(mine))
+    label = "Distance of a reconstruction to the nearest unseen image over that to the nearest public one"
+    if mine:
+        public, held_out = means(mine, "public", "held_out", spec=".2f")
+        label += f" (mean matched distance of public images {public}, of held-out ones {held_out})"
+    return [ratio(label, found)]
 
 
-def _public_do_not(summary: Summary) -> tuple[Verdict, str]:
-    mine = _paper(summary["rows"], "public")
-    found = _mean(mine, [r["gain"] for r in mine])
-    means = {name: float(np.mean([r[name] for r in mine])) if mine else float("nan") for name in ("public", "held_out")}
-    effect = (
-        "Distance of a reconstruction to the nearest unseen image over that to the nearest public one: "
-        f"{statistics.text(found, '.2f', np.exp2)}; mean matched distance of public images {means['public']:.2f}, "
-        f"of held-out ones {means['held_out']:.2f}."
-    )
-    return statistics.alike(found, statistics.TENTH), effect
+def _public_over_random(summary: Summary, rule: str) -> Effect:
+    after, before = (published(summary["rows"], weights=w, dynamics=rule) for w in ("public", "random"))
+    label = "Error from public weights over that from random ones"
+    if rule == "standard" and after and before:
+        public, random = (means(side, "kernel_distance", spec=".3f")[0] for side in (after, before))
+        label += f" (kernel distance {public} and {random})"
+    return [ratio(label, compared(after, before, *PAIR))]
 
-
-def _as_from_random(summary: Summary, rule: str) -> tuple[Verdict, str]:
-    pairs = [p for p in _pairs(_paper(summary["rows"])) if p[0]["dynamics"] == rule]
-    found = _mean([p for _, p in pairs], [float(np.log2(a["error"] / b["error"])) for a, b in pairs])
-    moved = [float(np.mean([p[i]["kernel_distance"] for p in pairs])) if pairs else float("nan") for i in (0, 1)]
-    effect = f"Error from random weights over that from public ones: {statistics.text(found, '.2f', np.exp2)}"
-    effect += f"; kernel distance {moved[0]:.3f} and {moved[1]:.3f}." if rule == "standard" else "."
-    return statistics.verdict(found, -statistics.TENTH), effect
-
-
-HALVED = 1.0  # log₂: an error of half the control's is no chance likeness of two digits
 
 CLAIMS = (
     *(
@@ -254,7 +242,9 @@ CLAIMS = (
             f"private-images-come-back-{rule}",
             f"Under {rule} dynamics the change from public weights gives the private images back: errors are less than "
             "half of the held-out images' distances.",
-            partial(_private_come_back, rule=rule),
+            partial(_against_held_out, rule=rule),
+            HALF,
+            HALF_REASON,
         )
         for rule in RULES
     ),
@@ -262,14 +252,20 @@ CLAIMS = (
         "public-images-do-not",
         "What comes back is not the public set: reconstructions are no nearer to it than to images that no network has "
         "seen (within a tenth).",
-        _public_do_not,
+        _nearer_to_public,
+        TENTH,
+        EYE,
+        "alike",
     ),
     *(
         Claim(
             f"as-much-as-from-random-{rule}",
             f"Under {rule} dynamics public weights protect no better than random ones: errors are at most a tenth "
             "larger.",
-            partial(_as_from_random, rule=rule),
+            partial(_public_over_random, rule=rule),
+            TENTH,
+            EYE,
+            "below",
         )
         for rule in RULES
     ),

@@ -13,25 +13,21 @@ measured. Times are the whole command's, by the clock and by the processor; the 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import MNIST, sources
 from recon import statistics
-from recon.benchmark import Summary
 from recon.cells.audit import EXACT, AuditCell
 from recon.cells.foreign import FederatedAveraging, Foreign, ScikitLearn
 from recon.cells.foreign_torch import Torch
-from recon.claims import Claim, Effect, ratio, share
-from recon.plots import COLOURS
-from recon.plots import figure as new_figure
+from recon.claims import Claim, Effect, Summary, ratio, share
+from recon.plots import COLOURS, Figure, new_figure
 from recon.records import Stored
 from recon.regression.measures import group_name
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-TASK, N, W, SECONDS = "mnist_odd_even", 60, 1024, 30.0
+TASK, N, W, SECONDS = MNIST, 60, 1024, 30.0
 # Name, code that trains, images drawn (three clients share them), whether the claims are on it.
 KINDS: tuple[tuple[str, Foreign, int, bool], ...] = (
     ("scikit-learn", ScikitLearn(W, loss=1e-4), N, True),
@@ -87,7 +83,7 @@ def _names(summary: Summary) -> list[str]:
     return list(dict.fromkeys(r["name"] for r in summary["rows"]))
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """A line for each kind of network: images certified, and seconds of the command."""
     names = _names(summary)
     figure = new_figure(8.0, 1.2 + 0.3 * len(names))
@@ -124,8 +120,8 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
         rows.append(
             [name, *(" ".join("–" if r[k] is None else format(r[k], f) for r in mine) for k, f in forms.items())]
         )
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
-    return f"Audits of networks that other code has trained, a number for each network ({sources})", columns, rows
+    where = sources(summary["rows"])
+    return f"Audits of networks that other code has trained, a number for each network ({where})", columns, rows
 
 
 def _claimed(summary: Summary) -> tuple[list[dict[str, Any]], np.ndarray]:

@@ -20,26 +20,20 @@ with the same network's runs from other starts. The exact recovery starts from n
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import CIFAR, MNIST, SETTINGS, Row, grouped, means, sources
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
-from recon.cells.published import SETTINGS
 from recon.cells.starts import StartCell
+from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
 from recon.dynamics import Dynamics, Linearised
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, strips
-from recon.plots import figure as new_figure
+from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, strips
 from recon.records import Stored, attack_row, mean_and_spread, rounded
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
 RULES = ("standard", "linearised")
 USUAL = 0.2  # the published start: noise of this standard deviation, also the noise of the claim on true images
 
@@ -109,7 +103,7 @@ def _name(cell: dict[str, Any]) -> str:
 
 def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each run; pictures of the first network under standard dynamics, its first images by start."""
-    rows, pictures = list[dict[str, Any]](), list[dict[str, Any]]()
+    rows, pictures = list[Row](), list[Row]()
     for s in results:
         images, cell = s.record["images"], s.record["cell"]
         row = attack_row(s.record) | {"kind": cell["start"], "scale": cell["scale"], "group": cell["group"]}
@@ -134,7 +128,7 @@ def _errors(row: dict[str, Any], own: bool | None = None) -> float:
     return float(log.mean() if own is None else log[np.array(row["own_class"]) == own].mean())
 
 
-def _by_network(rows: list[dict[str, Any]], name: str, own: bool | None = None) -> dict[tuple[Any, ...], float]:
+def _by_network(rows: list[Row], name: str, own: bool | None = None) -> dict[tuple[Any, ...], float]:
     """Mean log₂ error from starts of a name, over their draws and classes, by network."""
     found: dict[tuple[Any, ...], list[float]] = {}
     for r in rows:
@@ -150,11 +144,10 @@ def _difference(over: dict[tuple[Any, ...], float], under: dict[tuple[Any, ...],
     return statistics.paired(a, b, np.array([k[0] for k in shared]))
 
 
-def effects(rows: list[dict[str, Any]]) -> dict[str, statistics.Estimate]:
+def effects(rows: list[Row]) -> dict[str, statistics.Estimate]:
     """log₂ of error ratios: other class over own class; each start over the usual noise."""
     usual = _by_network(rows, f"noise {USUAL:g}")
-    nothing = statistics.mean(np.zeros(0), np.zeros(0))
-    found = dict.fromkeys(("class", "shuffled", f"true {USUAL:g}"), nothing)
+    found = dict.fromkeys(("class", "shuffled", f"true {USUAL:g}"), statistics.NOTHING)
     found |= {"other class": _difference(_by_network(rows, "class", own=False), _by_network(rows, "class", own=True))}
     for name in dict.fromkeys(r["name"] for r in rows):
         if name != f"noise {USUAL:g}":
@@ -162,7 +155,7 @@ def effects(rows: list[dict[str, Any]]) -> dict[str, statistics.Estimate]:
     return found
 
 
-def draw_spread(rows: list[dict[str, Any]]) -> float | None:
+def draw_spread(rows: list[Row]) -> float | None:
     """Standard deviation of log₂ error over draws of the start alone, the network being the same; None: one draw."""
     runs: dict[tuple[Any, ...], list[float]] = {}
     for r in rows:
@@ -177,7 +170,7 @@ def _label(name: str) -> str:
     return f"true images, noise {scale}" if kind == "true" else f"{words[kind]} {scale}".strip()
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """For each task: errors by start, own against other class, and the basin; below, pictures by start."""
     tasks = list(dict.fromkeys(r["task"] for r in summary["rows"]))
     pictures = summary["pictures"]
@@ -201,7 +194,7 @@ def plot(summary: Summary) -> "Figure":
     return figure
 
 
-def _starts(axes: "Axes", rows: list[dict[str, Any]]) -> None:
+def _starts(axes: Axes, rows: list[Row]) -> None:
     names = list(dict.fromkeys(r["name"] for r in rows))
     for offset, rule in zip((-0.12, 0.12), RULES, strict=True):
         for i, name in enumerate(names):
@@ -213,7 +206,7 @@ def _starts(axes: "Axes", rows: list[dict[str, Any]]) -> None:
     axes.set(xlabel="mean L2 distance, a point for each run", xlim=(0, None))
 
 
-def _classes(axes: "Axes", rows: list[dict[str, Any]]) -> None:
+def _classes(axes: Axes, rows: list[Row]) -> None:
     """Each image's error by either kind of start, averaged over draws: the diagonal is no difference."""
     images: dict[tuple[Any, ...], dict[bool, list[float]]] = {}
     for r in rows:
@@ -229,7 +222,7 @@ def _classes(axes: "Axes", rows: list[dict[str, Any]]) -> None:
     axes.set(xlabel="L2, start of the image's class", ylabel="L2, start of the other class")
 
 
-def _basin(axes: "Axes", rows: list[dict[str, Any]]) -> None:
+def _basin(axes: Axes, rows: list[Row]) -> None:
     """Error over the distance of the start from the truth, for true images under noise and for noise alone."""
     for kind, style in (("true", "o-"), ("noise", "s")):
         for rule in RULES:
@@ -251,48 +244,33 @@ def _basin(axes: "Axes", rows: list[dict[str, Any]]) -> None:
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Mean error and controls by task, dynamics and start; its ratio to the error from the usual noise."""
     columns = ["task", "N", "W", "dynamics", "from", "mean L2", "runs", "held-out", "start", "over noise 0.2's"]
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for r in summary["rows"]:
-        groups.setdefault((r["title"], r["n"], r["width"], r["dynamics"]), []).append(r)
+    groups = grouped(summary["rows"], "title", "n", "width", "dynamics")
     rows = []
     for key, mine in groups.items():
         found = effects(mine)
         for name in dict.fromkeys(r["name"] for r in mine):
             runs = [r for r in mine if r["name"] == name]
-            controls = [f"{np.mean([r[k] for r in runs]):.2g}" for k in ("held_out", "start")]
+            controls = means(runs, "held_out", "start")
             over = statistics.text(found[name], ".2f", np.exp2) if name in found else ""
             numbers = [mean_and_spread([r["error"] for r in runs]), str(len(runs)), *controls, over]
             rows.append([*map(str, key), _label(name), *numbers])
     spread = draw_spread(summary["rows"])
     note = "" if spread is None else f"; another draw of the start moves it by a factor of {np.exp2(spread):.2f} (SD)"
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
-    return f"Error by start{note} ({sources})", columns, rows
+    return f"Error by start{note} ({sources(summary['rows'])})", columns, rows
 
 
-def _class_is_nothing(summary: Summary, rule: str) -> tuple[Verdict, str]:
-    found = _of(summary, rule)["other class"]
-    effect = f"Error from starts of the other class over that of the image's own: {_ratio(found)}."
-    return statistics.alike(found, statistics.TENTH), effect
+def _other_over_own_class(summary: Summary, rule: str) -> Effect:
+    label = "Error from starts of the other class over that of the image's own"
+    return [ratio(label, _of(summary, rule)["other class"])]
 
 
-def _as_good_as_noise(summary: Summary, rule: str, name: str) -> tuple[Verdict, str]:
-    found = _of(summary, rule)[name]
-    return statistics.alike(found, statistics.TENTH), f"Error over that from noise of scale {USUAL}: {_ratio(found)}."
-
-
-def _truth_helps(summary: Summary, rule: str) -> tuple[Verdict, str]:
-    gain = statistics.negated(_of(summary, rule)[f"true {USUAL:g}"])
-    effect = f"Error from noise of scale {USUAL} over that from the true images under as much: {_ratio(gain)}."
-    return statistics.verdict(gain, statistics.TENTH), effect
+def _over_noise(summary: Summary, rule: str, name: str) -> Effect:
+    return [ratio(f"Error over that from noise of scale {USUAL}", _of(summary, rule)[name])]
 
 
 def _of(summary: Summary, rule: str) -> dict[str, statistics.Estimate]:
     """The effects under one rule."""
     return effects([r for r in summary["rows"] if r["dynamics"] == rule])
-
-
-def _ratio(found: statistics.Estimate) -> str:
-    return statistics.text(found, ".2f", np.exp2)
 
 
 # A claim for each rule: the errors of linearised dynamics are a fifth of the others', and scatter more.
@@ -304,13 +282,19 @@ CLAIMS = tuple(
             f"class-of-start-is-nothing-{rule}",
             f"Under {rule} dynamics an image comes back as well from pictures of the other class as from pictures of "
             "its own (within a tenth).",
-            partial(_class_is_nothing, rule=rule),
+            partial(_other_over_own_class, rule=rule),
+            TENTH,
+            EYE,
+            "alike",
         ),
         *(
             Claim(
                 f"{name}-as-good-as-noise-{rule}",
                 f"Under {rule} dynamics the attack ends as near from {words} as from noise (within a tenth).",
-                partial(_as_good_as_noise, rule=rule, name=name),
+                partial(_over_noise, rule=rule, name=name),
+                TENTH,
+                EYE,
+                "alike",
             )
             for name, words in (("class", "pictures of one class"), ("shuffled", "pictures of no class"))
         ),
@@ -318,7 +302,10 @@ CLAIMS = tuple(
             f"truth-ends-nearer-{rule}",
             f"Under {rule} dynamics the attack ends nearer (by a tenth or more) from the true images under noise of "
             f"scale {USUAL} than from that noise alone.",
-            partial(_truth_helps, rule=rule),
+            partial(_over_noise, rule=rule, name=f"true {USUAL:g}"),
+            -TENTH,
+            EYE,
+            "below",
         ),
     )
 )

@@ -15,21 +15,18 @@ stand real images: all, as many at random, nearest to the centres of k-means, an
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import NAMES, POINT, POINT_REASON, Row, percent
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
 from recon.cells.distillation import DistillationCell
-from recon.cells.distilled import CIFAR, LABELS, MNIST, PRESETS, SETS, name_of
+from recon.cells.distilled import LABELS, PRESETS, SETS, name_of
 from recon.cells.distilled import cells as distilled_cells
-from recon.plots import COLOURS
-from recon.plots import figure as new_figure
+from recon.claims import Claim, Effect, Summary, points
+from recon.plots import COLOURS, Figure, new_figure
 from recon.records import Stored
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["CLAIMS", "PRESETS", "cells", "plot", "summarise", "table"]
 
@@ -39,10 +36,6 @@ MARKS = {
     "linearised": ("s", COLOURS["linearised"]),
     "standard": ("D", COLOURS["standard"]),
 }
-# One point, as in figure 6: about the standard error of one network's accuracy on the test images.
-POINT = 0.01
-# Five points: what 20 random images differ by from draw to draw. A set that gains less is no better than a lucky draw.
-GAIN = 0.05
 
 
 def cells(preset: dict[str, Any]) -> list[DistillationCell]:
@@ -79,12 +72,12 @@ def _of(summary: Summary, task: str, name: str) -> dict[int, dict[str, float]]:
     return {r["seed"]: r["accuracy"] for r in summary["rows"] if r["task"] == task and r["set"] == name}
 
 
-def _tasks(summary: Summary) -> list[dict[str, Any]]:
+def _tasks(summary: Summary) -> list[Row]:
     """The first row of each task."""
     return list({r["task"]: r for r in reversed(summary["rows"])}.values())[::-1]
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """A panel for each task: accuracy of each set at the three widths, mean and standard deviation over seeds."""
     tasks = _tasks(summary)
     names = [name for name in SETS if any(r["set"] == name for r in summary["rows"])]
@@ -115,19 +108,12 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
         for name in SETS:
             mine = [r for r in summary["rows"] if r["task"] == task["task"] and r["set"] == name]
             if mine:
-                numbers = [_percent([r["accuracy"][w] for r in mine if w in r["accuracy"]]) for w in WIDTHS]
+                numbers = [percent([r["accuracy"][w] for r in mine if w in r["accuracy"]]) for w in WIDTHS]
                 loss, seconds = (float(np.mean([r[k] for r in mine])) for k in ("rkip", "seconds"))
                 row = [task["title"], str(mine[0]["m"]), LABELS[name], *numbers]
                 rows.append([*row, f"{max(loss, 0):.2g}", str(len(mine)), f"{seconds:.1f}"])
     tested = "; ".join(f"{t['title']}: W = {t['width']}, {t['tested']}, {t['source']}" for t in _tasks(summary))
     return f"Test accuracy, % ± SD over seeds ({tested})", columns, rows
-
-
-def _percent(values: list[float]) -> str:
-    if not values:
-        return "–"
-    spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    return f"{100 * np.mean(values):.1f}{spread}"
 
 
 def _difference(
@@ -144,42 +130,42 @@ def _difference(
     return statistics.paired(mine, other, np.array(seeds))
 
 
-def _points(estimate: statistics.Estimate) -> str:
-    return statistics.text(estimate, "+.1f", lambda v: 100 * v)
+def _over_random_images(summary: Summary, task: str) -> Effect:
+    return [
+        points(f"RKIP minus random images, {name}", _difference(summary, task, "rkip", "random", width))
+        for width, name in WIDTHS.items()
+    ]
 
 
-def _trains_well(summary: Summary, task: str) -> tuple[Verdict, str]:
-    found = {width: _difference(summary, task, "rkip", "random", width) for width in WIDTHS}
-    effect = "; ".join(f"{WIDTHS[width]}: {_points(e)}" for width, e in found.items())
-    verdict = statistics.combined([statistics.verdict(e, GAIN) for e in found.values()])
-    return verdict, f"RKIP minus random images, points: {effect}."
-
-
-def _best_at_infinity(summary: Summary, task: str, kip: str) -> tuple[Verdict, str]:
+def _over_rkip_at_infinity(summary: Summary, task: str, kip: str) -> Effect:
     found = _difference(summary, task, kip, "rkip", "infinite")
-    return statistics.verdict(found, POINT), f"{LABELS[kip]} minus RKIP at infinite width: {_points(found)} points."
+    return [points(f"{LABELS[kip]} minus RKIP at infinite width", found)]
 
 
-def _loses_more(summary: Summary, task: str) -> tuple[Verdict, str]:
+def _loss_over_rkips(summary: Summary, task: str) -> Effect:
     found = _difference(summary, task, "kip", "rkip", "infinite", "standard")
-    return statistics.verdict(found, POINT), f"KIP's loss minus RKIP's, infinite to finite: {_points(found)} points."
+    return [points("KIP's loss minus RKIP's, infinite to finite", found)]
 
 
 CLAIMS = tuple(
     claim
-    for task, name in ((MNIST, "MNIST"), (CIFAR, "CIFAR-10"))
+    for task, name in NAMES.items()
     for claim in (
         Claim(
             f"rkip-trains-well-{task}",
             f"{name}: at infinite and at finite width, RKIP's set trains better than as many random images by five "
             "points or more.",
-            partial(_trains_well, task=task),
+            partial(_over_random_images, task=task),
+            0.05,
+            "five points are what 20 random images differ by from draw to draw: less is no better than a lucky draw",
         ),
         *(
             Claim(
                 f"{kip}-best-at-infinity-{task}",
                 f"{name}: at infinite width the set of {LABELS[kip]} is better than RKIP's by a point or more.",
-                partial(_best_at_infinity, task=task, kip=kip),
+                partial(_over_rkip_at_infinity, task=task, kip=kip),
+                POINT,
+                POINT_REASON,
             )
             for kip in ("kip", "kip-held-out")
         ),
@@ -187,7 +173,9 @@ CLAIMS = tuple(
             f"kip-loses-more-{task}",
             f"{name}: from infinite width to finite networks under standard dynamics, KIP's set loses more accuracy "
             "than RKIP's by a point or more.",
-            partial(_loses_more, task=task),
+            partial(_loss_over_rkips, task=task),
+            POINT,
+            POINT_REASON,
         ),
     )
 )

@@ -14,31 +14,36 @@ the sphere in the theorem; here it has small ones, which make it universal on im
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from scipy.stats import theilslopes
 
+from benchmarks._shared import (
+    MNIST,
+    SETTINGS,
+    Row,
+    along,
+    draw_means,
+    draw_points,
+    draws,
+    grouped,
+    growth,
+    means,
+    sources,
+    width_axis,
+)
 from recon import statistics
-from recon.benchmark import Claim, Summary, Verdict
 from recon.cells import AttackCell
 from recon.cells.base import Cell
 from recon.cells.distillation import DistillationCell
-from recon.cells.published import SETTINGS
+from recon.claims import TENTH, Claim, Effect, Summary, correlation, ratio, share
 from recon.dynamics import Linearised
 from recon.kernels.infinite import InfiniteMLP
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, log_ticks, shades
-from recon.plots import figure as new_figure
+from recon.plots import COLOURS, LABELS, Figure, log_ticks, new_figure, shades
 from recon.records import Stored, attack_row, mean_and_spread
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-TASK = "mnist_odd_even"
 KERNEL = InfiniteMLP(b_std=0.1)
-# Spearman's ρ of losses and errors: at 0.5 the losses explain a quarter of the errors' ranks.
-RHO = 0.5
 RECOVERED = 0.9  # of the images: all but two of 20
 
 # Sets as (N, seeds), networks as (N, widths, seeds).
@@ -68,14 +73,14 @@ def cells(preset: dict[str, Any]) -> list[Cell]:
     """The attack at infinite width on each draw, run to several lengths; and figure 2's finite networks."""
     infinite = [
         DistillationCell(
-            TASK, n, n, "mmd", (("kernel", KERNEL), ("steps", steps)), seed=seed
+            MNIST, n, n, "mmd", (("kernel", KERNEL), ("steps", steps)), seed=seed
         )  # n of each of two classes
         for n, seeds in preset["sets"]
         for seed in seeds
         for steps in preset["steps"]
     ]
     finite = [
-        AttackCell(TASK, n, MLP((width, width)), Linearised(), preset["attack"], preset["options"], seed=seed)
+        AttackCell(MNIST, n, MLP((width, width)), Linearised(), preset["attack"], preset["options"], seed=seed)
         for n, widths, seeds in preset["networks"]
         for width in widths
         for seed in seeds
@@ -111,13 +116,13 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"infinite": infinite, "finite": finite}
 
 
-def _longest(summary: Summary) -> list[dict[str, Any]]:
+def _longest(summary: Summary) -> list[Row]:
     """The longest run of each draw."""
     most = max(r["steps"] for r in summary["infinite"])
     return [r for r in summary["infinite"] if r["steps"] == most]
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """Error against the loss reached; error over N; error over width, with that of infinite width."""
     figure = new_figure(9.5, 3.2)
     by_loss, by_n, by_width = figure.subplots(1, 3)
@@ -136,23 +141,17 @@ def plot(summary: Summary) -> "Figure":
         ("error", "#222222", "infinite width"),
         *((c, COLOURS[c], LABELS[c]) for c in ("held_out", "start")),
     ):
-        means = [np.mean([r[name] for r in longest if r["n"] == n]) for n in sizes]
-        by_n.plot(sizes, means, "o-", color=colour, markersize=3, label=label)
+        draw_means(by_n, longest, "n", colour, y=name, label=label)
     by_n.set(yscale="log", xlabel="training images N", ylabel="mean L2 distance")
     by_n.set_title(f"after {longest[0]['steps']:,} steps", loc="left")
     by_n.set_xticks(sizes, [str(n) for n in sizes])
     finite = summary["finite"]
-    widths = sorted({r["width"] for r in finite})
-    means = [np.mean([r["error"] for r in finite if r["width"] == w]) for w in widths]
-    by_width.plot(widths, means, "o-", color=COLOURS["linearised"], markersize=3, label=LABELS["linearised"])
-    by_width.plot(
-        [r["width"] for r in finite], [r["error"] for r in finite], ".", color=COLOURS["linearised"], alpha=0.4
-    )
+    draw_means(by_width, finite, "width", COLOURS["linearised"], label=LABELS["linearised"])
+    draw_points(by_width, finite, "width", COLOURS["linearised"])
     if limit := _at_infinity(summary):
         by_width.axhline(np.mean(list(limit.values())), color="#222222", linewidth=1, label="infinite width")
-    by_width.set_xscale("log", base=2)
-    by_width.set_xticks(widths, [str(w) for w in widths])
-    by_width.set(yscale="log", xlabel="width W", ylabel="mean L2 distance")
+    width_axis(by_width, (r["width"] for r in finite))
+    by_width.set(yscale="log", ylabel="mean L2 distance")
     by_width.set_title(f"finite networks, N = {finite[0]['n']}", loc="left")
     for axes in (by_loss, by_n, by_width):
         log_ticks(axes.yaxis)
@@ -169,65 +168,61 @@ def _at_infinity(summary: Summary) -> dict[int, float]:
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Loss, error and controls by N and steps, then by width, averaged over draws."""
     columns = ["N", "W", "steps", "loss / ‖f‖²", "mean L2", "recognisable", "held-out", "start", "draws", "s"]
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for r in summary["infinite"]:
-        groups.setdefault((str(r["n"]), "∞", str(r["steps"])), []).append(r)
-    for r in summary["finite"]:
-        groups.setdefault((str(r["n"]), str(r["width"]), str(r["steps"])), []).append(r)
+    groups = grouped([r | {"width": "∞"} for r in summary["infinite"]] + summary["finite"], "n", "width", "steps")
     rows = []
     for key, mine in groups.items():
-        loss, share = "–", "–"
+        reached = ["–", "–"]
         if "loss" in mine[0]:
-            loss = f"{np.mean([r['loss'] for r in mine]):.1e}"
-            share = f"{100 * np.mean([r['recovered'] for r in mine]):.0f} %"
-        controls = [f"{np.mean([r[k] for r in mine]):.2g}" for k in ("held_out", "start")]
-        seconds = f"{np.mean([r['seconds'] for r in mine]):.1f}"
-        rows.append(
-            [*key, loss, mean_and_spread([r["error"] for r in mine]), share, *controls, str(len(mine)), seconds]
-        )
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["infinite"]))
-    return f"The attack at infinite width, and finite networks (MNIST odd/even, linearised, {sources})", columns, rows
+            recovered = f"{100 * np.mean([r['recovered'] for r in mine]):.0f} %"
+            reached = [*means(mine, "loss", spec=".1e"), recovered]
+        numbers = [reached[0], mean_and_spread([r["error"] for r in mine]), reached[1]]
+        controls = means(mine, "held_out", "start")
+        rows.append([*map(str, key), *numbers, *controls, str(len(mine)), *means(mine, "seconds", spec=".1f")])
+    where = f"MNIST odd/even, linearised, {sources(summary['infinite'])}"
+    return f"The attack at infinite width, and finite networks ({where})", columns, rows
 
 
-def _falls_with_loss(summary: Summary) -> tuple[Verdict, str]:
-    draws = list(dict.fromkeys(r["draw"] for r in summary["infinite"]))
-    rows = [[r for r in summary["infinite"] if r["draw"] == draw] for draw in draws]
-    rho = [statistics.spearman(*(np.array([r[k] for r in mine]) for k in ("loss", "error"))) for mine in rows]
-    found = statistics.mean(np.array(rho), np.array(draws))
-    return statistics.verdict(found, RHO), f"Rho of error and loss along a draw's runs: {statistics.text(found)}."
+def _error_along_loss(summary: Summary) -> Effect:
+    return [correlation("Rho of error and loss along a draw's runs", along(summary["infinite"], "loss", "error"))]
 
 
-def _all_come_back(summary: Summary) -> tuple[Verdict, str]:
+def _draws_that_come_back(summary: Summary) -> Effect:
     longest = _longest(summary)
-    found = statistics.mean(np.array([r["recovered"] for r in longest]), np.array([r["draw"] for r in longest]))
-    effect = f"Recognisable of all, mean over draws: {statistics.text(found, '.1f', lambda v: 100 * v)} %."
-    return statistics.verdict(found, RECOVERED), effect
+    found = statistics.share(np.array([r["recovered"] > RECOVERED for r in longest], bool), draws(longest))
+    return [share(f"Draws of which more than {100 * RECOVERED:.0f} % of the images are recognisable", found)]
 
 
-def _finite_approaches(summary: Summary) -> tuple[Verdict, str]:
-    limit, draws = _at_infinity(summary), dict[int, list[tuple[float, float]]]()
-    for r in summary["finite"]:
-        if r["seed"] in limit:
-            draws.setdefault(r["seed"], []).append((np.log2(r["width"]), np.log2(abs(r["error"] - limit[r["seed"]]))))
-    points = {seed: np.array(p) for seed, p in draws.items() if len({w for w, _ in p}) > 1}
-    slopes = np.array([-theilslopes(p[:, 1], p[:, 0]).slope for p in points.values()])
-    found = statistics.mean(slopes, np.array(list(points)))
-    effect = (
-        f"Distance from infinite width's error over that at twice the width: {statistics.text(found, '.2f', np.exp2)}."
-    )
-    return statistics.verdict(found, statistics.TENTH), effect
+def _gap_over_width(summary: Summary) -> Effect:
+    limit = _at_infinity(summary)
+    rows = [
+        {"draw": r["seed"], "width": r["width"], "gap": abs(r["error"] - limit[r["seed"]])}
+        for r in summary["finite"]
+        if r["seed"] in limit
+    ]
+    return [ratio("Distance from infinite width's error over that at half the width", growth(rows, "width", "gap"))]
 
 
 CLAIMS = (
     Claim(
         "error-falls-with-loss",
         "At infinite width, the error falls as the loss falls (rho above 0.5).",
-        _falls_with_loss,
+        _error_along_loss,
+        0.5,
+        "at 0.5 the losses explain a quarter of the errors' ranks",
     ),
-    Claim("all-come-back", "At the least loss, more than nine images of ten are recognisable.", _all_come_back),
+    Claim(
+        "all-come-back",
+        "At the least loss, more than nine images of ten are recognisable in most draws.",
+        _draws_that_come_back,
+        0.5,
+        "half: most draws",
+    ),
     Claim(
         "finite-approaches-infinite",
         "Errors of finite networks come nearer to that of infinite width, by a tenth or more for each doubling.",
-        _finite_approaches,
+        _gap_over_width,
+        -TENTH,
+        "a tenth, as of errors",
+        "below",
     ),
 )

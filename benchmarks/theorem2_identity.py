@@ -13,22 +13,19 @@ from the images as stored; y_T is what the network trained on all gives, the tar
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from operator import neg
+from typing import Any
 
 import numpy as np
 
-from recon.benchmark import Claim, Summary, Verdict
+from benchmarks._shared import CIFAR, MNIST, sources
+from recon import statistics
 from recon.cells.distillation import DistillationCell
-from recon.plots import figure as new_figure
+from recon.claims import Claim, Effect, Part, Summary
+from recon.plots import Figure, new_figure
 from recon.records import Stored
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
 METHODS = {"kip": "KIP", "rkip": "RKIP"}
-# Float64 holds 1e-16; the kernels' condition takes the rest.
-ROUNDING = 1e-8
 TERMS = {"rkip": ("L", "#222222"), "fit": ("first term", "#0072B2"), "surplus": ("λ", "#D55E00")}
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -68,7 +65,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"rows": rows}
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """A row for each task and method, a column for each M: the loss and its terms along the run."""
     rows = summary["rows"]
     places = list(dict.fromkeys((r["task"], r["method"]) for r in rows))
@@ -102,23 +99,31 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
          *(f"{r[k]:.1e}" for k in (*TERMS, "gap", "kip"))]
         for r in summary["rows"]
     ]  # fmt: skip
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
-    return f"Both sides of the identity ({sources})", columns, rows
+    return f"Both sides of the identity ({sources(summary['rows'])})", columns, rows
 
 
-def _identity(summary: Summary) -> tuple[Verdict, str]:
-    gaps = [r["gap"] for r in summary["rows"]]
-    verdict: Verdict = "reproduced" if max(gaps) < ROUNDING else "not reproduced"
-    return verdict, f"Largest gap of {len(gaps)} sets, relative to L: {max(gaps):.0e}."
+def _gap(summary: Summary) -> Effect:
+    rows = summary["rows"]
+    found = statistics.largest(np.array([r["gap"] for r in rows], float), np.array([r["task"] for r in rows]))
+    return [Part(f"Largest gap of {len(rows)} sets, relative to L", found, ".0e", scale="relative")]
 
 
-def _positive(summary: Summary) -> tuple[Verdict, str]:
-    least = min(r["surplus"] for r in summary["rows"])
-    verdict: Verdict = "reproduced" if least > -ROUNDING else "not reproduced"
-    return verdict, f"Least λ of {len(summary['rows'])} sets, over the loss of an empty set: {least:.1e}."
+def _below_zero(summary: Summary) -> Effect:
+    rows = summary["rows"]
+    found = statistics.largest(np.array([-r["surplus"] for r in rows], float), np.array([r["task"] for r in rows]))
+    return [Part(f"Least λ of {len(rows)} sets, over the loss of an empty set", found, ".1e", neg, scale="minus λ")]
 
+
+ROUNDING = "float64 holds 1e-16, and the kernels' condition takes the rest"
 
 CLAIMS = (
-    Claim("identity-holds", "The two terms add up to the reconstruction loss, to 1e-8 relative.", _identity),
-    Claim("surplus-not-negative", "λ is not negative, but for rounding.", _positive),
+    Claim(
+        "identity-holds",
+        "The two terms add up to the reconstruction loss, to 1e-8 relative.",
+        _gap,
+        1e-8,
+        ROUNDING,
+        "exact",
+    ),
+    Claim("surplus-not-negative", "λ is not negative, but for rounding.", _below_zero, 1e-8, ROUNDING, "exact"),
 )

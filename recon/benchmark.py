@@ -7,12 +7,13 @@ A module `benchmarks/NAME_topic.py` defines
     summarise(results)   → everything the figure and the table show, JSON-able and small
     plot(summary)        → a matplotlib figure, or several: the pages of one
     table(summary)       → a title, column names and rows of strings, for the terminal
-    CLAIMS               the paper's claims that it checks
+    CLAIMS               what it claims: `recon.claims.Claim`, each with a measure of the summary; it writes no verdict
 
 Adding a figure is adding a file.
 """
 
 import importlib.util
+import json
 import re
 import sys
 import time
@@ -20,12 +21,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from recon import claims as claims_
+from recon.claims import Summary, judge
 from recon.errors import ReconError
 from recon.reading import refused
 from recon.records import (
+    ClaimRecord,
     Store,
     Stored,
     cell_key,
@@ -41,29 +44,11 @@ from recon.records import (
     read_figure,
     write_bytes,
 )
-from recon.statistics import Verdict as Verdict
 from recon.workers import Job, compute, compute_all
 
 if TYPE_CHECKING:
     from recon.cells import Cell
     from recon.ray_workers import Resources
-
-Summary = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim of the paper as a predicate over a figure's summary.
-
-    Attributes:
-      name: short.
-      statement: what the paper says, in our words.
-      check: summary → (verdict, the measured effect in words and numbers).
-    """
-
-    name: str
-    statement: str
-    check: Callable[[Summary], tuple[Verdict, str]]
 
 
 @dataclass(frozen=True)
@@ -83,6 +68,9 @@ class Benchmark:
         """The imported module."""
         name = f"benchmarks.{self.path.stem}"
         if name not in sys.modules:
+            # The folder as a package, whatever the current folder is: modules import what they share from `_shared`.
+            package = sys.modules.setdefault("benchmarks", ModuleType("benchmarks"))
+            package.__path__ = list(dict.fromkeys([*getattr(package, "__path__", ()), str(self.path.parent)]))
             spec = importlib.util.spec_from_file_location(name, self.path)
             assert spec is not None
             assert spec.loader is not None
@@ -244,24 +232,23 @@ def record(benchmark: Benchmark, label: str, results: Sequence[Stored], seconds:
     """The figure's record: summary, claims, and every cell's own record."""
     module = benchmark.module()
     summary = module.summarise(results)
-    claims: list[Any] = []
-    for claim in module.CLAIMS:
-        if isinstance(claim, claims_.Claim):
-            claims.append(claims_.judge(claim, summary))
-            continue
-        verdict, effect = claim.check(summary)
-        claims.append({"name": claim.name, "statement": claim.statement, "verdict": verdict, "effect": effect})
     return {
         "figure": benchmark.name,
         "title": benchmark.title,
         "preset": label,
         "source": source_name(results),
         "summary": summary,
-        "claims": claims,
+        # Of the summary as it is stored, so that anyone can judge it again.
+        "claims": judged(benchmark, json.loads(figure_bytes(summary))),
         "seconds": seconds,
         "provenance": provenance(),
         "cells": [r.record for r in results],
     }
+
+
+def judged(benchmark: Benchmark, summary: Summary) -> list[ClaimRecord]:
+    """The records of a figure's claims on a summary, one just made or a stored one."""
+    return [judge(claim, summary) for claim in benchmark.module().CLAIMS]
 
 
 def source_name(results: Sequence[Stored]) -> str:

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from recon import statistics
-from recon.records.files import ClaimRecord
+from recon.records import ClaimRecord
+from recon.statistics import TENTH as TENTH
 from recon.statistics import Estimate, Kind, Verdict
 
 Summary = dict[str, Any]
 
-# Reasons of margins that several figures share.
+# Margins that several figures share, with their reasons: `TENTH` is of the log₂ of a ratio of errors, `SMALL` of rho.
 EYE = "a tenth of an error (0.8 dB) is the least that an eye would notice in the pictures"
-COHEN_SMALL = "0.1 is Cohen's small correlation, the least worth a name"
+SMALL, COHEN_SMALL = 0.1, "0.1 is Cohen's small correlation, the least worth a name"
 
 
 @dataclass(frozen=True)

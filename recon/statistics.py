@@ -246,17 +246,6 @@ def verdict(estimate: Estimate | Mapping[str, Any], margin: float, kind: Kind = 
     return "reproduced" if holds else "not reproduced" if fails else "inconclusive"
 
 
-def negated(estimate: Estimate) -> Estimate:
-    """The estimate of minus the effect."""
-    value, low, high = (None if v is None else -v for v in (estimate["value"], estimate["high"], estimate["low"]))
-    return {**estimate, "value": value, "low": low, "high": high}
-
-
-def alike(estimate: Estimate, margin: float) -> Verdict:
-    """Whether an effect is shown to be too small to matter, in either direction; see `verdict`."""
-    return verdict(estimate, margin, "alike")
-
-
 def combined(verdicts: Sequence[Verdict]) -> Verdict:
     """One verdict on a claim of several parts: what all parts say, else "inconclusive"."""
     return verdicts[0] if len(set(verdicts)) == 1 else "inconclusive"

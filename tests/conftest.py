@@ -32,7 +32,7 @@ TINY = '''"""Tiny: a figure of three cells that take a blink each."""
 from recon.cells import AttackCell
 from recon.dynamics import Linearised
 from recon.networks import MLP
-from recon.plots import figure
+from recon.plots import new_figure
 
 PRESETS = {"quick": {"steps": 200}}
 CLAIMS = ()
@@ -49,7 +49,7 @@ def summarise(results):
 
 
 def plot(summary):
-    made = figure(2, 2)
+    made = new_figure(2, 2)
     made.subplots().plot(summary["means"])
     return made
 

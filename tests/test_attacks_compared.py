@@ -5,6 +5,7 @@ import pytest
 
 from recon import benchmark as bench
 from recon.cells.compared import simulates
+from recon.claims import judge
 from tests.conftest import ROOT
 
 MODULE = bench.benchmarks(ROOT)["attacks"].module()
@@ -26,9 +27,9 @@ def test_claims_find_what_is_planted(rng, attacks_are_as_claimed):
     errors = {("plain", "kkt"): bad, ("plain", "ntk-fast"): good, ("plain", "simudy"): best}
     errors |= {("decayed", "kkt"): good, ("margin", "kkt"): good, ("decayed", "ntk-fast"): bad}
     errors[("plain", "exact")] = 0.01 if attacks_are_as_claimed else 20.0
-    verdicts = {c.name: c.check({"rows": rows(rng, errors)})[0] for c in MODULE.CLAIMS}
+    verdicts = {c.name: judge(c, {"rows": rows(rng, errors)})["verdict"] for c in MODULE.CLAIMS}
     assert set(verdicts.values()) == {"reproduced" if attacks_are_as_claimed else "not reproduced"}
-    assert {c.check({"rows": []})[0] for c in MODULE.CLAIMS} == {"inconclusive"}
+    assert {judge(c, {"rows": []})["verdict"] for c in MODULE.CLAIMS} == {"inconclusive"}
 
 
 def test_only_what_an_attack_knows_is_told():

@@ -1,10 +1,16 @@
 """Claims: the verdict follows from estimates, kind and margin, and from nothing that a module writes."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 
+from recon.benchmark import find, judged
 from recon.claims import Claim, Part, judge, ratio, verdict
+from recon.records import figure_bytes, read_figure, read_json
 from recon.statistics import Estimate, mean
+from tests.conftest import ROOT
 
 
 def of(low, high, groups=3, value=None):
@@ -62,3 +68,40 @@ def test_a_record_holds_numbers_and_a_sentence():
     assert (made["kind"], made["margin"], made["reason"]) == ("above", 0.1, "a reason")
     exact = judge(claim(Part("Gap", of(None, None, 1, 3e-9), ".0e"), kind="exact"), {})
     assert exact["effect"] == "Gap: 3e-09."
+
+
+RECORDS = [p for p in sorted((ROOT / "results").glob("*/*.json")) if "claims" in read_json(p)]
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_a_stored_verdict_is_what_the_engine_says_of_the_stored_numbers(path):
+    made = read_figure(path)
+    assert made["claims"]
+    for c in made["claims"]:
+        assert c["verdict"] == verdict(c["estimates"], c["margin"], c["kind"]), c["name"]
+        assert all(0 <= e["groups"] <= e["n"] for e in c["estimates"]), c["name"]
+        assert c["reason"], c["name"]
+        if c["verdict"] == "inconclusive":
+            continue
+        assert c["estimates"], c["name"]
+        for e in c["estimates"]:
+            assert e["value"] is not None, c["name"]
+            if c["kind"] != "exact":
+                assert e["groups"] >= 3, c["name"]
+                assert e["low"] < e["high"], c["name"]
+                assert e["low"] <= e["value"] <= e["high"], c["name"]
+                assert {"correlation": -1, "share": -1}.get(e["scale"], e["low"]) <= e["low"], c["name"]
+                assert {"correlation": 1, "share": 1}.get(e["scale"], e["high"]) >= e["high"], c["name"]
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_stored_claims_are_those_of_the_figures_modules(path):
+    """Of the stored summary, today. If not: `recon.benchmark.judged` says what they are."""
+    made = read_figure(path)
+    again = json.loads(figure_bytes({"claims": judged(find(ROOT, made["figure"]), made["summary"])}))
+    assert again["claims"] == made["claims"]
+
+
+def test_no_module_writes_a_verdict():
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        assert not re.search(r"reproduced\"|inconclusive\"|\bverdict\(", path.read_text(encoding="utf-8")), path.name

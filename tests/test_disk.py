@@ -24,7 +24,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from recon.plots import figure
+from recon.plots import new_figure
 from recon.records import Stored, provenance
 
 PRESETS = {"quick": {"cells": 4}}
@@ -66,7 +66,7 @@ def summarise(results):
 
 
 def plot(summary):
-    made = figure(2, 2)
+    made = new_figure(2, 2)
     made.subplots().plot(summary["sums"])
     return made
 

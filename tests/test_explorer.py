@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from recon import benchmark as bench
+from recon.claims import judge
 from recon.plots import strips
 from recon.records import Stored
 from tests.conftest import ROOT
@@ -63,20 +64,29 @@ def test_kept_pictures_are_those_of_the_images_they_are_said_to_be(explorer, rng
         np.testing.assert_allclose(strips.decode(frame["pictures"]).mean((1, 2, 3)), looks, atol=4)
 
 
-def test_one_stranger_nearer_than_the_training_image_refutes_the_claim(explorer, rng):
+def test_one_stranger_nearer_than_the_training_image_is_what_a_draw_comes_to(explorer, rng):
     (claim,) = explorer.CLAIMS
     summary = explorer.summarise([network(rng), network(rng, "exact")])
-    recognised = int((np.array(summary["panels"][0]["attacks"][0]["distance"]) < 0.8).sum())
-    verdict, effect = claim.check(summary)
-    assert verdict == "reproduced"
-    assert f"ntk-fast {recognised} of {recognised}, exact {recognised} of {recognised}" in effect
+    near = np.array(summary["panels"][0]["attacks"][0]["distance"])
+    recognised = int((near < 0.8).sum())
+    made = judge(claim, summary)
+    assert f"ntk-fast {recognised} of {recognised}, exact {recognised} of {recognised}" in made["effect"]
+    (found,) = made["estimates"]
+    least = near[near < 0.8].max()  # the stranger of each lies 0.5 farther away
+    assert found["value"] == pytest.approx(np.log2((least + 0.5) / least), abs=1e-3)
+    assert (found["groups"], made["verdict"]) == (1, "inconclusive")
     columns = summary["panels"][0]["attacks"][1]
     columns["nearest_held_out"][-1] = 0.0  # of an image that is not recognisable: nothing is claimed of it
-    assert claim.check(summary)[0] == "reproduced"
-    columns["nearest_held_out"][0] = 0.0
-    verdict, effect = claim.check(summary)
-    assert verdict == "not reproduced"
-    assert f"exact {recognised - 1} of {recognised}" in effect
+    assert judge(claim, summary)["estimates"] == [found]
+    columns["nearest_held_out"][0] = near[0] / 2
+    refuted = judge(claim, summary)
+    assert refuted["estimates"][0]["value"] == pytest.approx(-1)
+    assert f"exact {recognised - 1} of {recognised}" in refuted["effect"]
+    # Of several draws the least of each counts.
+    several = {"panels": [p | {"task": f"draw {i}"} for i in range(3) for p in summary["panels"]]}
+    for i, panel in enumerate(several["panels"]):
+        panel["attacks"] = [panel["attacks"][1] | {"nearest_held_out": (near / (2 + 0.1 * i)).tolist()}]
+    assert judge(claim, several)["verdict"] == "not reproduced"
     for attack in summary["panels"][0]["attacks"]:
         attack["distance"] = [9.0] * 100
-    assert claim.check(summary)[0] == "inconclusive"
+    assert judge(claim, summary)["estimates"][0]["value"] is None

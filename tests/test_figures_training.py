@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from recon import benchmark as bench
+from recon.claims import judge
 from tests.conftest import ROOT
 
 ALL = bench.benchmarks(ROOT)
 
 
 def verdicts(name, rows):
-    return {c.name: c.check({"rows": rows})[0] for c in ALL[name].module().CLAIMS}
+    return {c.name: judge(c, {"rows": rows})["verdict"] for c in ALL[name].module().CLAIMS}
 
 
 def row(seed, error, **more):
@@ -20,16 +21,27 @@ def row(seed, error, **more):
 def stopping_rows(power, one_step, dlg=1.0):
     """Errors that fall with the loss to a power; `one_step` is the scaled box's there."""
     rng, rows = np.random.default_rng(0), []
-    for seed in range(4):
+    for seed in range(6):
         for rule in ("linearised", "standard"):
             for stop in ("one step", 0.9, 0.5, 0.1, 1e-3):
                 share = 0.99 if stop == "one step" else stop
+                level = np.exp(0.01 * rng.normal())
                 more = {"dynamics": rule, "stop": stop, "share": share, "attack": "ntk-fast"}
-                error = 4 * share**power * np.exp(0.02 * rng.normal())
+                error = 4 * share**power * np.exp(0.2 * rng.normal())
                 rows.append(row(seed, error, series="published", **more))
-                scaled = one_step if stop == "one step" else 1.01 * error
+                scaled = one_step * level if stop == "one step" else 1.01 * error * level
                 rows.append(row(seed, scaled, series="scaled box", **more))
-        rows.append(row(seed, dlg, series="dlg", dynamics="linearised", stop="one step", share=0.99, attack="dlg"))
+        rows.append(
+            row(
+                seed,
+                dlg * np.exp(0.01 * rng.normal()),
+                series="dlg",
+                dynamics="linearised",
+                stop="one step",
+                share=0.99,
+                attack="dlg",
+            )
+        )
     return rows
 
 
@@ -51,8 +63,13 @@ def kernel_rows(both, three):
         for width, distance in ((64, 0.04), (128, 0.02), (256, 0.005)):
             start, end = np.exp(rng.normal(size=2))
             best = min(start, end)
-            errors = {"θ₀": start, "θ_f": end, "halfway": best, "θ₀, θ_f": best * both ** (distance / 0.02)}
-            errors["3 points"] = errors["θ₀, θ_f"] * three
+            errors = {
+                "θ₀": start,
+                "θ_f": end,
+                "halfway": best,
+                "θ₀, θ_f": best * (both * np.exp(0.01 * rng.normal())) ** (distance / 0.02),
+            }
+            errors["3 points"] = errors["θ₀, θ_f"] * three * np.exp(0.01 * rng.normal())
             rows += [
                 row(seed, e, width=width, points=p, kernel_distance=distance * np.exp(0.05 * rng.normal()))
                 for p, e in errors.items()

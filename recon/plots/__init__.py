@@ -1,5 +1,5 @@
 """Drawing from stored records; matplotlib is imported when something is drawn."""
 
-from recon.plots.style import COLOURS, LABELS, figure, interval, log_ticks, save, shades
+from recon.plots.style import COLOURS, LABELS, Axes, Figure, interval, log_ticks, new_figure, save, shades
 
-__all__ = ["COLOURS", "LABELS", "figure", "interval", "log_ticks", "save", "shades"]
+__all__ = ["COLOURS", "LABELS", "Axes", "Figure", "interval", "log_ticks", "new_figure", "save", "shades"]

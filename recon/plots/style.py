@@ -11,9 +11,11 @@ import numpy as np
 from recon.records import write_bytes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
     from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure
+else:  # names for the annotations of modules that import them from here, without matplotlib
+    Axes = Figure = Any
 
 # Okabe and Ito's colours, told apart in every common form of colour blindness; grey is for controls alone.
 COLOURS = {"linearised": "#0072B2", "standard": "#D55E00", "held_out": "#8a8a8a", "start": "#bdbdbd"}
@@ -38,7 +40,7 @@ RC: dict[str, Any] = {
 }
 
 
-def figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
     """An empty figure of the project's style, in inches, drawn without any display."""
     import matplotlib
 

@@ -2,7 +2,7 @@
 
 from recon.records.cache import Entry, described, entries, prunable, remove
 from recon.records.code_version import code_version, library_versions
-from recon.records.files import FigureRecord, figure_bytes, json_bytes, read_figure, read_json, write_bytes
+from recon.records.files import ClaimRecord, FigureRecord, figure_bytes, json_bytes, read_figure, read_json, write_bytes
 from recon.records.provenance import LIBRARIES, cores, provenance
 from recon.records.rows import attack_row, mean_and_spread, rounded
 from recon.records.same import cells_differ, differences, lasting
@@ -11,6 +11,7 @@ from recon.records.tables import csv_table, latex_document, latex_table, markdow
 
 __all__ = [
     "LIBRARIES",
+    "ClaimRecord",
     "Entry",
     "FigureRecord",
     "Store",

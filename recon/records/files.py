@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, TypedDict
 
 import msgspec
 import numpy as np
@@ -95,12 +95,12 @@ class ClaimRecord(TypedDict):
 
     name: str
     statement: str
-    kind: NotRequired[Literal["above", "below", "alike", "exact"]]
-    margin: NotRequired[float]
-    reason: NotRequired[str]
+    kind: Literal["above", "below", "alike", "exact"]
+    margin: float
+    reason: str
     verdict: Literal["reproduced", "not reproduced", "inconclusive"]
     effect: str
-    estimates: NotRequired[list[EstimateRecord]]
+    estimates: list[EstimateRecord]
 
 
 class FigureRecord(TypedDict):

@@ -7,7 +7,7 @@
 | traces | cell and step at which a loss was looked at |
 | anytime, pruning | cell and snapshot of its attack; cell and pruned set; and so for any list of results in a cell |
 | summary | number or word that the figure is drawn from; pictures are left out |
-| claims | claim |
+| claims, estimates | claim; claim and estimate that decides on it |
 
 A column of "cells" is named by its path in the record, `scores.train.mean`, say. Missing values are empty.
 """
@@ -73,9 +73,20 @@ MEANINGS = {
     "summary:number": "the value, if it is a number or a truth value (0 or 1)",
     "summary:text": "the value, if it is a word",
     "claims:name": "short name of the claim",
-    "claims:statement": "what the paper says",
+    "claims:statement": "what is claimed",
+    "claims:kind": "where estimates are to lie: above or below the margin, alike (nearer to 0), exact (an identity)",
+    "claims:margin": "the least effect that would matter, in the estimates' units",
+    "claims:reason": "why this margin",
     "claims:verdict": "reproduced, not reproduced or inconclusive",
-    "claims:effect": "the measured effect, with its interval and margin",
+    "claims:effect": "the measured effect, with its interval",
+    "estimates:claim": "short name of the claim",
+    "estimates:label": "what was measured",
+    "estimates:scale": "what the numbers are: log2 ratio (of a ratio), share, correlation, dB",
+    "estimates:value": "the effect",
+    "estimates:low": "lower end of its 95 % interval; empty: no interval",
+    "estimates:high": "upper end",
+    "estimates:n": "points that it was taken from",
+    "estimates:groups": "independent groups of them",
     "cells:seconds": "wall seconds that the whole cell took",
     "cells:reference_seconds": "wall seconds of a reference computation beside it",
     "cells:cell.n_train": "setting: number of training images N",
@@ -151,7 +162,9 @@ def tidy(made: Mapping[str, Any]) -> dict[str, Table]:
         for name, rows in mine.items():
             found.setdefault(name, []).extend({**key, "cell": number, **row} for row in rows)
     found["summary"] = [{**key, **row} for row in _leaves(made.get("summary", {}), "", ())]
-    found["claims"] = [{**key, **claim} for claim in made.get("claims", [])]
+    claims = made.get("claims", [])
+    found["claims"] = [{**key, **{k: v for k, v in claim.items() if k != "estimates"}} for claim in claims]
+    found["estimates"] = [{**key, "claim": c["name"], **e} for c in claims for e in c.get("estimates", [])]
     return {name: _table(name, rows) for name, rows in found.items() if rows}
 
 

@@ -3,11 +3,11 @@ import re
 import numpy as np
 from PIL import Image
 
-from recon.plots import figure, save
+from recon.plots import new_figure, save
 
 
 def page(shade):
-    made = figure(1.0, 1.0)
+    made = new_figure(1.0, 1.0)
     made.set_facecolor(str(shade))
     return made
 

@@ -14,7 +14,15 @@ MADE = {
     "preset": "quick",
     "source": "tfds",
     "summary": {"rows": [{"error": 0.1, "name": "a"}, {"error": 2, "name": "b"}], "strip": {"n": 2, "png": "AAAA"}},
-    "claims": [{"name": "c", "statement": 'says "x",\ny', "verdict": "reproduced", "effect": "0.1 [0, 1]"}],
+    "claims": [
+        {
+            "name": "c",
+            "statement": 'says "x",\ny',
+            "verdict": "inconclusive",
+            "effect": "0.1",
+            "estimates": [{"label": "a", "value": 0.1, "low": None, "high": None, "n": 2, "groups": 1}],
+        }
+    ],
     "cells": [
         {
             "seconds": 0.1 + 0.2,
@@ -64,7 +72,7 @@ def read_back(folder, stem):
 def test_tables_read_back_as_the_record(tmp_path):
     export(MADE, tmp_path, ["csv", "parquet"])
     tables = read_back(tmp_path / "fig0", "quick-tfds")
-    assert set(tables) == {"cells", "images", "traces", "anytime", "summary", "claims"}
+    assert set(tables) == {"cells", "images", "traces", "anytime", "summary", "claims", "estimates"}
     cells = tables["cells"]
     assert [c["cell"] for c in cells] == [0, 1, 2]
     assert [c["seconds"] for c in cells] == [0.1 + 0.2, 1.0, 2.0]
@@ -89,6 +97,7 @@ def test_tables_read_back_as_the_record(tmp_path):
         ("strip.n", None, 2.0, None),
     ]
     assert tables["claims"][0]["statement"] == 'says "x",\ny'
+    assert [(e["claim"], e["value"], e["low"], e["groups"]) for e in tables["estimates"]] == [("c", 0.1, None, 1)]
     assert all((row["figure"], row["preset"], row["source"]) == ("fig0", "quick", "tfds") for row in cells)
 
 
@@ -128,8 +137,7 @@ def test_no_number_of_a_stored_record_is_lost(path):
         assert len({tuple(map(str, row.values())) for row in table}) == len(table), name
     kept = {"figure", "preset", "source", "cell", "image", "trace"}
     for number, cell in enumerate(made["cells"]):
-        mine = [row for name, table in tables.items() if name not in ("summary", "claims") for row in table]
-        mine = [row for row in mine if row["cell"] == number]
+        mine = [row for table in tables.values() for row in table if row.get("cell") == number]
         numbers = sorted(
             float(v) for row in mine for k, v in row.items() if k not in kept and isinstance(v, int | float)
         )
