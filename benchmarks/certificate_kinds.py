@@ -16,22 +16,19 @@ count, too. The images of one network share its errors, so that intervals are ov
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
+from benchmarks._shared import CIFAR, MNIST, sources
 from recon import statistics
 from recon.cells.certificate import CertificateCell
 from recon.cells.kinds import KINDS, PATCHES, PLAIN, SHARED, SHORT
 from recon.claims import Claim, Effect, Summary, share
-from recon.plots import COLOURS, new_figure
+from recon.plots import COLOURS, Figure, new_figure
 from recon.records import Stored
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MNIST, CIFAR = "mnist_odd_even", "cifar10_animal_vehicle"
 WITHIN, CONFIDENT = 0.1, 0.9  # L2 distance of a right image, and the confidence that is held to its word
 FIRST = 33_000  # seed
 N, WIDTH, CHANNELS = 8, 128, 300  # of the kinds, and units of a patch embedding
@@ -134,7 +131,7 @@ def area(confidence: np.ndarray, right: np.ndarray) -> float | None:
     return float((rankdata(confidence)[right].sum() - good * (good + 1) / 2) / (good * bad))
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """A line for each group: images certified, vouched for up to their scale, and the wrong ones among them."""
     lines = summary["lines"]
     figure = new_figure(9.0, 1.1 + 0.19 * len(lines) / 2)
@@ -167,9 +164,9 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
          "–" if line["auc"] is None else f"{line['auc']:.2f}"]
         for line in summary["lines"]
     ]  # fmt: skip
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["networks"]))
+    where = sources(summary["networks"])
     within = f"false: farther than L2 {summary['within']} from every training image"
-    return f"What a certificate is worth; {within} ({sources})", columns, rows
+    return f"What a certificate is worth; {within} ({where})", columns, rows
 
 
 def _right(summary: Summary, certificate: str, label: str, wrong: str) -> Effect:

@@ -11,20 +11,18 @@ Expected: equal to the order of descent's own rate, in a thousandth of its steps
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import MNIST, sources
 from recon import statistics
 from recon.cells.agreement import AgreementCell
 from recon.claims import Claim, Effect, Part, Summary, ratio
-from recon.plots import COLOURS, new_figure
+from recon.plots import COLOURS, Figure, new_figure
 from recon.records import Stored
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-TASK = "mnist_odd_even"
+TASK = MNIST
 SAME = 1e-4  # descent's rate, in units of 1/L: it is as far from its own limit
 NEAR = 0.05
 PRESETS: dict[str, dict[str, Any]] = {
@@ -66,7 +64,7 @@ def _of(summary: Summary, rule: str) -> list[dict[str, Any]]:
     return [r for r in summary["rows"] if r["rule"] == rule]
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """Distance from descent: of the closed form where it was stopped, and of gradient flow in each draw."""
     figure = new_figure(7.0, 2.8)
     closed, flow = figure.subplots(1, 2)
@@ -96,8 +94,8 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
         gaps = ", ".join(f"{name} {gap:.1e}" for name, gap in r["gaps"].items())
         keys = ("rule", "title", "n", "width", "seed", "steps")
         rows.append([*(str(r[k]) for k in keys), f"{r['descent']:,}", gaps])
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
-    return f"Training rules against descent ({sources})", columns, rows
+    where = sources(summary["rows"])
+    return f"Training rules against descent ({where})", columns, rows
 
 
 def _closed_form(summary: Summary) -> Effect:

@@ -13,23 +13,21 @@ measured. Times are the whole command's, by the clock and by the processor; the 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import MNIST, sources
 from recon import statistics
 from recon.cells.audit import EXACT, AuditCell
 from recon.cells.foreign import FederatedAveraging, Foreign, ScikitLearn
 from recon.cells.foreign_torch import Torch
 from recon.claims import Claim, Effect, Summary, ratio, share
-from recon.plots import COLOURS, new_figure
+from recon.plots import COLOURS, Figure, new_figure
 from recon.records import Stored
 from recon.regression.measures import group_name
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-TASK, N, W, SECONDS = "mnist_odd_even", 60, 1024, 30.0
+TASK, N, W, SECONDS = MNIST, 60, 1024, 30.0
 # Name, code that trains, images drawn (three clients share them), whether the claims are on it.
 KINDS: tuple[tuple[str, Foreign, int, bool], ...] = (
     ("scikit-learn", ScikitLearn(W, loss=1e-4), N, True),
@@ -61,7 +59,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     rows = []
     for record in (s.record for s in results):
         attack, train, held_out = record["attack"], record["scores"]["train"], record["scores"]["held_out"]
-        name, claimed = KIND_OF.get(group_name(record["cell"]), (record["cell"]["network"]["by"], True))
+        name, claimed = KIND_OF.get(group_name(record["cell"]), (record["cell"]["setting"]["by"], True))
         n = attack["images"]
         rows.append(
             {
@@ -85,7 +83,7 @@ def _names(summary: Summary) -> list[str]:
     return list(dict.fromkeys(r["name"] for r in summary["rows"]))
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """A line for each kind of network: images certified, and seconds of the command."""
     names = _names(summary)
     figure = new_figure(8.0, 1.2 + 0.3 * len(names))
@@ -122,8 +120,8 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
         rows.append(
             [name, *(" ".join("–" if r[k] is None else format(r[k], f) for r in mine) for k, f in forms.items())]
         )
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
-    return f"Audits of networks that other code has trained, a number for each network ({sources})", columns, rows
+    where = sources(summary["rows"])
+    return f"Audits of networks that other code has trained, a number for each network ({where})", columns, rows
 
 
 def _claimed(summary: Summary) -> tuple[list[dict[str, Any]], np.ndarray]:

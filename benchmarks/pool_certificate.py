@@ -14,22 +14,19 @@ network share its errors, so that intervals are over networks. Cells run one at 
 from collections.abc import Sequence
 from functools import partial
 from itertools import cycle, product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import CIFAR, MNIST, MNIST10, grouped, sources
 from recon import statistics
 from recon.cells.instances import Null, Plain
 from recon.cells.recovery import RecoveryCell
 from recon.claims import Claim, Effect, Part, Summary, share
 from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
-from recon.plots import COLOURS, new_figure
+from recon.plots import COLOURS, Figure, new_figure
 from recon.records import Stored
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MNIST, CIFAR10, DIGITS = "mnist_odd_even", "cifar10_animal_vehicle", "mnist_10way"
 SEARCH = (("seconds", 20.0),)
 POOL_SEED, NULL_SEEDS, NARROW_SEED = 1000, (2000, 2001, 2002), 3000
 GROUPS = {"pool": "wide to narrow", "narrow": "narrow", "null": "no images"}
@@ -37,13 +34,13 @@ GROUPS = {"pool": "wide to narrow", "narrow": "narrow", "null": "no images"}
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"tasks": (MNIST,), "n": (20,), "others": False, "nulls": 20, "narrow": ((MNIST, 20, 120),), "draws": 5},
     "full": {
-        "tasks": (MNIST, CIFAR10),
+        "tasks": (MNIST, CIFAR),
         "n": (20, 40, 60, 80),
         "others": True,
         "nulls": 40,
         "narrow": (
             *((MNIST, 20, width) for width in (90, 100, 120, 160)),
-            (MNIST, 40, 200), (CIFAR10, 20, 120), (DIGITS, 20, 120),
+            (MNIST, 40, 200), (CIFAR, 20, 120), (MNIST10, 20, 120),
         ),
         "draws": 30,
     },
@@ -109,7 +106,7 @@ def _of(summary: Summary, group: str) -> list[dict[str, Any]]:
     return [r for r in summary["rows"] if r["group"] == group]
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """Share of each network's images that came back, and that were certified, over its units for each image."""
     figure = new_figure(8.0, 3.2)
     for axes, group in zip(figure.subplots(1, 2, sharey=True), ("pool", "narrow"), strict=True):
@@ -132,17 +129,15 @@ def plot(summary: Summary) -> "Figure":
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """A line for each kind of network: sums over its draws."""
     columns = ["group", "task", "training", "N", "W", "networks", "images", "came back", "certified", "of these wrong"]
-    kinds: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for r in summary["rows"]:
-        kinds.setdefault((GROUPS[r["group"]], r["title"], r["rule"], r["n"], r["width"]), []).append(r)
+    named = [{**r, "in": GROUPS[r["group"]]} for r in summary["rows"]]
     rows = []
-    for key, mine in kinds.items():
+    for key, mine in grouped(named, "in", "title", "rule", "n", "width").items():
         total = {k: sum(r[k] for r in mine) for k in ("n", "within", "certified", "certified_within")}
         wrong = total["certified"] - total["certified_within"]
         counts = (len(mine), total["n"], total["within"], total["certified"], wrong)
         rows.append([*map(str, key), *map(str, counts)])
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
-    return f"What is certified on fresh networks ({sources})", columns, rows
+    where = sources(summary["rows"])
+    return f"What is certified on fresh networks ({where})", columns, rows
 
 
 def _shares(rows: Sequence[dict[str, Any]], holds: Sequence[bool], label: str) -> Effect:

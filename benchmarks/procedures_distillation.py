@@ -12,20 +12,18 @@ taken one at a time, as their times are judged.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import MNIST, sources
 from recon import statistics
 from recon.cells.distillation import DistillationCell
 from recon.claims import Claim, Effect, Summary, ratio, share
-from recon.plots import COLOURS, new_figure
+from recon.plots import COLOURS, Figure, new_figure
 from recon.records import Stored
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-TASK = "mnist_odd_even"
+TASK = MNIST
 METHODS = ("kip", "rkip")
 NAMES = {"adam": "published", "fast": "fast", None: "–"}
 SECONDS, ACCURACY = 60.0, 0.90
@@ -77,7 +75,7 @@ def _of(summary: Summary, method: str, optimiser: str | None) -> list[dict[str, 
     return [r for r in summary["rows"] if (r["method"], r["optimiser"]) == (method, optimiser)]
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """Loss reached over seconds, a panel for each method, a point for each draw."""
     figure = new_figure(7.0, 2.8)
     colours = {"adam": "#888888", "fast": COLOURS["standard"]}
@@ -99,10 +97,10 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
         mine = _of(summary, method, optimiser)
         numbers = (" ".join(format(r[k], form) if r[k] else "–" for r in mine) for k, form in forms)
         rows.append(["all images" if method == "all" else method.upper(), NAMES[optimiser], *numbers])
-    sources = "; ".join(dict.fromkeys(r["source"] for r in summary["rows"]))
+    where = sources(summary["rows"])
     sizes = next(f"{r['n']} to {r['m']}" for r in summary["rows"] if r["method"] != "all")
     columns = ["set", "procedure", "loss", "steps", "seconds", "test accuracy"]
-    return f"MNIST odd/even, {sizes}, infinite width, a number for each draw ({sources})", columns, rows
+    return f"MNIST odd/even, {sizes}, infinite width, a number for each draw ({where})", columns, rows
 
 
 def _loss(summary: Summary, method: str) -> Effect:

@@ -15,24 +15,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks._shared import CIFAR, MNIST, MNIST10, sources
 from recon import statistics
 from recon.cells.foreign import NumpyDescent, ScikitLearn
 from recon.cells.instances import Head, Plain, Setting
 from recon.cells.recovery import RecoveryCell
 from recon.claims import Claim, Effect, Summary, ratio, share
 from recon.dynamics import Descent, Linearised
-from recon.plots import COLOURS, new_figure
+from recon.plots import COLOURS, Figure, new_figure
 from recon.records import Stored
 from recon.regression.measures import group_name
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MNIST, CIFAR10, DIGITS = "mnist_odd_even", "cifar10_animal_vehicle", "mnist_10way"
 FAMILIES = {
     "plain": "plain networks",
     "other": "networks of other code, with weight decay, of Adam's state, on features",
@@ -106,7 +103,7 @@ def plain_rows() -> list[Row]:
             options=ten),
         row("500/4096 MNIST linearised, 900 s", 500, Plain(4096, linear), None, (0,),
             options=(("seconds", 900.0), ("starts", 10**6), ("patience", 10**6))),
-        row("200/2048 CIFAR-10 standard", 200, Plain(2048), Bar(certified_within=199, seconds=40), task=CIFAR10,
+        row("200/2048 CIFAR-10 standard", 200, Plain(2048), Bar(certified_within=199, seconds=40), task=CIFAR,
             options=three),
         row("100/512 MNIST standard", 100, Plain(512), Bar(certified_within=99, seconds=15), options=minute),
         row("100/512 MNIST linearised", 100, Plain(512, linear), Bar(certified_within=99, seconds=15), options=minute),
@@ -165,13 +162,13 @@ def beyond_rows() -> list[Row]:
     slow = Descent(rate=0.3, momentum=0.9, weight_decay=1e-3, loss=1e-3)
     kinds: list[tuple[str, int, Setting, str]] = [
         ("50/1024 no biases", 50, Plain(1024, bias=False), MNIST),
-        ("60/1024 10 outputs", 60, Plain(1024), DIGITS),
+        ("60/1024 10 outputs", 60, Plain(1024), MNIST10),
         *((f"60/1024 {depth} hidden", 60, Plain(1024, depth=depth), MNIST) for depth in (1, 3)),
         *((f"60/1024 {rule}", 60, Plain(1024, init_rule=rule), MNIST) for rule in ("he", "glorot", "uniform")),
         ("100/400 linearised", 100, Plain(400, Linearised()), MNIST),
         ("100/256 linearised", 100, Plain(256, Linearised()), MNIST),
         ("100/384 flow", 100, Plain(384), MNIST),
-        ("100/512 CIFAR-10", 100, Plain(512), CIFAR10),
+        ("100/512 CIFAR-10", 100, Plain(512), CIFAR),
         *((f"50/1024 noise {sigma:g}", 50, Plain(1024, noise=sigma), MNIST) for sigma in (1e-6, 1e-5, 1e-4)),
         ("50/1024 descent at 1.8/L", 50, Plain(1024, Descent(rate=1.8)), MNIST),
         ("50/1024 initial weights × 0.3", 50, Plain(1024, scale=0.3), MNIST),
@@ -227,7 +224,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"rows": list(rows.values())}
 
 
-def plot(summary: Summary) -> "Figure":
+def plot(summary: Summary) -> Figure:
     """A line for each kind of network: share of its images recovered, certified ones filled; seconds, and their bar."""
     rows = summary["rows"]
     figure = new_figure(9.0, 0.9 + 0.19 * len(rows))
@@ -265,8 +262,8 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
         reached = [run["reached"] for run in row["runs"]]
         counted = f"{sum(reached)} of {len(reached)}" if row["bar"] else ""
         rows.append([row["name"], *numbers, row["bar"] or "", counted])
-    sources = "; ".join(dict.fromkeys(row["source"] for row in summary["rows"]))
-    return f"Exact recovery, a number for each network ({sources})", columns, rows
+    where = sources(summary["rows"])
+    return f"Exact recovery, a number for each network ({where})", columns, rows
 
 
 def _number(value: float | None, form: str) -> str:

@@ -52,8 +52,8 @@ class AuditCell:
 
     def settings(self) -> dict[str, Any]:
         """All settings as plain values."""
-        network = plain(self.network)
-        return {"kind": "audit", "task": self.task, "n_train": self.n_train, "network": network, "seed": self.seed}
+        setting = plain(self.network)
+        return {"kind": "audit", "task": self.task, "n_train": self.n_train, "setting": setting, "seed": self.seed}
 
     def with_seed(self, seed: int) -> "AuditCell":
         """The same setting on another draw."""

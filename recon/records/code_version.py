@@ -52,12 +52,16 @@ def _dumped(tree: ast.AST) -> str:
 
 
 def module_file(module: str, package: Path = PACKAGE) -> Path | None:
-    """The file of a module of this package, or None if there is no such module (a name inside one, say)."""
+    """The file of a module of this package, or None if there is no such module (a name inside one, say).
+
+    One that was added to the package from another folder is found where it was loaded from.
+    """
     inside = package.joinpath(*module.split(".")[1:])
     for path in (inside / "__init__.py", inside.with_suffix(".py")):
         if path.is_file():
             return path
-    return None
+    loaded = getattr(sys.modules.get(module), "__file__", None)
+    return Path(loaded) if loaded and package == PACKAGE else None
 
 
 def imported(source: str) -> set[str]:
