@@ -82,6 +82,7 @@ def check(
         file_to_write(json)
     if markdown is not None:
         append(markdown, "")
+    code = codes(records or stored_results(project), names)
     if kernels is not None:
         against(regression.kernels_record(kernels))
     for benchmark in found:
@@ -100,7 +101,6 @@ def check(
             unrecorded.append(benchmark.name)
         for record in made:
             against(record)
-    code = codes(records or stored_results(project), names)
     if json is not None:
         figures_ = {
             t: {"failed": any(r.failed for r in rows), "rows": regression.plain(rows)} for t, rows in compared.items()
@@ -129,12 +129,10 @@ def check(
 
 def codes(folder: Path, figures: Sequence[str]) -> dict[str, str]:
     """Whether the code of the figures' records in a folder is today's, in words, by the record's place in it."""
-    from recon.records import code_words
-    from recon.report.results import records
+    from recon.records import code_words, read_figure
 
-    found = records(folder) if folder.is_dir() else {}
-    mine = [pair for name, pairs in found.items() if name in figures for pair in pairs]
-    return {str(path.relative_to(folder)): code_words(made) for path, made in mine}
+    paths = [path for name in figures for path in sorted((folder / name).glob("*.json"))]
+    return {str(path.relative_to(folder)): code_words(read_figure(path)) for path in paths}
 
 
 def tell(code: dict[str, str]) -> None:

@@ -7,8 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+import typer
 
 import recon
+from recon.cli.commands import app
 from recon.cli.sets import network_of
 from recon.networks import MLP
 
@@ -38,15 +40,17 @@ def small(tmp_path):
 
 
 def test_a_set_is_made_trained_on_and_its_weights_attacked(run, tmp_path):
-    done = run("distill", *SMALL, "--per-class", "2", "--steps", "20", "--out", "set.npz", "--pngs", "set")
+    done = run("distill", *SMALL, "--per-class", "2", "--steps", "20", "--pngs", "set")
     assert done.returncode == 0, done.stderr
+    # Nothing lies about where it was called.
+    assert {p.name for p in tmp_path.iterdir()} - {"cache"} == {".recon", "set"}
     assert "10 images to 4 by rkip" in done.stdout
-    made = recon.DistilledSet.load(tmp_path / "set.npz")
+    made = recon.DistilledSet.load(tmp_path / ".recon" / "distilled.npz")
     assert len(made) == 4
     assert len(list((tmp_path / "set").rglob("*.png"))) == 4
 
     options = ["--source", "samples", "--widths", "48,32", "--dynamics", "linearised", "--out", "net"]
-    done = run("train", "--data", "set.npz", *options)
+    done = run("train", "--data", ".recon/distilled.npz", *options)
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "net" / "train.json").read_text())
     assert facts["images"] == 4
@@ -119,7 +123,14 @@ def test_bad_input_is_refused_in_one_sentence(run, tmp_path, small):
         assert message in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "unpickled").exists()
-    assert not (tmp_path / "trained").exists()
+    assert not (tmp_path / ".recon").exists()
+
+
+def test_what_is_not_told_where_to_write_writes_where_git_ignores():
+    commands = typer.main.get_command(app).commands
+    for name in ("audit", "distill", "train"):
+        (place,) = (p.default for p in commands[name].params if "--out" in p.opts)
+        assert place.parts[0] == ".recon"
 
 
 @pytest.mark.parametrize("widths", ["", "12,", "0", "a,b", "-3", "²"])
