@@ -1,16 +1,18 @@
 """Cells that do something to an attack cell: other images, other initial weights, another start."""
 
 import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from recon.cells.attack import AttackCell
-from recon.records import Stored, provenance
+from recon.progress import Report, silent
+from recon.records import Stored
 from recon.tasks import TaskData
 
 
 @dataclass(frozen=True)
-class AroundAttack:
+class AroundAttack(ABC):
     """An attack cell, and what a subclass adds to it; what the subclass does not say is the attack cell's.
 
     Attributes:
@@ -21,6 +23,15 @@ class AroundAttack:
     kind: ClassVar[str]
 
     attacked: AttackCell
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """For progress bars."""
+
+    @abstractmethod
+    def compute(self, data: TaskData, report: Report = silent) -> Stored:
+        """Do the work: see `recon.cells.base.Cell`."""
 
     @property
     def linearised(self) -> bool:
@@ -53,8 +64,3 @@ class AroundAttack:
     def load(self, **where: Any) -> TaskData:
         """The attacked cell's images; `where` as in `recon.data.load_images`."""
         return self.attacked.load(**where)
-
-    def stored(self, stored: Stored, **entries: Any) -> Stored:
-        """The attacked cell's result under this cell's settings and provenance, with further entries."""
-        own = {"cell": self.settings(), "provenance": provenance(self.modules)}
-        return Stored({**stored.record, **own, **entries}, stored.arrays)

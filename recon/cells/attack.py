@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
@@ -32,6 +32,7 @@ class AttackCell:
     """One network to train and to attack.
 
     Attributes:
+      kind: names the cell's kind among stored ones; each subclass has its own.
       task: name of the task.
       n_train: number of training images N.
       network: architecture; its number of outputs is set by the task.
@@ -41,6 +42,8 @@ class AttackCell:
       m_ratio: reconstructions per training image; below 1, not every image can have one.
       seed: chooses the images, the initial weights and the attack's start.
     """
+
+    kind: ClassVar[str] = "attack"
 
     task: str
     n_train: int
@@ -73,7 +76,7 @@ class AttackCell:
         plain["network"] = {"architecture": type(self.network).__name__, **plain["network"]}
         plain["dynamics"] = {"rule": type(self.dynamics).__name__, **plain["dynamics"]}
         plain["options"] = dict(self.options)
-        return {"kind": "attack", **plain}
+        return {"kind": self.kind, **plain}
 
     def with_seed(self, seed: int) -> "AttackCell":
         """The same network, rule and attack on another draw."""
@@ -94,7 +97,8 @@ class AttackCell:
             module_of("recon.attacks", "ATTACK", self.attack),
             module_of("recon.tasks", "TASK", self.task),
         )
-        return __name__, *named, type(self.network).__module__, type(self.dynamics).__module__
+        own = dict.fromkeys((type(self).__module__, __name__))
+        return *own, *named, type(self.network).__module__, type(self.dynamics).__module__
 
     @property
     def draw(self) -> tuple[str, int, int]:
@@ -106,33 +110,29 @@ class AttackCell:
         return load_task(self.task, self.n_train, seed=self.seed, n_test=TEST_IMAGES, **where)
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train, attack, score: see `compute`."""
-        return compute(self, data, report)
+        """Train, attack, score.
+
+        Returns:
+          A record of settings, measurements and provenance, and the arrays that pictures are drawn from.
+
+        Raises:
+          ReconError: training or the attack failed.
+          KeyboardInterrupt: Ctrl-C; a partial attack is no result of the cell.
+        """
+        network, params0, key = initialised(self, data)
+        x, y = data.train.x, data.train.y
+        trained = train(network, params0, x, y, self.dynamics, lambda f, text: report(0.1 * f, f"training: {text}"))
+        return attack_and_score(self, data, network, trained, key, report)
 
 
-def compute(cell: AttackCell, data: TaskData, report: Report = silent) -> Stored:
-    """Train, attack, score.
+class Attempt(NamedTuple):
+    """A whole attack, and the memory that it took at its peak."""
 
-    Returns:
-      A record of settings, measurements and provenance, and the arrays that pictures are drawn from.
-
-    Raises:
-      ReconError: training or the attack failed.
-      KeyboardInterrupt: Ctrl-C; a partial attack is no result of the cell.
-    """
-    network, params0, k_attack = initialised(cell, data)
-    trained = train(
-        network,
-        params0,
-        data.train.x,
-        data.train.y,
-        cell.dynamics,
-        lambda f, text: report(0.1 * f, f"training: {text}"),
-    )
-    return attacked(cell, data, network, trained, k_attack, report)
+    found: Reconstruction
+    peak_bytes: int | None
 
 
-def attacked(
+def attack_and_score(
     cell: AttackCell,
     data: TaskData,
     network: Network,
@@ -141,11 +141,11 @@ def attacked(
     report: Report = silent,
     start: Float[np.ndarray, "m *shape"] | None = None,
 ) -> Stored:
-    """Attack the final state of a training run and score what comes back: arguments and result of `attempted`."""
-    return attempted(cell, data, network, trained, key, report, start)[1]
+    """Attack the final state of a training run, as `run_attack`, and score what comes back, as `score_attack`."""
+    return score_attack(cell, data, network, trained, run_attack(cell, data, network, trained, key, report, start))
 
 
-def attempted(
+def run_attack(
     cell: AttackCell,
     data: TaskData,
     network: Network,
@@ -153,16 +153,15 @@ def attempted(
     key: PRNGKeyArray,
     report: Report = silent,
     start: Float[np.ndarray, "m *shape"] | None = None,
-) -> tuple[Reconstruction, Stored]:
-    """As `attacked`, with what the attack itself returned.
+) -> Attempt:
+    """Attack the final state of a training run.
 
     Args:
       start: images that the attack starts from (None: its own).
 
-    Returns:
-      The attack's result, and what `compute` returns.
-
-    Raises: as `compute`.
+    Raises:
+      ReconError: the attack failed.
+      KeyboardInterrupt: Ctrl-C.
     """
     with peak_memory() as peak:
         found = reconstruct(
@@ -181,6 +180,12 @@ def attempted(
         )
     if found.interrupted:
         raise KeyboardInterrupt
+    return Attempt(found, peak.bytes)
+
+
+def score_attack(cell: AttackCell, data: TaskData, network: Network, trained: Trained, attempt: Attempt) -> Stored:
+    """An attack cell's record and arrays."""
+    found = attempt.found
     images = padded(found.images, found.start, cell.n_train)
     scores = {
         "train": score(data.train.x, images, data.pixels),
@@ -200,7 +205,7 @@ def attempted(
             "steps": found.steps,
             "why": found.why,
             "work": found.work,
-            "peak_bytes": peak.bytes,
+            "peak_bytes": attempt.peak_bytes,
             "seconds": found.seconds,
             "trace": thinned(found.trace),
             "anytime": way,
@@ -218,7 +223,7 @@ def attempted(
     }
     if found.duals is not None:
         arrays["duals"] = found.duals
-    return found, Stored(record, arrays)
+    return Stored(record, arrays)
 
 
 def initialised(cell: AttackCell, data: TaskData) -> tuple[Network, HostParams, PRNGKeyArray]:

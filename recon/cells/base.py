@@ -1,12 +1,13 @@
 """What a benchmark asks of a cell, whatever it computes. A new kind of cell is one file in this package."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from recon.progress import Report
-from recon.records import Stored
+from recon.records import Stored, provenance
 from recon.tasks import TaskData
 
 
+@runtime_checkable
 class Cell(Protocol):
     """One setting that is computed once and stored: a frozen dataclass with these members.
 
@@ -76,3 +77,9 @@ def data_record(data: TaskData) -> dict[str, Any]:
         "mean": data.mean,
         "recognisable": data.task.recognisable,
     }
+
+
+def as_own(cell: Cell, stored: Stored, **entries: Any) -> Stored:
+    """Another cell's result as this cell's: under its settings and provenance, with further entries."""
+    own = {"cell": cell.settings(), "provenance": provenance(cell.modules)}
+    return Stored({**stored.record, **own, **entries}, stored.arrays)

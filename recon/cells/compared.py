@@ -7,18 +7,19 @@ other is. Beside each score stands how well the condition that attacks on the fi
 import dataclasses
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import ClassVar
 
 import jax
 
 from recon.attacks import attacks
-from recon.cells.attack import AttackCell, attacked, initialised
+from recon.cells.attack import AttackCell, attack_and_score, initialised
+from recon.cells.base import as_own
 from recon.dynamics import Descent, Dynamics, Trained, train
 from recon.dynamics.margin import Margin, stationarity
 from recon.errors import ReconError
 from recon.networks import Network
 from recon.progress import Report, silent
-from recon.records import Stored, provenance
+from recon.records import Stored
 from recon.tasks import TaskData
 
 
@@ -26,9 +27,7 @@ from recon.tasks import TaskData
 class ComparedCell(AttackCell):
     """One network to train and to attack, with the training rule known to the attacks that need it."""
 
-    def settings(self) -> dict[str, Any]:
-        """As an attack cell's, of a kind of its own."""
-        return {**super().settings(), "kind": "compared"}
+    kind: ClassVar[str] = "compared"
 
     def check(self) -> None:
         """As an attack cell.
@@ -39,11 +38,6 @@ class ComparedCell(AttackCell):
         super().check()
         if simulates(self.attack):
             rule_known(self.dynamics)
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
-        return __name__, *super().modules
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train, attack, score.
@@ -61,14 +55,8 @@ class ComparedCell(AttackCell):
         told = self.options
         if simulates(self.attack):
             told += (("train_rate", rule_known(self.dynamics)), ("train_steps", trained.final.step))
-        stored = attacked(dataclasses.replace(self, options=told), data, network, trained, key, report)
-        record = {
-            **stored.record,
-            "cell": self.settings(),
-            "stationarity": residual(network, trained, data, self.dynamics),
-            "provenance": provenance(self.modules),
-        }
-        return Stored(record, stored.arrays)
+        stored = attack_and_score(dataclasses.replace(self, options=told), data, network, trained, key, report)
+        return as_own(self, stored, stationarity=residual(network, trained, data, self.dynamics))
 
 
 @dataclass(frozen=True)

@@ -117,63 +117,58 @@ class DistillationCell:
         return load_task(self.task, self.n_train, seed=self.seed, n_test=TEST_IMAGES, **where)
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Distil, train, test: see `compute`."""
-        return compute(self, data, report)
+        """Distil, train, test.
 
+        Returns:
+          A record of settings, measurements and provenance, and the set's images, labels and start.
 
-def compute(cell: DistillationCell, data: TaskData, report: Report = silent) -> Stored:
-    """Distil, train, test.
-
-    Returns:
-      A record of settings, measurements and provenance, and the set's images, labels and start.
-
-    Raises:
-      ReconError: the method or training failed.
-      KeyboardInterrupt: Ctrl-C; a partial set is no result of the cell.
-    """
-    k_set, k_networks = jax.random.split(jax.random.key(cell.seed))
-    if cell.chosen:
-        made = choose(cell.method, data.train.x, data.train.y, cell.n_per_class, cell.seed)
-    else:
-        made = distill(
-            data,
-            cell.n_per_class,
-            method=cell.method,
-            key=k_set,
-            progress=lambda f, text: report(0.5 * f, text),
-            **cell.given,
-        )
-    if made.interrupted:
-        raise KeyboardInterrupt
-    # Package pictures of CIFAR-10 have no test split.
-    tested, split = (data.test, "test") if len(data.test) else (data.held_out, "held_out")
-    pairs = made.images, made.labels, tested.x, tested.y
-    began = time.perf_counter()
-    accuracy = {"infinite": infinite_accuracy(*pairs, kernel=cell.kernel)}
-    for i, (name, network, dynamics) in enumerate(cell.networks):
-        report(0.5 + 0.5 * i / len(cell.networks), f"training {name} on {len(made)}")
-        accuracy[name] = finite_accuracy(*pairs, network, dynamics, k_networks)
-    record = {
-        "cell": cell.settings(),
-        "data": data_record(data),
-        "set": {
-            "n": len(made),
-            "loss": None if cell.chosen else made.loss,
-            "step": made.step,
-            "steps": made.steps,
-            "why": made.why,
-            "work": made.work,
-            "seconds": made.seconds,
-            "trace": thinned(made.trace),
-            "held_out": thinned(made.held_out),
-        },
-        "losses": set_losses(made.images, made.labels, data.train.x, data.train.y, cell.kernel),
-        "accuracy": accuracy,
-        "tested": {"split": split, "images": len(tested), "seconds": time.perf_counter() - began},
-        **closeness(made, data),
-        "provenance": provenance(cell.modules),
-    }
-    return Stored(record, {"images": made.images, "labels": made.labels, "start": made.start})
+        Raises:
+          ReconError: the method or training failed.
+          KeyboardInterrupt: Ctrl-C; a partial set is no result of the cell.
+        """
+        k_set, k_networks = jax.random.split(jax.random.key(self.seed))
+        if self.chosen:
+            made = choose(self.method, data.train.x, data.train.y, self.n_per_class, self.seed)
+        else:
+            made = distill(
+                data,
+                self.n_per_class,
+                method=self.method,
+                key=k_set,
+                progress=lambda f, text: report(0.5 * f, text),
+                **self.given,
+            )
+        if made.interrupted:
+            raise KeyboardInterrupt
+        # Package pictures of CIFAR-10 have no test split.
+        tested, split = (data.test, "test") if len(data.test) else (data.held_out, "held_out")
+        pairs = made.images, made.labels, tested.x, tested.y
+        began = time.perf_counter()
+        accuracy = {"infinite": infinite_accuracy(*pairs, kernel=self.kernel)}
+        for i, (name, network, dynamics) in enumerate(self.networks):
+            report(0.5 + 0.5 * i / len(self.networks), f"training {name} on {len(made)}")
+            accuracy[name] = finite_accuracy(*pairs, network, dynamics, k_networks)
+        record = {
+            "cell": self.settings(),
+            "data": data_record(data),
+            "set": {
+                "n": len(made),
+                "loss": None if self.chosen else made.loss,
+                "step": made.step,
+                "steps": made.steps,
+                "why": made.why,
+                "work": made.work,
+                "seconds": made.seconds,
+                "trace": thinned(made.trace),
+                "held_out": thinned(made.held_out),
+            },
+            "losses": set_losses(made.images, made.labels, data.train.x, data.train.y, self.kernel),
+            "accuracy": accuracy,
+            "tested": {"split": split, "images": len(tested), "seconds": time.perf_counter() - began},
+            **closeness(made, data),
+            "provenance": provenance(self.modules),
+        }
+        return Stored(record, {"images": made.images, "labels": made.labels, "start": made.start})
 
 
 def closeness(made: DistilledSet, data: TaskData) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from recon.arrays import enable_x64
 from recon.attacks import with_options
-from recon.cells.attack import AttackCell, attacked, initialised
+from recon.cells.attack import AttackCell, attack_and_score, initialised
+from recon.cells.base import as_own
 from recon.dynamics import State, Trained, outputs, train
 from recon.dynamics.base import HostParams, add, mean_loss, to_host
 from recon.networks import Network
@@ -33,6 +34,8 @@ class EarlyStoppingCell(AttackCell):
         a loss that goes with ‖Δθ‖²: after few steps the penalty is all that counts.
     """
 
+    kind: ClassVar[str] = "early stopping"
+
     stops: tuple[float, ...] = ()
     stop: float | None = 0.0
     learning_rate: float = 1e-2
@@ -44,45 +47,31 @@ class EarlyStoppingCell(AttackCell):
         where = "one step" if self.stop is None else f"stopped at {self.stop:g}"
         return f"{super().title} {where}{' scaled box' if self.scaled_box else ''}"
 
-    def settings(self) -> dict[str, Any]:
-        """As of an attack cell, under a kind of its own."""
-        return {**super().settings(), "kind": "early stopping"}
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
-        return __name__, *super().modules
-
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train, attack the checkpoint, score: see `compute`."""
-        return compute(self, data, report)
+        """Train, attack the checkpoint, score.
 
+        Duals in the record are those of the converged run, by image as in every attack cell.
 
-def compute(cell: EarlyStoppingCell, data: TaskData, report: Report = silent) -> Stored:
-    """Train, attack the checkpoint, score.
-
-    Duals in the record are those of the converged run, by image as in every attack cell.
-
-    Returns, Raises: as `recon.cells.attack.compute`.
-    """
-    network, params0, key = initialised(cell, data)
-    x, y = data.train.x, data.train.y
-    loss0 = mean_loss(outputs(network, params0, params0, x, linearised=False) - y)
-    rule: Any = dataclasses.replace(cell.dynamics, checkpoints=tuple(f * loss0 for f in cell.stops))  # type: ignore[call-arg]
-    trained = train(network, params0, x, y, rule, lambda f, text: report(0.1 * f, f"training: {text}"))
-    if cell.stop is None:
-        final = first_step(network, params0, x, y, cell.learning_rate, trained.linearised)
-    else:
-        final = trained.checkpoints[cell.stops.index(cell.stop)] if cell.stop else trained.final
-    stopped = dataclasses.replace(trained, final=final)
-    options = dict(cell.options)
-    if cell.scaled_box:
-        weight = with_options(cell.attack, options)[1].box_weight
-        options["box_weight"] = weight * squared_change(stopped)
-    used = dataclasses.replace(cell, options=tuple(options.items()))
-    stored = attacked(used, data, network, stopped, key, report)
-    change = {"squared_change": squared_change(stopped), "box_weight": options.get("box_weight")}
-    return Stored({**stored.record, "cell": cell.settings(), "stopping": change}, stored.arrays)
+        Returns, Raises: as an attack cell's.
+        """
+        network, params0, key = initialised(self, data)
+        x, y = data.train.x, data.train.y
+        loss0 = mean_loss(outputs(network, params0, params0, x, linearised=False) - y)
+        rule: Any = dataclasses.replace(self.dynamics, checkpoints=tuple(f * loss0 for f in self.stops))  # type: ignore[call-arg]
+        trained = train(network, params0, x, y, rule, lambda f, text: report(0.1 * f, f"training: {text}"))
+        if self.stop is None:
+            final = first_step(network, params0, x, y, self.learning_rate, trained.linearised)
+        else:
+            final = trained.checkpoints[self.stops.index(self.stop)] if self.stop else trained.final
+        stopped = dataclasses.replace(trained, final=final)
+        options = dict(self.options)
+        if self.scaled_box:
+            weight = with_options(self.attack, options)[1].box_weight
+            options["box_weight"] = weight * squared_change(stopped)
+        used = dataclasses.replace(self, options=tuple(options.items()))
+        stored = attack_and_score(used, data, network, stopped, key, report)
+        change = {"squared_change": squared_change(stopped), "box_weight": options.get("box_weight")}
+        return as_own(self, stored, stopping=change)
 
 
 def squared_change(trained: Trained) -> float:

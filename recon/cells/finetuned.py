@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.cells.around import AroundAttack
-from recon.cells.attack import attacked, initialised
+from recon.cells.attack import attack_and_score, initialised
+from recon.cells.base import as_own
 from recon.dynamics import Dynamics, outputs, train
 from recon.dynamics.base import HostParams
 from recon.errors import ReconError
@@ -83,10 +84,10 @@ class FinetuneCell(AroundAttack):
             params, known = pretrained(self, network, params, public, y, fresh, first_or_second_half(fresh, data))
         trained = train(network, params, data.train.x, data.train.y, self.attacked.dynamics)
         left = dataclasses.replace(data, test=fresh)
-        stored = attacked(self.attacked, left, network, trained, key, report)
+        stored = attack_and_score(self.attacked, left, network, trained, key, report)
         found = stored.arrays["found"]
         told = known | public_record(found, public, fresh, len(data.train))
-        return self.stored(stored, public=told)
+        return as_own(self, stored, public=told)
 
 
 def split(test: Split, n: int, data: TaskData) -> tuple[Split, Split]:

@@ -2,14 +2,14 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
 from recon.arrays import enable_x64
-from recon.cells.attack import AttackCell, attacked, initialised, training_record
+from recon.cells.attack import AttackCell, attack_and_score, initialised, training_record
 from recon.dynamics import Trained, train
 from recon.dynamics.base import apply
 from recon.dynamics.losses import LossDescent, remaining, undecayed
@@ -28,6 +28,8 @@ class LossCell(AttackCell):
       subtract: the attacker knows the decay and takes it out; otherwise it attacks the weights as they are.
     """
 
+    kind: ClassVar[str] = "loss"
+
     subtract: bool = True
 
     @property
@@ -43,48 +45,36 @@ class LossCell(AttackCell):
         decay = f" decay {self.rule.weight_decay:g}" if self.rule.weight_decay else ""
         return f"{super().title} {self.rule.objective}{decay}{'' if self.subtract else ' ignored'}"
 
-    def settings(self) -> dict[str, Any]:
-        """As of an attack cell, under a kind of its own."""
-        return {**super().settings(), "kind": "loss"}
-
     def check(self) -> None:
         """As an attack cell; the training rule as well."""
         super().check()
         _ = self.rule
 
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
-        return __name__, *super().modules
-
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train, take the decay out, attack, score: see `compute`."""
-        return compute(self, data, report)
+        """Train, take the decay out, attack, score.
 
+        Returns:
+          The record and arrays of an attack cell. Its training is told of the weights as trained, and "loss" says what
+          the decay left of θ₀ and which part of the attacked change the duals do not explain by gradients at θ₀.
 
-def compute(cell: LossCell, data: TaskData, report: Report = silent) -> Stored:
-    """Train, take the decay out, attack, score.
-
-    Returns:
-      The record and arrays of an attack cell. Its training is told of the weights as trained, and "loss" says what the
-      decay left of θ₀ and which part of the attacked change the duals do not explain by gradients at θ₀.
-
-    Raises: as `recon.cells.attack.compute`.
-    """
-    network, params0, key = initialised(cell, data)
-    x, y = data.train.x, data.train.y
-    trained = train(network, params0, x, y, cell.rule, lambda f, text: report(0.1 * f, f"training: {text}"))
-    seen = trained
-    if cell.subtract:
-        params = undecayed(trained, cell.rule.weight_decay)
-        seen = dataclasses.replace(trained, final=dataclasses.replace(trained.final, params=params))
-    stored = attacked(cell, data, network, seen, key, report)
-    told = {
-        "remaining": remaining(trained, cell.rule.weight_decay),
-        "unexplained": unexplained(network, seen, x),
-        "squared_change": float(np.sum(change(seen) ** 2)),
-    }
-    return Stored({**stored.record, "training": training_record(network, trained, data), "loss": told}, stored.arrays)
+        Raises: as an attack cell's.
+        """
+        network, params0, key = initialised(self, data)
+        x, y = data.train.x, data.train.y
+        trained = train(network, params0, x, y, self.rule, lambda f, text: report(0.1 * f, f"training: {text}"))
+        seen = trained
+        if self.subtract:
+            params = undecayed(trained, self.rule.weight_decay)
+            seen = dataclasses.replace(trained, final=dataclasses.replace(trained.final, params=params))
+        stored = attack_and_score(self, data, network, seen, key, report)
+        told = {
+            "remaining": remaining(trained, self.rule.weight_decay),
+            "unexplained": unexplained(network, seen, x),
+            "squared_change": float(np.sum(change(seen) ** 2)),
+        }
+        return Stored(
+            {**stored.record, "training": training_record(network, trained, data), "loss": told}, stored.arrays
+        )
 
 
 def change(trained: Trained) -> Float[np.ndarray, " p"]:

@@ -79,61 +79,56 @@ class NoisedStateCell:
         return load_task(self.task, self.n_train, seed=self.seed, n_test=TEST_IMAGES, **where)
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train, release, attack, score: see `compute`."""
-        return compute(self, data, report)
+        """Train, release, attack, score.
 
+        Returns:
+          A record of settings, measurements and provenance, and the arrays that pictures are drawn from.
 
-def compute(cell: NoisedStateCell, data: TaskData, report: Report = silent) -> Stored:
-    """Train, release, attack, score.
-
-    Returns:
-      A record of settings, measurements and provenance, and the arrays that pictures are drawn from.
-
-    Raises:
-      ReconError: the kernel of the training images is singular, or the attack failed.
-      KeyboardInterrupt: Ctrl-C; a partial attack is no result of the cell.
-    """
-    k_noise, k_attack = jax.random.split(jax.random.key(cell.seed))
-    settings = KernelDistillation(kernel=cell.kernel, steps=cell.steps)
-    # Labels do not enter the attack; as many as there are images to find.
-    problem = Problem(data.train.x, data.train.y, np.zeros((2 * cell.n_train, 1), np.float32))
-    x, alpha, norm = known_of(problem, settings)
-    with enable_x64():
-        own = np.asarray(cell.kernel.ntk(np.asarray(x, np.float64)))
-    moved = sensitivity(own + RIDGE * np.trace(own) / len(own) * np.eye(len(own)), alpha)
-    scale = cell.noise_multiplier * moved
-    leaves = direction(source(cell.kernel, cell.noise_width), scale, k_noise, x[0].size)
-    found = run("mmd", noised_loss, lambda *_: (x, alpha, norm, *leaves), problem, settings, k_attack, report)
-    if found.interrupted:
-        raise KeyboardInterrupt
-    scores = {
-        "train": score(data.train.x, found.images, data.pixels),
-        "held_out": score(data.held_out.x, found.images, data.pixels),
-        "start": score(data.train.x, found.start, data.pixels),
-    }
-    tested, split = (data.test, "test") if len(data.test) else (data.held_out, "held_out")
-    known = (jnp.asarray(a, jnp.float32) for a in (x, alpha, *leaves))
-    outputs = np.asarray(state(cell.kernel, jnp.asarray(tested.x), *known))
-    thresholds = () if data.task.recognisable is None else (data.task.recognisable,)
-    matched = scores["train"].matching
-    record = {
-        "cell": cell.settings(),
-        "data": data_record(data),
-        "training": {
-            "sensitivity": moved,
-            "noise": scale,
-            "norm": float(np.sqrt(norm)),
-            "test_accuracy": share_right(outputs, tested.y),
-            "tested_on": split,
-        },
-        "attack": {"loss": found.loss, "steps": found.steps, "why": found.why, "seconds": found.seconds},
-        "scores": {name: s.summary(thresholds) for name, s in scores.items()},
-        "images": {
-            "distance": matched.distance,
-            "held_out": scores["held_out"].matching.distance,
-            "start": scores["start"].matching.distance,
-        },
-        "provenance": provenance(cell.modules),
-    }
-    arrays = {"train": data.train.x, "found": found.images[matched.index], "start": found.start}
-    return Stored(record, arrays)
+        Raises:
+          ReconError: the kernel of the training images is singular, or the attack failed.
+          KeyboardInterrupt: Ctrl-C; a partial attack is no result of the cell.
+        """
+        k_noise, k_attack = jax.random.split(jax.random.key(self.seed))
+        settings = KernelDistillation(kernel=self.kernel, steps=self.steps)
+        # Labels do not enter the attack; as many as there are images to find.
+        problem = Problem(data.train.x, data.train.y, np.zeros((2 * self.n_train, 1), np.float32))
+        x, alpha, norm = known_of(problem, settings)
+        with enable_x64():
+            own = np.asarray(self.kernel.ntk(np.asarray(x, np.float64)))
+        moved = sensitivity(own + RIDGE * np.trace(own) / len(own) * np.eye(len(own)), alpha)
+        scale = self.noise_multiplier * moved
+        leaves = direction(source(self.kernel, self.noise_width), scale, k_noise, x[0].size)
+        found = run("mmd", noised_loss, lambda *_: (x, alpha, norm, *leaves), problem, settings, k_attack, report)
+        if found.interrupted:
+            raise KeyboardInterrupt
+        scores = {
+            "train": score(data.train.x, found.images, data.pixels),
+            "held_out": score(data.held_out.x, found.images, data.pixels),
+            "start": score(data.train.x, found.start, data.pixels),
+        }
+        tested, split = (data.test, "test") if len(data.test) else (data.held_out, "held_out")
+        known = (jnp.asarray(a, jnp.float32) for a in (x, alpha, *leaves))
+        outputs = np.asarray(state(self.kernel, jnp.asarray(tested.x), *known))
+        thresholds = () if data.task.recognisable is None else (data.task.recognisable,)
+        matched = scores["train"].matching
+        record = {
+            "cell": self.settings(),
+            "data": data_record(data),
+            "training": {
+                "sensitivity": moved,
+                "noise": scale,
+                "norm": float(np.sqrt(norm)),
+                "test_accuracy": share_right(outputs, tested.y),
+                "tested_on": split,
+            },
+            "attack": {"loss": found.loss, "steps": found.steps, "why": found.why, "seconds": found.seconds},
+            "scores": {name: s.summary(thresholds) for name, s in scores.items()},
+            "images": {
+                "distance": matched.distance,
+                "held_out": scores["held_out"].matching.distance,
+                "start": scores["start"].matching.distance,
+            },
+            "provenance": provenance(self.modules),
+        }
+        arrays = {"train": data.train.x, "found": found.images[matched.index], "start": found.start}
+        return Stored(record, arrays)

@@ -1,14 +1,14 @@
 """An attacked network that was trained under differential privacy: what its noise promises, beside what comes back."""
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 from recon.cells.attack import AttackCell
+from recon.cells.base import as_own
 from recon.metrics import distances
 from recon.metrics.privacy import prior_success
 from recon.progress import Report, silent
-from recon.records import Stored, provenance
+from recon.records import Stored
 from recon.tasks import TaskData
 
 
@@ -16,14 +16,7 @@ from recon.tasks import TaskData
 class PrivateCell(AttackCell):
     """An `AttackCell`, with the chance that its attack has of success before it has seen any network."""
 
-    def settings(self) -> dict[str, Any]:
-        """The attack cell's, under a name of their own."""
-        return {**super().settings(), "kind": "private"}
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
-        return __name__, *super().modules
+    kind: ClassVar[str] = "private"
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train, attack, score; and the share of the test images that so many guesses could hit."""
@@ -32,5 +25,4 @@ class PrivateCell(AttackCell):
         radius, guesses = data.task.recognisable, max(1, round(self.m_ratio * self.n_train))
         kappa = None if radius is None else prior_success(distances(prior, prior), radius, guesses)
         added = {"kappa": kappa, "radius": radius, "guesses": guesses, "images": len(prior), "split": split}
-        record = {**stored.record, "prior": added, "provenance": provenance(self.modules)}
-        return dataclasses.replace(stored, record=record)
+        return as_own(self, stored, prior=added)

@@ -4,16 +4,18 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from recon.cells.attack import AttackCell, initialised
+from recon.cells.around import AroundAttack
+from recon.cells.attack import initialised
+from recon.cells.base import as_own
 from recon.dynamics import Dynamics, Linearised, outputs, train
 from recon.metrics import share_right
 from recon.progress import Report, silent
-from recon.records import Stored, provenance
+from recon.records import Stored
 from recon.tasks import Split, TaskData, load_task
 
 TEST_IMAGES = 5000  # of the test split: five times what decides the margin of the figure's claim
@@ -22,18 +24,18 @@ CRITERIA = ("ease", "ease_balanced", "dual_norm", "loss_initial", "loss_path")
 
 
 @dataclass(frozen=True)
-class PruningCell:
+class PruningCell(AroundAttack):
     """An attacked network, and the networks trained on what is left of its images.
 
     Attributes:
-      attacked: the network whose images are ranked, and the attack that ranks them.
       retrain: training rule of the networks on fewer images.
       kept: fractions of the images to keep, below 1.
       draws: random orders to compare with.
       reverse: criteria that are also followed from the other end.
     """
 
-    attacked: AttackCell
+    kind: ClassVar[str] = "pruning"
+
     retrain: Dynamics
     kept: tuple[float, ...] = (0.75, 0.5, 0.25)
     draws: int = 5
@@ -47,26 +49,9 @@ class PruningCell:
     def settings(self) -> dict[str, Any]:
         """The attacked cell's, and those of the networks trained again."""
         return {
-            **self.attacked.settings(),
-            "kind": "pruning",
+            **super().settings(),
             "retrain": {"rule": type(self.retrain).__name__, **dataclasses.asdict(self.retrain)},
-            "kept": list(self.kept),
-            "draws": self.draws,
-            "reverse": list(self.reverse),
         }
-
-    def with_seed(self, seed: int) -> "PruningCell":
-        """The same setting on another draw."""
-        return dataclasses.replace(self, attacked=self.attacked.with_seed(seed))
-
-    def check(self) -> None:
-        """As the attacked cell."""
-        self.attacked.check()
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
-        return __name__, *self.attacked.modules
 
     @property
     def draw(self) -> tuple[Any, ...]:
@@ -79,44 +64,30 @@ class PruningCell:
         return load_task(a.task, a.n_train, seed=a.seed, n_test=TEST_IMAGES, **where)
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Attack, then train and test every subset: see `compute`."""
-        return compute(self, data, report)
+        """Attack, then train and test every subset.
 
+        Returns:
+          The attacked cell's record and arrays, with an entry "pruning": a row for each trained subset.
 
-def compute(cell: PruningCell, data: TaskData, report: Report = silent) -> Stored:
-    """Attack, then train and test every subset.
-
-    Returns:
-      The attacked cell's record and arrays, with an entry "pruning": a row for each trained subset.
-
-    Raises:
-      ReconError: training or the attack failed.
-      KeyboardInterrupt: Ctrl-C.
-    """
-    stored = cell.attacked.compute(data, lambda f, text: report(0.5 * f, text))
-    began = time.perf_counter()
-    columns = {name: np.asarray(values) for name, values in stored.record["images"].items() if values is not None}
-    tested, split = (data.test, "test") if len(data.test) else (data.held_out, "held_out")
-    plans = list(subsets(cell, columns, data.train.y))
-    rows = []
-    for i, (order, reverse, draw, kept, index) in enumerate(plans):
-        accuracy = trained_accuracy(cell, data, index, tested)
-        rows.append(
-            {"order": order, "reverse": reverse, "draw": draw, "kept": kept, "n": len(index), "accuracy": accuracy}
-        )
-        report(0.5 + 0.5 * (i + 1) / len(plans), f"trained on {len(index)}: {accuracy:.1%}")
-    record = {
-        **stored.record,
-        "cell": cell.settings(),
-        "pruning": {
-            "rows": rows,
-            "tested_on": split,
-            "test_images": len(tested),
-            "seconds": time.perf_counter() - began,
-        },
-        "provenance": provenance(cell.modules),
-    }
-    return Stored(record, stored.arrays)
+        Raises:
+          ReconError: training or the attack failed.
+          KeyboardInterrupt: Ctrl-C.
+        """
+        stored = self.attacked.compute(data, lambda f, text: report(0.5 * f, text))
+        began = time.perf_counter()
+        columns = {name: np.asarray(values) for name, values in stored.record["images"].items() if values is not None}
+        tested, split = (data.test, "test") if len(data.test) else (data.held_out, "held_out")
+        plans = list(subsets(self, columns, data.train.y))
+        rows = []
+        for i, (order, reverse, draw, kept, index) in enumerate(plans):
+            accuracy = trained_accuracy(self, data, index, tested)
+            rows.append(
+                {"order": order, "reverse": reverse, "draw": draw, "kept": kept, "n": len(index), "accuracy": accuracy}
+            )
+            report(0.5 + 0.5 * (i + 1) / len(plans), f"trained on {len(index)}: {accuracy:.1%}")
+        seconds = time.perf_counter() - began
+        tests = {"rows": rows, "tested_on": split, "test_images": len(tested), "seconds": seconds}
+        return as_own(self, stored, pruning=tests)
 
 
 def subsets(

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.cells.around import AroundAttack
-from recon.cells.attack import compute
+from recon.cells.base import as_own
 from recon.data import fingerprint
 from recon.errors import ReconError
 from recon.progress import Report, silent
@@ -65,7 +65,7 @@ class ResampledCell(AroundAttack):
           ReconError: training or the attack failed.
           KeyboardInterrupt: Ctrl-C.
         """
-        return self.stored(compute(self.attacked, data, report))
+        return as_own(self, self.attacked.compute(data, report))
 
 
 def resampled(data: TaskData, side: int) -> Resampled:

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.cells.around import AroundAttack
-from recon.cells.attack import attacked, initialised
+from recon.cells.attack import attack_and_score, initialised
+from recon.cells.base import as_own
 from recon.dynamics import train
 from recon.errors import ReconError
 from recon.progress import Report, silent
@@ -67,9 +68,9 @@ class StartCell(AroundAttack):
         start = draw_start(self, data)
         network, params0, key = initialised(self.attacked, data)
         trained = train(network, params0, data.train.x, data.train.y, self.attacked.dynamics)
-        stored = attacked(self.attacked, data, network, trained, key, report, start)
+        stored = attack_and_score(self.attacked, data, network, trained, key, report, start)
         own = groups(data, data.train.y) == self.group if self.start == "class" else None
-        return self.stored(stored, images={**stored.record["images"], "own_class": own})
+        return as_own(self, stored, images={**stored.record["images"], "own_class": own})
 
 
 def groups(data: TaskData, y: Float[np.ndarray, "n c"]) -> np.ndarray:

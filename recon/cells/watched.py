@@ -8,11 +8,12 @@ from jaxtyping import Float
 
 from recon.attacks import Reconstruction
 from recon.cells.around import AroundAttack
-from recon.cells.attack import NEAR, attempted, initialised, padded
+from recon.cells.attack import NEAR, initialised, padded, run_attack, score_attack
+from recon.cells.base import as_own
 from recon.dynamics import train
 from recon.metrics import distances, greedy
 from recon.progress import Report, silent
-from recon.records import Stored, provenance
+from recon.records import Stored
 from recon.tasks import TaskData
 
 
@@ -49,21 +50,18 @@ class WatchedCell(AroundAttack):
             cell.dynamics,
             lambda f, text: report(0.1 * f, f"training: {text}"),
         )
-        found, stored = attempted(cell, data, network, trained, key, report)
+        attempt = run_attack(cell, data, network, trained, key, report)
+        stored = score_attack(cell, data, network, trained, attempt)
         away = distances(stored.arrays["found"], data.held_out.x)
-        frames, pictures = watched(found, data)
-        record = stored.record | {
-            "cell": self.settings(),
-            "frames": frames,
-            "images": stored.record["images"] | {"nearest_held_out": away.min(axis=1)},
-            "provenance": provenance(self.modules),
-        }
+        frames, pictures = watch(attempt.found, data)
+        columns = stored.record["images"] | {"nearest_held_out": away.min(axis=1)}
         arrays = {name: stored.arrays[name] for name in ("train", "found")}
         nearest = data.held_out.x[away.argmin(axis=1)]
-        return Stored(record, arrays | {"nearest": nearest, "frames": pictures})
+        arrays |= {"nearest": nearest, "frames": pictures}
+        return as_own(self, Stored(stored.record, arrays), frames=frames, images=columns)
 
 
-def watched(found: Reconstruction, data: TaskData) -> tuple[list[dict[str, Any]], Float[np.ndarray, "k n h w c"]]:
+def watch(found: Reconstruction, data: TaskData) -> tuple[list[dict[str, Any]], Float[np.ndarray, "k n h w c"]]:
     """Start, snapshots and end of an attack: rows of numbers, and the image matched to each training image."""
     n = len(data.train.x)
     moments = [(0, 0.0, found.start)]
