@@ -10,7 +10,7 @@ Tensor = jax.Array | np.ndarray
 
 # A program that jaxlib 0.5.3 reads back from the compilation cache on disk, which users switch on by environment
 # variables, takes no step of its loops on a CPU and returns what it was given, without an error.
-jax.config.update("jax_enable_compilation_cache", False)
+jax.config.update("jax_enable_compilation_cache", False)  # type: ignore[no-untyped-call]
 
 
 def enable_x64(on: bool = True) -> AbstractContextManager[None]:
