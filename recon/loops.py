@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -50,12 +50,12 @@ class Program(NamedTuple):
     work: dict[str, float]
 
 
-def compiled(loop: Callable[..., Any], how: Hashable, *arguments: Any, what: str, fix: str) -> Program:
+def compiled(loop: Callable[..., Any], how: Any, *arguments: Any, what: str, fix: str) -> Program:
     """`loop`(how, *arguments), compiled once for all arguments of the same shapes.
 
     Args:
       loop: a function of a module, not one made on the way: by it and `how` the program is known again.
-      how: settings, all that the loop depends on beside its arguments.
+      how: settings that can be hashed, all that the loop depends on beside its arguments.
       *arguments: trees of arrays; numbers stay arguments too.
       what: names a step where the machine has not the memory for it.
       fix: says then what to do.
@@ -69,7 +69,7 @@ def compiled(loop: Callable[..., Any], how: Hashable, *arguments: Any, what: str
     return Program(program.run, dict(program.seconds), dict(program.work))
 
 
-def costs(function: Callable[..., Any], how: Hashable, *arguments: Any) -> tuple[float, float]:
+def costs(function: Callable[..., Any], how: Any, *arguments: Any) -> tuple[float, float]:
     """FLOPs and bytes of `function`(how, *arguments) by XLA's account, before its optimisations."""
     return _costs(function, how, *_shapes(arguments))
 
@@ -85,7 +85,7 @@ def _account(program: Any) -> tuple[float, float]:
 
 
 @lru_cache(PROGRAMS)
-def _compiled(loop: Callable[..., Any], how: Hashable, shapes: tuple[Any, ...], tree: Any) -> Program:
+def _compiled(loop: Callable[..., Any], how: Any, shapes: tuple[Any, ...], tree: Any) -> Program:
     clock = time.perf_counter()
     lowered = jax.jit(loop, static_argnums=0).lower(how, *jax.tree.unflatten(tree, shapes))
     traced = time.perf_counter()
@@ -101,5 +101,5 @@ def _compiled(loop: Callable[..., Any], how: Hashable, shapes: tuple[Any, ...], 
 
 
 @lru_cache(PROGRAMS)
-def _costs(function: Callable[..., Any], how: Hashable, shapes: tuple[Any, ...], tree: Any) -> tuple[float, float]:
+def _costs(function: Callable[..., Any], how: Any, shapes: tuple[Any, ...], tree: Any) -> tuple[float, float]:
     return _account(jax.jit(function, static_argnums=0).lower(how, *jax.tree.unflatten(tree, shapes)))

@@ -33,11 +33,14 @@ def shrunk(cell):
     raise NotImplementedError(f"say here how a {type(cell).__name__} is made small")
 
 
-def options_of(cell, seconds=5.0):
-    """Thirty steps, or so many seconds, of the cell's attack."""
+STARTS = 128  # of an exact search: a batch. Not so many seconds: a cell is the same whoever computes it, and when
+
+
+def options_of(cell):
+    """Thirty steps, or a batch of starts, of the cell's attack."""
     known = {f.name for f in dataclasses.fields(attacks()[cell.attack].settings)}
     kept = tuple((k, v) for k, v in cell.options if k == "points")
-    return (*((k, v) for k, v in {"steps": 30, "seconds": seconds}.items() if k in known), *kept)
+    return (*((k, v) for k, v in {"steps": 30, "starts": STARTS}.items() if k in known), *kept)
 
 
 def rule_of(cell):
@@ -63,7 +66,7 @@ def _(cell: AttackCell):
         small = CNN((128,), patch=14) if cell.network.patch else CNN((4, 4))
         less |= {"task": "mnist_odd_even", "network": small}
     if cell.task.startswith("tiny_imagenet"):  # as many as the package photographs allow, of one task
-        less |= {"n_train": 6, "task": "tiny_imagenet_animal_object", "options": options_of(cell, 1.0)}
+        less |= {"n_train": 6, "task": "tiny_imagenet_animal_object"}
         less["options"] += (("span", True),) if dict(cell.options).get("span") else ()
     return dataclasses.replace(cell, **less)
 
@@ -72,13 +75,13 @@ def _(cell: AttackCell):
 def _(cell: EarlyStoppingCell):
     if cell.stop:  # one checkpoint on the way tells as much as four
         cell = dataclasses.replace(cell, stops=(0.5,), stop=0.5)
-    return dataclasses.replace(shrunk.dispatch(AttackCell)(cell), options=options_of(cell, 0.5))
+    return shrunk.dispatch(AttackCell)(cell)
 
 
 @shrunk.register
 def _(cell: LossCell):
     rule = dataclasses.replace(cell.dynamics, max_steps=20)
-    return dataclasses.replace(shrunk.dispatch(AttackCell)(cell), dynamics=rule, options=options_of(cell, 0.5))
+    return dataclasses.replace(shrunk.dispatch(AttackCell)(cell), dynamics=rule)
 
 
 def one_of(noise):
@@ -90,7 +93,7 @@ def one_of(noise):
 def _(cell: PrivateCell):
     rule = dataclasses.replace(rule_of(cell), steps=5, noise_multiplier=one_of(cell.dynamics.noise_multiplier))
     network = MLP((32 * cell.network.widths[0] // 128,) * 2)  # wider and narrower ones stay apart
-    less = {"network": network, "dynamics": rule, "options": options_of(cell, 0.5)}
+    less = {"network": network, "dynamics": rule}
     return dataclasses.replace(shrunk.dispatch(AttackCell)(cell), **less)
 
 
@@ -105,7 +108,7 @@ def _(cell: ComparedCell):
     asks = cell.attack in ("kkt", "simudy")  # for a training rule of its own
     less = {"Margin": {"steps": 50}, "Descent": {"loss": 0.1}}.get(type(cell.dynamics).__name__, {})
     rule = dataclasses.replace(cell.dynamics, **less) if asks else Linearised()
-    known = {"simudy": {"steps": 2}, "exact": {"seconds": 1.0}}.get(cell.attack, {"steps": 10})
+    known = {"simudy": {"steps": 2}, "exact": {"starts": STARTS}}.get(cell.attack, {"steps": 10})
     options = tuple((dict(cell.options) | known).items())
     return dataclasses.replace(cell, network=MLP((16,)), dynamics=rule, options=options, seed=0)
 

@@ -7,10 +7,22 @@ from jaxtyping import Float
 
 from recon.arrays import Tensor
 from recon.kernels.infinite import InfiniteNetwork
-from recon.memory import require, temporary
+from recon.loops import compiled
+from recon.memory import require
 
 RIDGE = 1e-5  # the paper's, see `duals`
 SOLVING = 3  # matrices like the kernel that `duals` takes beside it: the ridge's, their sum and its factor
+
+
+def ntk(
+    kernel: InfiniteNetwork, x1: Float[Tensor, "n *shape"], x2: Float[Tensor, "m *shape"] | None = None
+) -> Float[Tensor, "n m"]:
+    """The infinitely wide network's kernel, as a function of the network."""
+    return kernel.ntk(x1, x2)
+
+
+compiled_ntk = jax.jit(ntk, static_argnums=0)
+"""`ntk`, compiled once for each network and shapes of images."""
 
 
 def own_kernel(kernel: InfiniteNetwork, x: Float[np.ndarray, "n *shape"]) -> Float[jax.Array, "n n"]:
@@ -19,10 +31,13 @@ def own_kernel(kernel: InfiniteNetwork, x: Float[np.ndarray, "n *shape"]) -> Flo
     Raises:
       TooLarge: there is not the memory for both.
     """
-    program = jax.jit(kernel.ntk).lower(x).compile()
-    needed = temporary(program) + (1 + SOLVING) * len(x) ** 2 * x.dtype.itemsize
-    require(needed, f"The kernel of {len(x)} images", "give fewer images, or use the method kip, which takes none")
-    made: jax.Array = program(x)
+    refusal = {
+        "what": f"The kernel of {len(x)} images",
+        "fix": "give fewer images, or use the method kip, which takes none",
+    }
+    program = compiled(ntk, kernel, x, **refusal)
+    require(program.work["temporary_bytes"] + (1 + SOLVING) * len(x) ** 2 * x.dtype.itemsize, **refusal)
+    made: jax.Array = program.run(x)
     return made
 
 

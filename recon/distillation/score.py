@@ -1,6 +1,7 @@
 """How good a set is: the accuracy of networks trained on it, at infinite and at finite width, and its losses."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import enable_x64
-from recon.distillation.regression import RIDGE, duals
+from recon.distillation.regression import RIDGE, compiled_ntk, duals
 from recon.distillation.rkip import squared_distance, theorem2
 from recon.dynamics import Dynamics, Linearised, outputs, train
 from recon.errors import ReconError
@@ -42,7 +43,7 @@ def infinite_accuracy(
     kernel = kernel or InfiniteMLP()
     _refuse_none(x)
     with enable_x64():
-        ntk = jax.jit(kernel.ntk)
+        ntk = partial(compiled_ntk, kernel)
         own = np.asarray(images, np.float64)
         alpha = np.asarray(duals(ntk(own), np.asarray(labels, np.float64), ridge))
         if not np.isfinite(alpha).all():
@@ -105,7 +106,7 @@ def set_losses(
     """
     kernel = kernel or InfiniteMLP()
     with enable_x64():
-        ntk = jax.jit(kernel.ntk)
+        ntk = partial(compiled_ntk, kernel)
         images, labels, x, y = (np.asarray(a, np.float64) for a in (images, labels, x, y))
         k_tt, k_tr, k_rr = ntk(x), ntk(x, images), ntk(images)
         alpha, beta = duals(k_tt, y, ridge), duals(k_rr, labels, ridge)

@@ -22,6 +22,7 @@ from recon.attacks.gradient_matching import (
 from recon.attacks.rank import first_layer_span
 from recon.dynamics import GradientFlow, Linearised, train
 from recon.kernels import as_matrix, ntk
+from recon.loops import Program
 from recon.metrics import distances, greedy
 from recon.networks import MLP, softplus
 from tests.conftest import flat, processor_time, small_problem
@@ -238,6 +239,20 @@ def test_stopping():
     budget = reconstruct(params0, final, attack="ntk", seconds=0.5, progress=False)
     assert budget.why == "time budget"
     assert dataclasses.asdict(budget)["seconds"]["run"] < 10
+
+
+def test_an_interrupted_descent_keeps_the_variables_of_least_loss():
+    losses = iter([5.0, 1.0, 3.0, 4.0])
+
+    def interrupt(fraction, text):
+        if text == "loss 4.00e+00":
+            raise KeyboardInterrupt
+
+    program = Program(lambda v, state, first, last, known: ({"x": last}, state, jnp.asarray(next(losses))), {}, {})
+    done = adam.descend(program, {"x": 0}, None, None, GradientMatching(), None, interrupt)
+    assert (done.variables["x"], done.loss, done.why) == (done.step, 1.0, "interrupted")
+    assert done.step == done.trace[1, 0]
+    assert list(done.trace[:, 1]) == [5, 1, 3, 4]
 
 
 def slow_problem(rng, n=25, outputs=100):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from recon import ReconError, reconstruct
+from recon.attacks.adam import DescentSettings, Known
 from recon.attacks.gradient_matching import Target, matching_loss
-from recon.attacks.kkt import classes, margin_duals, smoothed
+from recon.attacks.kkt import KKT, Stationarity, classes, margin_duals, smoothed
 from recon.dynamics import train
 from recon.dynamics.margin import Margin
 from recon.metrics import distances, greedy
@@ -30,6 +31,25 @@ def test_loss_is_the_published_one(x64, rng, outputs):
     duals = margin_duals(network.apply(params, x), multipliers, y)
     found = matching_loss(Target(network, (params,), params), x, duals[None], relu)
     assert float(found) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("objective", ["mse", "logistic"])
+def test_what_is_descended_is_in_units_of_the_weights(rng, objective):
+    network, params, x, _ = small_problem(n=4)
+    of = KKT(objective=objective, least_dual=0.5, dual_weight=3.0, box_weight=2.0)
+    known = Known((params,), params, None, (jnp.zeros(1), jnp.ones(1)))
+    v = {"x": x, "duals": rng.random((4,) if objective == "logistic" else (4, 1)).astype(np.float32)}
+
+    def loss(norm):
+        return float(Stationarity(DescentSettings(), of, network, (12,), norm).loss(v, jnp.asarray(0.0), known))
+
+    penalty = 2.0 * 4 * np.mean(np.maximum(x - 1, 0) ** 2 + np.maximum(-x, 0) ** 2)
+    if objective == "logistic":
+        penalty += 3.0 * np.mean(np.maximum(0.5 - v["duals"], 0) ** 2)
+    target = Target(network, (params,), params)
+    duals = Stationarity(DescentSettings(), of, network, (12,), 1.0).duals(v, known)
+    missed = float(matching_loss(target, x, duals, smoothed(of.sharpness)))
+    assert loss(7.0) == pytest.approx(missed / 7 + penalty, rel=1e-4)
 
 
 def test_surrogate_is_relu_with_a_sigmoid_for_its_derivative(rng):

@@ -120,6 +120,19 @@ def test_an_epoch_draws_every_image_once():
     assert any(set(a) != set(b) for a, b in zip(batches[:3], batches[3:]))
 
 
+def test_the_key_draws_the_batches():
+    network, params0, x, y = small_problem(n=3)
+    final = train(network, params0, x, y, Linearised()).final.params
+    start = np.random.default_rng(0).normal(size=(6, 12))
+    call = {"attack": "ntk-minibatch", "start": start, "batch": 2, "steps": 1, "progress": False}
+    touched = set()
+    for key in range(4):
+        found = reconstruct(params0, final, key=key, **call)
+        touched.add(tuple(np.flatnonzero((found.images != found.start).any(axis=1))))
+    assert all(len(pair) == 2 for pair in touched)
+    assert len(touched) > 1
+
+
 def test_large_sets_come_back_by_batches():
     network, params0, x, y = small_problem(n=3, dim=10, widths=(256, 256))
     trained = train(network, params0, x, y, Linearised())

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from recon import ReconError, reconstruct
-from recon.attacks.adam import Known
-from recon.attacks.simudy import SimuDy, balanced, distance_of, simulated, total_variation
+from recon.attacks.adam import DescentSettings, Known
+from recon.attacks.simudy import SimuDy, Simulation, balanced, distance_of, simulated, total_variation
 from recon.dynamics import Descent, train
 from recon.metrics import distances, greedy
+from recon.networks import MLP
 from tests.conftest import flat, small_problem
 
 RATE, STEPS = 0.05, 4
@@ -113,3 +114,12 @@ def test_bad_options_are_refused(plain, options, message):
     call = {"attack": "simudy", "train_rate": 0.02, "m": 4, "progress": False} | options
     with pytest.raises(ReconError, match=message):
         reconstruct(params0, trained.final.params, **call)
+
+
+def test_adam_has_the_published_moments():
+    objective = Simulation(DescentSettings(learning_rate=0.5), SimuDy(), MLP((4,)), (3,))
+    first, state = objective.optimiser.update(np.ones(1), objective.optimiser.init(np.zeros(1)))
+    second, _ = objective.optimiser.update(-2 * np.ones(1), state)
+    mean, square = 0.8 * 0.2 * 1 + 0.2 * -2, 0.9 * 0.1 * 1 + 0.1 * 4
+    np.testing.assert_allclose(first, -0.5, rtol=1e-5)
+    np.testing.assert_allclose(second, -0.5 * mean / (1 - 0.8**2) / np.sqrt(square / (1 - 0.9**2)), rtol=1e-5)

@@ -49,6 +49,16 @@ def test_a_step_takes_the_jacobian_as_linear_in_time(monkeypatch):
     np.testing.assert_allclose(flat(trained.final.params) - flat(params0), change, atol=1e-6 * np.abs(change).max())
 
 
+def test_a_step_too_long_is_taken_again(monkeypatch):
+    network, params0, x, y = small_problem(n=6, widths=(64, 64))
+    usual = train(network, params0, x, y, GradientFlow(tol=1e-3))
+    monkeypatch.setattr(flow, "FIRST", 1e3)
+    hasty = train(network, params0, x, y, GradientFlow(tol=1e-3))
+    assert hasty.work["rejected"] > usual.work["rejected"]
+    gap = np.linalg.norm(flat(hasty.final.params) - flat(usual.final.params))
+    assert gap < 0.1 * np.linalg.norm(flat(usual.final.params) - flat(params0))
+
+
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_flow_ends_where_small_steps_end(outputs):
     network, params0, x, y = small_problem(n=6, widths=(64, 64), outputs=outputs)
