@@ -94,6 +94,7 @@ class Beside:
       said: what the paper says; without claim and settings there is no column of the paper's.
       source: of the published numbers; empty where there is none.
       lines: by what they are on: settings, then each data set.
+      same: the baseline has no number but the record's, so that a column of it would say nothing.
     """
 
     said: Said
@@ -104,6 +105,10 @@ class Beside:
     def papers(self) -> bool:
         """Whether the paper has anything to stand in its column."""
         return bool(self.said.claim or self.said.settings)
+
+    @property
+    def same(self) -> bool:
+        return all(before in (NONE, now) for lines in self.lines.values() for _, _, before, now in lines)
 
 
 def published(results: Path) -> Mapping[str, Any]:
@@ -127,7 +132,7 @@ def beside(known: Mapping[str, Any], made: Mapping[str, Any], rows: Sequence[Row
     if said.claim or said.settings:
         lines["claim and settings"] = [*_claim(said, made.get("claims", [])), *_settings(said, made["cells"], rows)]
     sized = [c for c in made["cells"] if made["figure"] != SOLVERS or _notebooks(c["cell"])]
-    for title, line in _curves(curves, sized) if curves else ():
+    for title, line in _curves(curves, sized, said.settings.get(N, NONE)) if curves else ():
         lines.setdefault(title, []).append(line)
     scores = SCORES if SET in said.settings else SCORES[:1]  # accuracies are those of distilled sets
     for title, line in _scores(made["cells"], [r for r in rows if r.metric in scores]):
@@ -171,7 +176,7 @@ def _listed(values: set[int]) -> str:
 
 def _scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> Iterator[tuple[str, Line]]:
     """Mean scores of each series of cells, by data set."""
-    series = {group_name(c["cell"]): (c["data"]["title"], _series(c["cell"])) for c in cells}
+    series = {group_name(c["cell"]): (c["data"].get("title", c["cell"]["task"]), _series(c["cell"])) for c in cells}
     found: dict[tuple[str, str], dict[str, list[Row]]] = {}
     for row in rows:
         if row.now is not None and row.group in series:
@@ -188,12 +193,13 @@ def _scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> Iterator
             yield title, (f"test accuracy ({where}): {over}", NONE, before, now)
 
 
-def _curves(known: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Line]]:
+def _curves(known: Mapping[str, Any], cells: Sequence[Mapping[str, Any]], size: str) -> Iterator[tuple[str, Line]]:
     """Published points of reconstruction curves beside those of the attacks that descend on the paper's objective.
 
     Args:
       known: "dynamics", and by task "points" ([share of the images, distance] along the curve) and "recognised", the
         share under the task's threshold.
+      size: the paper's number of training images.
     """
     for record in cells:
         cell = record["cell"]
@@ -205,11 +211,11 @@ def _curves(known: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> Ite
         theirs = ", ".join(f"{value:g}" for _, value in paper["points"])
         ours = ", ".join(f"{curve[place - 1]:.2g}" for place in places)
         which, name = ", ".join(map(str, places)), f"{_series(cell)}, {record['attack']['steps']:,} steps"
-        yield title, (f"L2 of images {which} of {n}, best first: {name}", f"≈ {theirs}", NONE, ours)
+        yield title, (f"L2 of images {which} of {n}, best first: {name}", f"≈ {theirs} (N = {size})", NONE, ours)
         if limit is not None:
             under = sum(d < limit for d in curve) / n
-            theirs = f"≈ {100 * paper['recognised']:g} %"
-            yield title, (f"recognisable (L2 < {limit:g}): {name}", theirs, NONE, _percents([under]))
+            theirs = f"≈ {100 * paper['recognised']:g} % of {size}"
+            yield title, (f"recognisable (L2 < {limit:g}): {name}", theirs, NONE, f"{_percents([under])} of {n}")
 
 
 def _notebooks(cell: Mapping[str, Any]) -> bool:
@@ -235,10 +241,12 @@ def _series(cell: Mapping[str, Any]) -> str:
     noise = dynamics.get("noise_multiplier", cell.get("noise_multiplier"))
     if noise is not None:
         parts.append(f"noise {noise:g}")
-    if "network" in cell:
-        network = cell["network"]
+    network = cell.get("network") or cell.get("setting")
+    if network and "widths" in network:
         widths = "W" if len(set(network["widths"])) == 1 else "widths"
         parts += [f"N = {cell['n_train']}", f"{widths} = {', '.join(map(str, dict.fromkeys(network['widths'])))}"]
+    elif network:  # made otherwise than by this suite's networks and rules: what it says of itself
+        parts += [f"N = {cell['n_train']}", *(str(v) if k == "by" else f"{k} {v}" for k, v in network.items())]
     return ", ".join(p for p in parts if p)
 
 
