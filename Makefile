@@ -77,11 +77,11 @@ data-tiny-imagenet: $(READY) ## prepare Tiny-ImageNet from ZIP=PATH/tiny-imagene
 	$(BIN)/recon data prepare tiny_imagenet $(if $(ZIP),--archive "$(ZIP)") $(ARGS)
 
 figure-times: $(READY) #- time figures 2 to 7 from an empty cache and again from a full one (about twenty minutes)
-	$(BIN)/python scripts/figure_times.py $(ARGS)
+	$(BIN)/python -m tests.resilience.figure_times $(ARGS)
 
 fuzz: $(READY) $(DEV) #- feed every file reader with damaged files (hours); resumes
 	@$(MAKE) --no-print-directory $(VENV)/.ready-fuzz
-	$(BIN)/python scripts/fuzz.py $(ARGS)
+	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 readme: $(READY) #- write the numbers in README.md from results/
 	$(BIN)/python scripts/readme.py $(ARGS)

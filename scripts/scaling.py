@@ -339,7 +339,7 @@ def ray_words(test: Settings) -> str:
     """What the test with a killed node found."""
     ran, kill = test["ray"], test["ray"]["kill"]
     return (
-        f"`scripts/ray_test.py` (`results/ray-test.json`, Ray {test['ray_version']}): {test['cells']} cells, "
+        f"`tests/resilience/lost_node.py` (`results/ray-test.json`, Ray {test['ray_version']}): {test['cells']} cells, "
         f"{test['nodes']} nodes on one machine, all processes of one node killed when {kill['cells_finished']} cells "
         f"were stored; {len(ran['computed_again'])} begun again on the {ran['nodes_left']} nodes that were left; "
         f"records and arrays {test['verdict']} with those of a local run."

@@ -1,10 +1,19 @@
 """What the suite promises of solver, certificate, audit and rules: claims of benchmark modules on made-up numbers."""
 
+import sys
+
 import numpy as np
 import pytest
 
+from recon import ReconError
 from recon import benchmark as bench
+from recon.cells import AttackCell
+from recon.cells.instances import Plain
+from recon.cells.recovery import RecoveryCell
 from recon.claims import judge
+from recon.dynamics import Linearised
+from recon.networks import MLP
+from recon.records import Store
 from tests.conftest import ROOT
 
 
@@ -122,3 +131,27 @@ def test_rows_are_told_apart_and_seeds_of_the_pool_are_fresh():
     assert min(c.seed for c in cells) >= 1000
     groups = [certificate.group_of(c.settings()) for c in certificate.cells(certificate.PRESETS["full"])]
     assert {kind.name for kind in certificate.KINDS} | {"tiny, flow", "small, descent", "patches"} <= set(groups)
+
+
+def test_timed_cells_are_computed_one_at_a_time_after_all_others(tmp_path, monkeypatch):
+    together = [AttackCell("mnist_odd_even", 6, MLP((32,)), Linearised(), "exact", seed=s) for s in range(3)]
+    timed = [RecoveryCell("mnist_odd_even", 6, Plain(32), seed=s) for s in range(2)]
+    batches = []
+
+    def compute_all(todo, store, force, jobs, report):
+        batches.append(([cell for _, cell, _ in todo], jobs))
+        raise ReconError(f"{len(todo)} cells failed.")
+
+    monkeypatch.setattr(bench, "compute_all", compute_all)
+    planned = bench.plan([timed[0], *together, timed[1]], {"source": "samples"})
+    with pytest.raises(ReconError, match=r"3 cells failed\. 2 cells failed\."):
+        bench.run_cells(planned, Store(tmp_path), False, lambda *_: None, jobs=2)
+    assert [(set(cells), jobs) for cells, jobs in batches] == [(set(together), 2), (set(timed), 1)]
+
+
+def test_without_pytorch_its_cells_say_how_to_get_it(monkeypatch):
+    cells = module("foreign").cells(module("foreign").PRESETS["full"])
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ReconError, match=r"pip install torch==2\.13\.0\.$"):
+        bench.plan(cells, {"source": "samples"})
+    bench.plan(module("foreign").cells(module("foreign").PRESETS["quick"]), {"source": "samples"})

@@ -64,10 +64,9 @@ class Probe:
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("ray_test", ROOT / "scripts" / "ray_test.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    from tests.resilience import lost_node
+
+    return lost_node
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +112,8 @@ def store(tmp_path):
 @pytest.mark.timeout(1800)  # a minute where there are cores to spare
 def test_a_killed_node_changes_nothing(tmp_path):
     out = tmp_path / "ray-test.json"
-    command = [sys.executable, ROOT / "scripts" / "ray_test.py", "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tests.resilience.lost_node", "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     made = json.loads(out.read_text())
     assert (made["verdict"], made["cells"], made["nodes"]) == ("identical", 12, 3)

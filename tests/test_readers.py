@@ -3,7 +3,6 @@
 import io
 import os
 import random
-import sys
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -19,14 +18,7 @@ from recon.data import load_images
 from recon.data.pictures import PIXELS, opened
 from recon.errors import reason
 from recon.weights import read_arrays, save_weights
-from tests.conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "scripts"))
-try:
-    import fuzz_mutations
-    import fuzz_readers
-finally:
-    sys.path.pop(0)
+from tests.fuzz import mutations, readers
 
 # Of those that take longer an input, fewer.
 EXAMPLES = {"figure": 10, "tiny-imagenet": 5, "prepared": 10, "weights-orbax": 10}
@@ -42,26 +34,26 @@ def real(tmp_path_factory):
             folders = [tmp_path_factory.mktemp(reader.name) for _ in reader.make]
             for make, folder in zip(reader.make, folders, strict=True):
                 make(folder)
-            made[reader.name] = [fuzz_readers.files_of(folder) for folder in folders]
+            made[reader.name] = [readers.files_of(folder) for folder in folders]
         return made[reader.name]
 
     return of
 
 
-@pytest.mark.parametrize("name", fuzz_readers.READERS)
+@pytest.mark.parametrize("name", readers.READERS)
 @pytest.mark.filterwarnings("ignore")  # those of libraries about what they read
 def test_damaged_files_are_read_or_refused_in_one_line(name, real, tmp_path):
     if name == "weights-orbax":
         pytest.importorskip("orbax.checkpoint", reason="orbax-checkpoint is not installed")
-    reader = fuzz_readers.READERS[name]
+    reader = readers.READERS[name]
     for files in real(reader):
-        fuzz_readers.laid(files, tmp_path / "files")
+        readers.laid(files, tmp_path / "files")
         reader.read(tmp_path / "files")
 
     @settings(max_examples=EXAMPLES.get(name, 30), deadline=None, suppress_health_check=list(HealthCheck))
     @given(seed=st.integers(0, 2**32), which=st.integers(0, len(reader.make) - 1))
     def damaged(seed, which):
-        fuzz_readers.laid(reader.change(random.Random(seed), real(reader)[which]), tmp_path / "files")
+        readers.laid(reader.change(random.Random(seed), real(reader)[which]), tmp_path / "files")
         refusal = None
         try:
             reader.read(tmp_path / "files")
@@ -116,12 +108,12 @@ def header(shape, descr="<f8"):
 
 
 HOSTILE = {
-    "promises much": fuzz_mutations.zipped([("x.npy", header((1 << 40,)))]),
-    "overflows": fuzz_mutations.zipped([("x.npy", header((1 << 62, 4)))]),
-    "negative": fuzz_mutations.zipped([("x.npy", header((-1, -8)) + bytes(64))]),
+    "promises much": mutations.zipped([("x.npy", header((1 << 40,)))]),
+    "overflows": mutations.zipped([("x.npy", header((1 << 62, 4)))]),
+    "negative": mutations.zipped([("x.npy", header((-1, -8)) + bytes(64))]),
     "pickle": npz(x=np.array([{}], dtype=object)),
-    "bzip2": fuzz_mutations.zipped([("x.npy", header((1 << 24,)) + bytes(8 << 24))], zipfile.ZIP_BZIP2),
-    "within": fuzz_mutations.zipped([("x.npy", fuzz_mutations.zipped([("x.npy", bytes(1 << 20))]))]),
+    "bzip2": mutations.zipped([("x.npy", header((1 << 24,)) + bytes(8 << 24))], zipfile.ZIP_BZIP2),
+    "within": mutations.zipped([("x.npy", mutations.zipped([("x.npy", bytes(1 << 20))]))]),
 }
 
 

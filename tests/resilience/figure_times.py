@@ -1,6 +1,6 @@
 """Time figures from an empty cache, and once more from a full one: `make figure-times`.
 
-    python scripts/figure_times.py fig2 fig3 --source samples
+    python -m tests.resilience.figure_times fig2 fig3 --source samples
 
 Every figure has a store of its own, so none profits from another's cells; its record and pictures go to results/, its
 cells to the checkout's store. A figure's times are kept when they are measured: naming others adds to them.
@@ -11,10 +11,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from kill_test import finish, names
-
 from recon.benchmark import benchmarks, cell_store, project_root
 from recon.records import json_bytes, provenance, read_json, write_bytes
+from tests.resilience.kill import finish, names
 
 
 def timed(args: argparse.Namespace, work: Path) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """Kill a figure's run with SIGKILL at random moments, resume it, and compare every cell with an undisturbed run's.
 
-    python scripts/kill_test.py fig2 --kills 10
+    python -m tests.resilience.kill fig2 --kills 10
 
 Both runs have a store and results of their own. The undisturbed run comes first and tells how long one takes. The other
 is killed after times drawn evenly from that length (or a part of it, --within), and resumed; should it come to its end
@@ -101,7 +101,7 @@ def main() -> None:
     record = {
         "figure": args.figure,
         "preset": args.preset,
-        "command": f"python scripts/kill_test.py {args.figure} --preset {args.preset} --kills {args.kills}"
+        "command": f"python -m tests.resilience.kill {args.figure} --preset {args.preset} --kills {args.kills}"
         + f" --source {args.source} --within {args.within:g} --seed {args.seed}",
         "verdict": verdict,
         "compared": "records and arrays bit for bit, without times, memory use and the moments of the descent's trace",

@@ -1,9 +1,9 @@
 """Feed every file reader of the suite with damaged real files: `make fuzz`, into results/fuzz.json.
 
-    python scripts/fuzz.py weights-npz --inputs 500        # some readers, without a record
-    python scripts/fuzz.py weights-npz --only 17           # one input again, with its traceback
+    python -m tests.fuzz.run weights-npz --inputs 500        # some readers, without a record
+    python -m tests.fuzz.run weights-npz --only 17           # one input again, with its traceback
 
-Each reader gets inputs made from real files by damage (scripts/fuzz_mutations.py) and, where Python does the reading,
+Each reader gets inputs made from real files by damage (tests/fuzz/mutations.py) and, where Python does the reading,
 as many that Atheris makes, guided by the branches that earlier ones took. A reader runs in a process of its own with a
 bound on memory. It may succeed or raise a `ReconError` of one line within five seconds of CPU; everything else is a
 finding, a process that dies or hangs as well.
@@ -28,7 +28,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from fuzz_readers import READERS, ROOT, Files, Reader, files_of, laid
+from tests.fuzz.readers import READERS, ROOT, Files, Reader, files_of, laid
 
 SECONDS = 5.0  # of CPU that an input may take
 STUCK = 300.0  # seconds after which a process that shows no progress is killed
@@ -189,10 +189,11 @@ def fed(reader: Reader, inputs: int, guided: bool) -> dict[str, Any]:
     while first < inputs:
         with tempfile.TemporaryDirectory(prefix="fuzz-log-") as folder:
             log, now = Path(folder) / "log.json", Path(folder) / "now"
-            command = [sys.executable, __file__, "--child", reader.name, "--log", str(log), "--first", str(first)]
-            command += ["--inputs", str(inputs), *(["--guided"] if guided else [])]
+            command = [sys.executable, "-m", "tests.fuzz.run", "--child", reader.name, "--log", str(log)]
+            command += ["--first", str(first), "--inputs", str(inputs), *(["--guided"] if guided else [])]
             with open(Path(folder) / "stderr", "w+") as errors:
-                process = subprocess.Popen(command, stdout=errors, stderr=errors, env=os.environ | {"TMPDIR": folder})
+                here = os.environ | {"TMPDIR": folder}
+                process = subprocess.Popen(command, stdout=errors, stderr=errors, cwd=ROOT, env=here)
                 died = watched(process, now)
                 errors.seek(0)
                 said = errors.read()[-2000:]
@@ -251,7 +252,6 @@ def main() -> None:
         parser.add_argument(name, type=kind, default=0 if kind is int else None, help=argparse.SUPPRESS)
     parser.add_argument("--guided", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    sys.path.insert(0, str(ROOT))
     if args.child:
         return child(args)
     if args.only is not None:
@@ -297,7 +297,7 @@ def code() -> str:
     from recon.records.code_version import syntax_digest
 
     files = [f for part in READING for f in sorted((ROOT / "recon" / part).rglob("*.py")) or [ROOT / "recon" / part]]
-    files += sorted((ROOT / "scripts").glob("fuzz*.py"))
+    files += sorted((ROOT / "tests" / "fuzz").glob("*.py"))
     return hashlib.sha256("".join(syntax_digest(f.read_text()) for f in files).encode()).hexdigest()[:12]
 
 

@@ -1,6 +1,6 @@
 """Kill one of three nodes of a Ray cluster in the middle of a run, and compare every cell with a local run's.
 
-    python scripts/ray_test.py [--figure fig2 --preset quick]
+    python -m tests.resilience.lost_node [--figure fig2 --preset quick]
 
 The cells, twelve small ones or a figure's, are computed by local processes first, one for each core, and then on a
 cluster of this machine: three Ray nodes, each with processes and an object store of its own and room for one cell. When
@@ -139,7 +139,7 @@ def main() -> None:
 
     record = {
         "cells_of": "twelve small cells" if args.figure is None else f"{args.figure} {args.preset}",
-        "command": "python scripts/ray_test.py"
+        "command": "python -m tests.resilience.lost_node"
         + ("" if args.figure is None else f" --figure {args.figure} --preset {args.preset}")
         + f" --source {args.source}",
         "verdict": verdict,

@@ -1,4 +1,4 @@
-"""What `scripts/fuzz.py` feeds: every file that the suite reads, real small ones, and how each is read.
+"""What `tests/fuzz/run.py` feeds: every file that the suite reads, real small ones, and how each is read.
 
 An input is a folder's files by name. A reader takes the folder; it may return or raise a `ReconError`, nothing else.
 """
@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import fuzz_mutations as damage
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.fuzz import mutations as damage
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 Files = dict[str, bytes]
 BY_SUFFIX: dict[str, damage.Damage] = {
     ".json": damage.in_json,
