@@ -108,6 +108,7 @@ class Beside:
 
     @property
     def same(self) -> bool:
+        """Whether the record and the baseline are the same stored numbers."""
         return all(before in (NONE, now) for lines in self.lines.values() for _, _, before, now in lines)
 
 
