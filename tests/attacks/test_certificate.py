@@ -1,7 +1,6 @@
 """What the exact attack vouches for, on networks whose training leaves what it takes for granted."""
 
 import dataclasses
-import sys
 
 import ml_dtypes
 import numpy as np
@@ -12,24 +11,19 @@ from recon.attacks import reconstruct
 from recon.attacks.base import Problem
 from recon.attacks.exact import observed
 from recon.attacks.first_layer import certificate, images, joint, linear, vectors
+from recon.cells import kinds
 from recon.networks import from_params
-from tests.conftest import ROOT
+from recon.tasks import load_task
 
 TASK, N, WIDTHS = "mnist_odd_even", 6, (96, 96)
 
 
-@pytest.fixture(scope="module")
-def kinds():
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import exact_kinds
-    finally:
-        sys.path.pop(0)
-    return exact_kinds
+def make(kind, task, n, widths, linearised, seed):
+    return kinds.made_by_descent(kind, load_task(task, n, seed=seed, n_test=1), widths, linearised, seed)
 
 
 @pytest.fixture
-def kind(kinds, request):
+def kind(request):
     name = {
         "plain": "plain",
         "raw": "no biases, raw pixels",
@@ -53,10 +47,14 @@ def kind(kinds, request):
     return next(k for k in kinds.KINDS if k.name == name)
 
 
+def shape(made):
+    return (28, 28, 1) if made.x.shape[1] == 784 else (32, 32, 3)
+
+
 def attacked(made, linearised, boxed=True, **options):
     network = {} if made.network.parametrisation == "standard" else {"network": made.network}
     return reconstruct(
-        made.before, made.after, attack="exact", image_shape=made.data.image_shape, box=made.box if boxed else None,
+        made.before, made.after, attack="exact", image_shape=shape(made), box=made.box if boxed else None,
         m=2 * N, linearised=linearised, progress=False, starts=600, **network, **options,
     )  # fmt: skip
 
@@ -82,9 +80,9 @@ WHOLE = {"plain", "raw", "bare", "double-rate", "frozen", "decay-all", "ntk-0.1"
 
 @pytest.mark.parametrize("kind", ALL, indirect=True)
 @pytest.mark.parametrize("linearised", [True, False], ids=["linearised", "standard"])
-def test_nothing_false_is_certified(kinds, kind, linearised, request):
+def test_nothing_false_is_certified(kind, linearised, request):
     kind = dataclasses.replace(kind, steps=min(kind.steps, 600))
-    made = kinds.made(kind, TASK, N, WIDTHS, linearised, 0)
+    made = make(kind, TASK, N, WIDTHS, linearised, 0)
     truth = made.x
     if kind.name == "flips":
         truth = np.vstack([truth, truth.reshape(-1, 28, 28)[:, :, ::-1].reshape(truth.shape)])
@@ -100,8 +98,8 @@ def test_nothing_false_is_certified(kinds, kind, linearised, request):
 
 
 @pytest.mark.parametrize("kind", ["double-rate", "frozen", "decay-1e-2", "contrast"], indirect=True)
-def test_without_a_box_wrong_sizes_are_not_certified_but_named(kinds, kind):
-    made = kinds.made(dataclasses.replace(kind, steps=600), TASK, N, WIDTHS, True, 1)
+def test_without_a_box_wrong_sizes_are_not_certified_but_named(kind):
+    made = make(dataclasses.replace(kind, steps=600), TASK, N, WIDTHS, True, 1)
     found = attacked(made, True, boxed=False)
     assert found.up_to_scale.sum() == N
     assert not found.certified.any()
@@ -109,20 +107,20 @@ def test_without_a_box_wrong_sizes_are_not_certified_but_named(kinds, kind):
 
 
 @pytest.mark.parametrize("kind", ["noise-1"], indirect=True)
-def test_images_that_change_from_step_to_step_are_told_by_the_rest_of_the_spectrum(kinds, kind):
+def test_images_that_change_from_step_to_step_are_told_by_the_rest_of_the_spectrum(kind):
     task, widths = "cifar10_animal_vehicle", (96, 96)
-    noisy = kinds.made(dataclasses.replace(kind, steps=300), task, N, widths, True, 0)
-    plain = kinds.made(kinds.KINDS[0], task, N, widths, True, 0)
+    noisy = make(dataclasses.replace(kind, steps=300), task, N, widths, True, 0)
+    plain = make(kinds.KINDS[0], task, N, widths, True, 0)
     for made, same in ((noisy, False), (plain, True)):
-        problem = Problem(from_params(made.before), made.before, made.after, made.data.image_shape, None, True, N)
+        problem = Problem(from_params(made.before), made.before, made.after, shape(made), None, True, N)
         assert certificate.fixed(observed(problem)) == same
     found = attacked(noisy, True)
     assert not found.up_to_scale.any()
     assert any("not the same in every step" in doubt for doubt in found.doubts)
 
 
-def test_blank_images_are_none(kinds, rng):
-    made = kinds.made(kinds.KINDS[0], TASK, N, WIDTHS, True, 0)
+def test_blank_images_are_none(rng):
+    made = make(kinds.KINDS[0], TASK, N, WIDTHS, True, 0)
     seen = observed(Problem(from_params(made.before), made.before, made.after, (28, 28, 1), None, True, N))
     x = np.vstack([np.zeros(20), np.full(20, 0.3), rng.normal(size=20)])
     np.testing.assert_array_equal(certificate.blank(seen, x), [True, True, False])
@@ -166,8 +164,8 @@ def vouched(seen, found):
 
 
 @pytest.fixture(scope="module")
-def digits(kinds):
-    return {s: kinds.made(dataclasses.replace(kinds.KINDS[0], steps=600), TASK, N, WIDTHS, s, 0) for s in (True, False)}
+def digits():
+    return {s: make(dataclasses.replace(kinds.KINDS[0], steps=600), TASK, N, WIDTHS, s, 0) for s in (True, False)}
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
@@ -252,12 +250,12 @@ def test_what_is_promised_is_a_distance_of_pixels(digits):
     np.testing.assert_allclose(certificate.promised(wide, 10 * x), 1.0)
 
 
-def test_a_picture_of_few_greys_is_not_taken_for_what_it_adds_up_to(kinds):
+def test_a_picture_of_few_greys_is_not_taken_for_what_it_adds_up_to():
     """Two contrasts of one image act as one image at a third; with few greys that does not show in its levels."""
     kind = next(k for k in kinds.KINDS if k.name == "one image at contrasts 1, 0.5")
     # The first image has five greys.
     few = dataclasses.replace(kind, images=lambda x, y: kind.images(posterised(x), y))
-    made = kinds.made(few, TASK, N, WIDTHS, True, 1)
+    made = make(few, TASK, N, WIDTHS, True, 1)
     found = attacked(made, True)
     assert found.n_estimated == N - 1
     assert found.up_to_scale.sum() == N - 1
@@ -273,8 +271,8 @@ def posterised(x):
     return greys
 
 
-def test_images_outside_their_box_are_not_certified_and_the_box_is_named(kinds):
-    made = kinds.made(kinds.KINDS[0], TASK, N, WIDTHS, True, 0)
+def test_images_outside_their_box_are_not_certified_and_the_box_is_named():
+    made = make(kinds.KINDS[0], TASK, N, WIDTHS, True, 0)
     low, high = made.box
     found = attacked(dataclasses.replace(made, box=(low, low + 0.6 * (high - low))), True)
     # All but the box speaks for them: they are as found without it, and their outputs sit at targets.
@@ -285,8 +283,8 @@ def test_images_outside_their_box_are_not_certified_and_the_box_is_named(kinds):
 
 
 @pytest.mark.parametrize("factor", [2.0, 0.5])
-def test_a_wrong_std_does_not_overrule_what_the_network_confirms(kinds, factor):
-    made = kinds.made(kinds.KINDS[0], TASK, N, WIDTHS, True, 0)
+def test_a_wrong_std_does_not_overrule_what_the_network_confirms(factor):
+    made = make(kinds.KINDS[0], TASK, N, WIDTHS, True, 0)
     box = tuple(factor * side for side in made.box)  # as told by a std that is wrong by that factor
     found = attacked(dataclasses.replace(made, box=box), True)
     assert found.up_to_scale.all()

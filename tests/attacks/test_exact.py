@@ -475,17 +475,3 @@ def test_a_leak_of_the_last_image_shows_in_the_pattern(linearised):
     flagged = joint.leaked(*with_planted_error(linearised, 0.3))
     assert flagged[0]
     assert not flagged[1:].any()
-
-
-@pytest.mark.parametrize("inferred", [True, False])
-def test_an_inferred_last_image_is_doubted(linearised, monkeypatch, inferred):
-    found = with_planted_error(linearised, 0.0)[1]
-
-    def complete(seen, inside, above, settings, progress, *_):
-        progress.found = progress.top = found
-        progress.inferred = inferred
-        return "complete"
-
-    monkeypatch.setattr(exact, "search", complete)
-    monkeypatch.setattr(exact, "leaked", lambda seen, found: np.arange(len(found)) == 0)
-    assert linearised.attack().certified.sum() == N - inferred
