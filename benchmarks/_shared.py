@@ -8,6 +8,7 @@ import numpy as np
 from recon import statistics
 from recon.dynamics import Descent, GradientFlow
 from recon.plots import COLOURS, LABELS, Axes, strips
+from recon.records import Stored
 from recon.statistics import Estimate
 
 Row = dict[str, Any]
@@ -119,6 +120,13 @@ def growth(rows: Sequence[Row], x: str, y: str = "error", run: str = "draw") -> 
 def heading(row: Mapping[str, Any]) -> str:
     """A network in words."""
     return f"{row['title']}, {row['dynamics']}, N = {row['n']}, W = {row['width']}"
+
+
+def choose_pair(stored: Stored, each: int) -> dict[str, Any]:
+    """Pictures of a cell for `show_pair`: `each` of the best, middle and worst, or all where there are no more."""
+    distance = np.array(stored.record["images"]["distance"])
+    index = strips.choose(distance, each)
+    return {"thirds": len(index) == 3 * each < len(distance), **strips.pair(stored, index)}
 
 
 def show_pair(axes: Axes, panel: Mapping[str, Any], each: int = 0, name: str = "training", **title: Any) -> None:

@@ -184,9 +184,8 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Mean and spread over draws for each training and attack."""
     columns = ["training", "N/W", "steps trained", "‖θ − Σα∇f‖/‖θ‖", "attack", "must know", "mean L2",
                "recognisable", "held-out", "held-out recognisable", "start", "steps", "s"]  # fmt: skip
-    groups = grouped(summary["rows"], "term", "n", "width", "attack")
     rows = []
-    for (term, n, width, attack), mine in groups.items():
+    for (term, n, width, attack), mine in grouped(summary["rows"], "term", "n", "width", "attack").items():
         left = "–" if mine[0]["stationarity"] is None else f"{np.mean([r['stationarity'] for r in mine]):.2f}"
         counts = [" ".join(str(r[k]) for r in mine) for k in ("recognisable_count", "recognisable_held_out")]
         held_out, start, seconds = means(mine, "held_out", "start", "seconds", spec=".3g")

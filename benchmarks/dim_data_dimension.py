@@ -188,9 +188,8 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Error per pixel and controls by task, size, dynamics and attack, averaged over draws."""
     columns = ["task", "N", "W", "side", "d", "dynamics", "attack", "L2/√d", "draws", "PSNR of it, dB", "held-out",
                "start", "recognisable"]  # fmt: skip
-    groups = grouped(summary["rows"], "title", "n", "width", "side", "d", "dynamics", "attack")
     rows = []
-    for key, mine in groups.items():
+    for key, mine in grouped(summary["rows"], "title", "n", "width", "side", "d", "dynamics", "attack").items():
         errors = [r["error"] for r in mine]
         psnr = -20 * np.log10(np.mean(errors))
         controls = means(mine, "held_out", "start")

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import MNIST, Row, along, compared, grouped, means, sources
+from benchmarks._shared import MNIST, Row, along, compared, draw_means, draw_points, grouped, means, sources
 from recon import statistics
 from recon.cells import AttackCell
 from recon.cells.base import Cell
@@ -167,45 +167,34 @@ def _widths(summary: Summary) -> list[int | None]:
     return [*finite, None]
 
 
-def _place(row: dict[str, Any], last: float) -> float:
-    """Where a row's ε is drawn; an infinite one goes beyond the last that is not."""
-    return float(row["epsilon"] or 30 * last)
-
-
-def _by_epsilon(rows: list[Row], key: str, last: float) -> tuple[list[float], list[float]]:
-    places = sorted({_place(r, last) for r in rows})
-    return places, [float(np.mean([r[key] for r in rows if _place(r, last) == p])) for p in places]
-
-
 def plot(summary: Summary) -> Figure:
     """DP-SGD: error, share recovered with its bound, and accuracy; then the error of released closed forms."""
     figure = new_figure(9.5, 6.2)
     (error, share), (accuracy, released) = figure.subplots(2, 2)
-    mine, exact = _trained(summary), _trained(summary, exact=True)
     last = max(r["epsilon"] or 0.0 for r in summary["rows"])
+    # An infinite ε is drawn beyond the last that is not.
+    placed = {"rows": [r | {"place": r["epsilon"] or 30 * last} for r in summary["rows"]]}
+    mine, exact, bare = _trained(placed), _trained(placed, exact=True), _unclipped(placed)
     top = max(r[k] for r in mine for k in ("error", "held_out", "start"))
-    line = {"markersize": 3}
     colour = COLOURS["standard"]
 
-    error.plot(*_by_epsilon(mine, "error", last), "o-", color=colour, label="training images", **line)
-    error.plot([_place(r, last) for r in mine], [r["error"] for r in mine], ".", color=colour, alpha=0.4)
+    draw_means(error, mine, "place", colour, label="training images")
+    draw_points(error, mine, "place", colour)
     if exact:
-        places, means = _by_epsilon(exact, "error", last)
         # Where nothing is found the exact recovery's images can be anywhere.
-        error.plot(places, np.minimum(means, 1.1 * top), "s:", color=colour, label="exact (beyond the paper)", **line)
+        near = [r | {"error": min(r["error"], 1.1 * top)} for r in exact]
+        draw_means(error, near, "place", colour, "s:", label="exact (beyond the paper)")
     for control in ("held_out", "start"):
-        error.plot(*_by_epsilon(mine, control, last), "-", color=COLOURS[control], label=LABELS[control])
-    bare = _unclipped(summary)
-    error.plot(
-        [3 * _place(r, last) for r in bare], [r["error"] for r in bare], "x", color=colour, label="no clip", **line
-    )
+        draw_means(error, mine, "place", COLOURS[control], "-", control, label=LABELS[control])
+    aside = [r | {"place": 3 * r["place"]} for r in bare]
+    draw_points(error, aside, "place", colour, "x", alpha=1, markersize=3, label="no clip")
     error.set(ylim=(0, 1.15 * top), ylabel="mean L2 distance")
     error.set_title(f"DP-SGD, N = {mine[0]['n']}, W = {mine[0]['width']}", loc="left")
 
-    share.plot(*_by_epsilon(mine, "recovered", last), "o-", color=colour, label="recognisable, of N", **line)
-    share.plot([_place(r, last) for r in mine], [r["recovered"] for r in mine], ".", color=colour, alpha=0.4)
+    draw_means(share, mine, "place", colour, y="recovered", label="recognisable, of N")
+    draw_points(share, mine, "place", colour, y="recovered")
     if exact:
-        share.plot(*_by_epsilon(exact, "recovered", last), "s:", color=colour, label="exact", **line)
+        draw_means(share, exact, "place", colour, "s:", "recovered", label="exact")
     kappa = _kappa(summary)
     if kappa is not None:
         grid = np.geomspace(0.3, last, 200)
@@ -215,8 +204,8 @@ def plot(summary: Summary) -> Figure:
     share.set(ylim=(-0.03, 1.05), ylabel="share of images")
     share.set_title("share recovered, and the bound on it", loc="left")
 
-    accuracy.plot(*_by_epsilon(mine, "accuracy", last), "o-", color=colour, label="DP-SGD", **line)
-    accuracy.plot([_place(r, last) for r in mine], [r["accuracy"] for r in mine], ".", color=colour, alpha=0.4)
+    draw_means(accuracy, mine, "place", colour, y="accuracy", label="DP-SGD")
+    draw_points(accuracy, mine, "place", colour, y="accuracy")
     accuracy.axhline(0.5, color=COLOURS["held_out"], linewidth=1, label="chance")
     accuracy.set(ylabel="test accuracy")
     accuracy.set_title("test accuracy", loc="left")
@@ -224,14 +213,12 @@ def plot(summary: Summary) -> Figure:
     widths = _widths(summary)
     colours = shades(range(len(widths)))
     for i, w in enumerate(widths):
-        rows = _released(summary, w)
+        rows, tint = _released(placed, w), colours[i]
         label = f"W = {w}" if w else "infinite width"
-        released.plot(*_by_epsilon(rows, "error", last), "o-", color=colours[i], label=label, **line)
-        places, values = [_place(r, last) for r in rows], [r["error"] for r in rows]
-        released.plot(places, values, ".", color=colours[i], alpha=0.4)
-        released.plot(*_by_epsilon(rows, "held_out", last), ":", color=colours[i], linewidth=0.8)
-        test = _by_epsilon(rows, "accuracy", last)
-        accuracy.plot(*test, "--", color=colours[i], label=f"closed form, {label}", linewidth=0.9)
+        draw_means(released, rows, "place", tint, label=label)
+        draw_points(released, rows, "place", tint)
+        draw_means(released, rows, "place", tint, ":", "held_out", linewidth=0.8)
+        draw_means(accuracy, rows, "place", tint, "--", "accuracy", label=f"closed form, {label}", linewidth=0.9)
     released.plot([], [], ":", color="#444444", linewidth=0.8, label=LABELS["held_out"])
     released.set(ylabel="mean L2 distance")
     released.set_ylim(bottom=0)

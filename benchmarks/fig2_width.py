@@ -142,9 +142,8 @@ def _means(axes: Axes, rows: list[Row]) -> None:
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Mean error and controls by task, width, dynamics and attack, averaged over draws."""
     columns = ["task", "N", "W", "dynamics", "attack", "mean L2", "draws", "held-out", "start", "1 - cos(K0, Kf)", "s"]
-    groups = grouped(summary["rows"], "title", "n", "width", "dynamics", "attack")
     rows = []
-    for key, mine in groups.items():
+    for key, mine in grouped(summary["rows"], "title", "n", "width", "dynamics", "attack").items():
         numbers = [mean_and_spread([r["error"] for r in mine]), str(len(mine))]
         rows.append([*map(str, key), *numbers, *means(mine, "held_out", "start", "kernel_distance", "seconds")])
     return f"Error over width ({sources(summary['rows'])})", columns, rows

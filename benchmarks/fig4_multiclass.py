@@ -12,6 +12,7 @@ not by image: each task balances its own classes. The series named "exact" goes 
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from benchmarks._shared import (
     SETTINGS,
     Row,
     attacks,
+    choose_pair,
     compared,
     draw_means,
     draw_points,
@@ -39,7 +41,7 @@ from recon.cells import AttackCell
 from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
 from recon.dynamics import Dynamics, Linearised
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, Figure, new_figure, strips
+from recon.plots import COLOURS, LABELS, Figure, new_figure
 from recon.records import Stored, attack_row, mean_and_spread, rounded
 from recon.statistics import Estimate
 
@@ -83,21 +85,19 @@ def cells(preset: dict[str, Any]) -> list[AttackCell]:
 def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each cell with its curve; pictures of the widest networks of the first seed."""
     rows = []
-    shown: dict[tuple[str, str, int], tuple[dict[str, Any], Stored, np.ndarray]] = {}
+    shown = dict[tuple[str, str, int], tuple[Row, Stored]]()
     for s in results:
         r = attack_row(s.record)
         r["dataset"] = next(d for d, tasks in DATASETS.items() if r["task"] in tasks)
         r["kind"] = DATASETS[r["dataset"]].index(r["task"])
-        distance = np.array(s.record["images"]["distance"])
-        rows.append(r | {"curve": rounded(np.sort(distance))})
+        rows.append(r | {"curve": rounded(np.sort(s.record["images"]["distance"]))})
         place = r["dataset"], r["dynamics"], r["kind"]
         if r["attack"] != "exact" and (place not in shown or _rank(r) > _rank(shown[place][0])):
-            shown[place] = r, s, strips.choose(distance, EACH)
-    panels = []
-    for place in sorted(shown):
-        r, s, index = shown[place]
-        panels.append(r | strips.pair(s, index) | {"thirds": len(index) == 3 * EACH < r["n"]})
-    return {"rows": rows, "panels": panels}
+            shown[place] = r, s
+    return {
+        "rows": rows,
+        "panels": [r | choose_pair(s, EACH) for _, (r, s) in sorted(shown.items(), key=itemgetter(0))],
+    }
 
 
 def _rank(row: dict[str, Any]) -> tuple[int, int]:
@@ -154,9 +154,8 @@ def _means(axes: Any, rows: list[Row]) -> None:
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Mean error of either task side by side."""
     columns = ["data set", "N", "W", "dynamics", "attack", "binary, mean L2", "10-way, mean L2", "held-out", "draws"]
-    groups = grouped(summary["rows"], "dataset", "n", "width", "dynamics", "attack")
     rows = []
-    for key, mine in groups.items():
+    for key, mine in grouped(summary["rows"], "dataset", "n", "width", "dynamics", "attack").items():
         errors = [[r["error"] for r in mine if r["kind"] == kind] for kind in (0, 1)]
         shown = [mean_and_spread(e) if e else "" for e in errors]
         rows.append([*map(str, key), *shown, *means(mine, "held_out", spec=".1f"), str(max(map(len, errors)))])

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import CIFAR, MNIST, RULES, SETTINGS, Row, draws, show_pair, sources
+from benchmarks._shared import CIFAR, MNIST, RULES, SETTINGS, Row, choose_pair, draws, show_pair, sources
 from recon import statistics
 from recon.cells import AttackCell
 from recon.claims import COHEN_SMALL, SMALL, Claim, Effect, Summary, correlation
 from recon.dynamics import Dynamics, Linearised
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, Figure, interval, log_ticks, new_figure, strips
+from recon.plots import COLOURS, LABELS, Figure, interval, log_ticks, new_figure
 from recon.records import Stored, attack_row, rounded
 from recon.statistics import NOTHING
 
@@ -127,13 +127,8 @@ def _averaged(runs: list[Row]) -> dict[str, statistics.Estimate]:
 
 def _panel(row: dict[str, Any], stored: Stored) -> dict[str, Any]:
     images = stored.record["images"]
-    index = strips.choose(np.array(images["distance"]), EACH)
-    return (
-        row
-        | {"columns": {name: rounded(images[name]) for name in ("distance", *MEASURES)}}
-        | strips.pair(stored, index)
-        | {"thirds": len(index) == 3 * EACH < row["n"]}
-    )
+    columns = {name: rounded(images[name]) for name in ("distance", *MEASURES)}
+    return row | {"columns": columns} | choose_pair(stored, EACH)
 
 
 def plot(summary: Summary) -> Figure:

@@ -204,9 +204,8 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Errors and controls by task, dynamics and attack, averaged over draws."""
     columns = ["task", "N", "W", "dynamics", "attack", "draws", "PSNR in dB", "held-out", "start", "SSIM", "mean L2"]
     columns += ["held-out L2", f"above {GOOD_DB:g} dB", "certified", "pool", "s"]
-    groups = grouped(summary["rows"], "title", "n", "width", "dynamics", "attack")
     rows = []
-    for key, mine in groups.items():
+    for key, mine in grouped(summary["rows"], "title", "n", "width", "dynamics", "attack").items():
         mean = {k: np.mean([r[k] for r in mine]) for k in ("db", "db_held_out", "db_start", "ssim", "held_out")}
         sure = [r["certified"] for r in mine if r["certified"] is not None]
         spread = f" ± {np.std([r['db'] for r in mine], ddof=1):.1f}" if len(mine) > 1 else ""

@@ -33,6 +33,7 @@ from benchmarks._shared import (
     SETTINGS,
     Row,
     attacks,
+    choose_pair,
     compared,
     draw_controls,
     draws,
@@ -40,6 +41,7 @@ from benchmarks._shared import (
     means,
     over,
     published,
+    show_pair,
     sources,
 )
 from recon import statistics
@@ -48,7 +50,7 @@ from recon.cells.finetuned import FinetuneCell
 from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
 from recon.dynamics import Dynamics, GradientFlow, Linearised
 from recon.networks import MLP
-from recon.plots import COLOURS, Axes, Figure, new_figure, strips
+from recon.plots import COLOURS, Axes, Figure, new_figure
 from recon.records import Stored, attack_row, mean_and_spread, rounded
 
 # Fitted, without fitting every image to the end: as networks are trained that are passed on.
@@ -100,10 +102,8 @@ def summarise(results: Sequence[Stored]) -> Summary:
         place = row["task"], row["weights"] == "public"
         before = pictures.get(place, {"dynamics": None})["dynamics"]
         if row["attack"] != "exact" and before != "standard" and before != row["dynamics"]:
-            index = strips.choose(np.array(record["images"]["distance"]), EACH)
             names = ("title", "weights", "dynamics", "n", "width", "attack")
-            gaps = len(index) == 3 * EACH < row["n"]
-            pictures[place] = {name: row[name] for name in names} | {"thirds": gaps, **strips.pair(s, index)}
+            pictures[place] = {name: row[name] for name in names} | choose_pair(s, EACH)
     return {"rows": rows, "pictures": list(pictures.values())}
 
 
@@ -136,7 +136,7 @@ def plot(summary: Summary) -> Figure:
     upper.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     for axes, p in zip(lower.subplots(len(summary["pictures"]), 1, squeeze=False)[:, 0], summary["pictures"],
                        strict=True):  # fmt: skip
-        strips.draw(axes, [p["train"], p["found"]], ["private", p["attack"]], (EACH, 2 * EACH) if p["thirds"] else ())
+        show_pair(axes, p, EACH, "private")
         axes.set_title(f"{p['title']}, {p['dynamics']}, from {p['weights']} weights", loc="left", pad=11)
     return figure
 
@@ -197,9 +197,8 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Mean error and controls by task, dynamics, weights and attack, averaged over draws."""
     columns = ["task", "N", "W", "dynamics", "attack", "from", "mean L2", "draws", "held-out", "start",
                "public images", "unseen images", "1 - cos(K0, Kf)", "public task's accuracy", "certified"]  # fmt: skip
-    groups = grouped(summary["rows"], "title", "n", "width", "dynamics", "attack", "weights")
     rows = []
-    for key, mine in groups.items():
+    for key, mine in grouped(summary["rows"], "title", "n", "width", "dynamics", "attack", "weights").items():
 
         def average(name: str, spec: str = ".2g", mine: list[Row] = mine) -> str:
             values = [r[name] for r in mine]

@@ -244,9 +244,8 @@ def _basin(axes: Axes, rows: list[Row]) -> None:
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Mean error and controls by task, dynamics and start; its ratio to the error from the usual noise."""
     columns = ["task", "N", "W", "dynamics", "from", "mean L2", "runs", "held-out", "start", "over noise 0.2's"]
-    groups = grouped(summary["rows"], "title", "n", "width", "dynamics")
     rows = []
-    for key, mine in groups.items():
+    for key, mine in grouped(summary["rows"], "title", "n", "width", "dynamics").items():
         found = effects(mine)
         for name in dict.fromkeys(r["name"] for r in mine):
             runs = [r for r in mine if r["name"] == name]

@@ -168,9 +168,10 @@ def _at_infinity(summary: Summary) -> dict[int, float]:
 def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
     """Loss, error and controls by N and steps, then by width, averaged over draws."""
     columns = ["N", "W", "steps", "loss / ‖f‖²", "mean L2", "recognisable", "held-out", "start", "draws", "s"]
-    groups = grouped([r | {"width": "∞"} for r in summary["infinite"]] + summary["finite"], "n", "width", "steps")
     rows = []
-    for key, mine in groups.items():
+    for key, mine in grouped(
+        [r | {"width": "∞"} for r in summary["infinite"]] + summary["finite"], "n", "width", "steps"
+    ).items():
         reached = ["–", "–"]
         if "loss" in mine[0]:
             recovered = f"{100 * np.mean([r['recovered'] for r in mine]):.0f} %"
