@@ -57,8 +57,8 @@ GOOD_DB = 30.0  # the bar of the best solver: an error of 3 % of the range, hard
 # dB: a tenth of the error, as elsewhere, is the least difference that an eye would notice.
 NOTICED = 20 * float(np.log10(1.1))
 
-# Networks as (task, N, width, seeds); those of seed 0 are attacked beyond the paper as well, and pictures of 64 × 64
-# exactly on every seed.
+# Networks as (task, N, width, seeds); those of seed 0 are attacked beyond the paper as well, and pictures of 64 × 64 by
+# the exact recovery whatever the seed.
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         # The sizes that foolbox's photographs allow: seven animals, two pictures of the rarest of five kinds.

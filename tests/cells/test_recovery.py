@@ -99,6 +99,13 @@ def test_a_client_is_seen_on_its_own_images_and_the_average_on_all(data):
     assert list(one.before) == ["w0", "b0", "w1", "b1", "w2", "b2"]
     assert all(np.array_equal(one.before[k], all_.before[k]) for k in one.before)
     assert any(not np.array_equal(one.after[k], all_.after[k]) for k in one.after)
+    # In a single round: what the client that is seen makes of the images that it is said to have.
+    code, rng, x = FederatedAveraging(16, rounds=1), np.random.default_rng(0), data.train.x.reshape(6, -1)
+    made = fitted(code, data, 0)
+    rng.permutation(6)
+    server = drawn(rng, 784, 16)
+    seen = code.locally(server, x[made.chosen], data.train.y[made.chosen], rng)
+    assert all(np.array_equal(a, b) for a, b in zip(seen, made.after.values(), strict=True))
 
 
 @pytest.mark.parametrize("code", [ScikitLearn(32, loss=1e-2), NumpyDescent(32, rate=1e-3)])
