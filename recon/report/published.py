@@ -106,6 +106,11 @@ class Beside:
         return bool(self.said.claim or self.said.settings)
 
     @property
+    def compares(self) -> bool:
+        """Whether a number of the record's stands beside another's."""
+        return bool(self.lines) and (self.papers or not self.same)
+
+    @property
     def same(self) -> bool:
         """Whether the baseline has no number but the record's: a column of it would say nothing."""
         return all(before in (NONE, now) for lines in self.lines.values() for _, _, before, now in lines)
