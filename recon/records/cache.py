@@ -114,6 +114,6 @@ def _entry(folder: Path, now: float) -> Entry:
     try:
         record = reading.json(folder / "record.json")["record"]
         what, made = described(record["cell"]), record["provenance"]
-        return Entry(folder, code_state(made), what, str(made["code_version"]), size, age)
+        return Entry(folder, code_state(made, libraries=True), what, str(made["code_version"]), size, age)
     except Exception as error:  # whatever a damaged file makes of it; `verify` sets it aside
         return Entry(folder, "unreadable", reason(error), "", size, age)

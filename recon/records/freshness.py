@@ -10,11 +10,12 @@ from recon.records.code_version import code_version, library_versions
 State = Literal["current", "stale", "unknown"]
 
 
-def code_state(facts: Mapping[str, Any]) -> State:
-    """Whether a cell's code and the libraries that it computes with are as now; unknown if no module is named.
+def code_state(facts: Mapping[str, Any], libraries: bool = False) -> State:
+    """Whether a cell's code is the code as it is; unknown if no module is named.
 
     Args:
       facts: the cell's provenance.
+      libraries: the libraries that it computes with count, too: of the cells here, not of records, which others read.
     """
     modules = facts.get("modules")
     if modules is None:
@@ -22,10 +23,10 @@ def code_state(facts: Mapping[str, Any]) -> State:
     modules = tuple(modules)
     try:
         same = code_version(modules) == facts.get("code_version")
-        libraries = library_versions(modules).items() <= facts.get("versions", {}).items()
+        same &= not libraries or library_versions(modules).items() <= facts.get("versions", {}).items()
     except ReconError:  # a module of that name is gone
         return "stale"
-    return "current" if same and libraries else "stale"
+    return "current" if same else "stale"
 
 
 def cells_by_code(made: Mapping[str, Any]) -> Counter[State]:

@@ -13,9 +13,10 @@ from recon.progress import Report, silent
 from recon.records import read_json, write_bytes
 from recon.regression import cells_of
 from recon.report import charts
+from recon.report.paper import PAPER, beyond, counted, standings
 from recon.report.published import Beside, beside, published
-from recon.report.results import Figure, Result, figures, seconds
-from recon.report.text import blocks, coded, duration, embedded, packed, scaled
+from recon.report.results import SOURCES, Figure, Result, figures, records
+from recon.report.text import blocks, coded, criterion, duration, embedded, packed, scaled
 
 EXPLORER, SOLVERS = "explorer", "solvers"  # the figures that the interactive parts are made of
 MOST_BYTES = 15_000_000  # a page that a phone opens
@@ -54,7 +55,8 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    found = list(figures(results, modules))
+    stored = records(results)
+    found = list(figures(stored, results, modules))
     if not found:
         raise ReconError(f"There is no record in {results}: make one with `recon reproduce fig1`.")
     pictures: dict[Path, tuple[str, int, int]] = {}
@@ -73,6 +75,8 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
         "blocks": blocks,
         "cells": cells_of,
         "coded": coded,
+        "counted": counted,
+        "criterion": criterion,
         "duration": duration,
         "marked": MARKS.__getitem__,
         "scaled": scaled,
@@ -80,15 +84,17 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
     page = environment.get_template("page.html.j2").render(
         figures=found,
         verdicts=VERDICTS,
-        total={v: sum(r.verdicts[v] for f in found for r in f.results) for v in VERDICTS},
+        claims=[(claim, standings(claim, stored)) for claim in PAPER],
+        beyond=beyond(stored),
+        titles={f.name: f.title for f in found},
         codes=Counter(r.code for f in found for r in f.results),
         newest=max((r.made["provenance"] for f in found for r in f.results), key=lambda facts: facts["made_at"]),
-        seconds=seconds,
         picture=pictures.__getitem__,
         paper=_paper(published(results)),
         networks=networks,
         anytime=anytime,
         data=_in_script({"networks": networks, "anytime": anytime}),
+        sources=SOURCES,
         times=_stored(results / "figure-times.json", {}),
         kernels=_stored(results / "kernels.json", {"benchmarks": []}),
         style=_asset("style.css"),

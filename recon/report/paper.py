@@ -8,12 +8,14 @@ from typing import Any
 
 from recon.records import record_state
 from recon.report.published import NONE, SAID, WIDTH, N
-
-Found = Mapping[str, Sequence[tuple[Path, Any]]]
-"""Records by figure, with their paths: as `recon.report.results.records` finds them."""
+from recon.report.results import Found
 
 # The largest run of a figure counts, and of equal ones that on prepared data sets.
 ORDER = [(preset, source) for preset in ("paper", "full", "quick") for source in ("tfds", "mixed", "samples")]
+
+
+# What this suite adds to the paper, most telling first.
+ADDED = ("recovery", "pool", "certificate", "foreign", "dynamics", "procedures", "solvers")
 
 
 @dataclass(frozen=True)
@@ -113,17 +115,22 @@ PAPER = (
 
 @dataclass(frozen=True)
 class Standing:
-    """What a figure's largest run says of a claim of the paper.
+    """What a figure's largest run says of a claim of the paper, or beyond the paper.
 
     Attributes:
       path, made: the record, or None if none is stored.
-      claims: the record's claims that check it.
+      claims: the record's claims on it.
     """
 
     figure: str
     path: Path | None = None
     made: Mapping[str, Any] | None = None
     claims: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def run(self) -> str:
+        """Names the record within the report, as `recon.report.results.Result.name` does; empty: none is stored."""
+        return "" if self.path is None or self.made is None else f"{self.made['figure']}-{self.path.stem}"
 
     @property
     def state(self) -> str:
@@ -135,7 +142,7 @@ class Standing:
         """Training images and widths of the run, such as "N 10–40, W 512"."""
         cells = [] if self.made is None else [c["cell"] for c in self.made["cells"]]
         images = {c["n_train"] for c in cells if "n_train" in c}
-        widths = {w for c in cells for w in (c.get("network") or {}).get("widths", ())}
+        widths = {w for c in cells for w in _widths(c)}
         return ", ".join(f"{name} {span(values)}" for name, values in (("N", images), ("W", widths)) if values)
 
     @property
@@ -143,6 +150,12 @@ class Standing:
         """The same of the paper's run, as far as it is known."""
         settings = SAID[self.figure].settings if self.figure in SAID else {}
         return ", ".join(f"{n} {settings[s]}" for n, s in (("N", N), ("W", WIDTH)) if s in settings) or NONE
+
+
+def _widths(cell: Mapping[str, Any]) -> Sequence[int]:
+    """Widths of a cell's network, wherever its kind of cell holds them."""
+    network = cell.get("network") or cell.get("setting") or cell
+    return network.get("widths") or [w for w in [network.get("width")] if w]
 
 
 def span(values: set[int]) -> str:
@@ -153,17 +166,34 @@ def span(values: set[int]) -> str:
 
 def standings(claim: PaperClaim, found: Found) -> list[Standing]:
     """How a claim of the paper stands, figure by figure."""
-    made = []
-    for figure, names in claim.figures.items():
-        mine = [(p, m) for p, m in found.get(figure, []) if (m["preset"], m["source"]) in ORDER]
-        if not mine:
-            made.append(Standing(figure))
-            continue
-        path, record = min(mine, key=lambda pm: ORDER.index((pm[1]["preset"], pm[1]["source"])))
-        made.append(Standing(figure, path, record, [c for c in record["claims"] if c["name"].startswith(names)]))
-    return made
+    return [_standing(figure, found, names) for figure, names in claim.figures.items()]
+
+
+def beyond(found: Found) -> list[Standing]:
+    """How the claims stand that are no claims of the paper, figure by figure.
+
+    First those of `ADDED`, last those in figures that check the paper's. With the claims of `PAPER` they are all claims
+    of the largest runs, each once.
+    """
+    papers: dict[str, tuple[str, ...]] = {}
+    for claim in PAPER:
+        for figure, names in claim.figures.items():
+            papers[figure] = papers.get(figure, ()) + names
+    others = [*(f for f in ADDED if f in found), *(f for f in found if f not in ADDED)]
+    others.sort(key=papers.__contains__)
+    made = (_standing(figure, found, papers.get(figure, ()), wanted=False) for figure in others)
+    return [stand for stand in made if stand.claims]
+
+
+def _standing(figure: str, found: Found, names: tuple[str, ...], wanted: bool = True) -> Standing:
+    """A figure's largest run with the claims whose names begin so, or with all others."""
+    runs = [(p, m) for p, m in found.get(figure, []) if (m["preset"], m["source"]) in ORDER]
+    if not runs:
+        return Standing(figure)
+    path, made = min(runs, key=lambda run: ORDER.index((run[1]["preset"], run[1]["source"])))
+    return Standing(figure, path, made, [c for c in made.get("claims", []) if c["name"].startswith(names) is wanted])
 
 
 def counted(stands: Sequence[Standing]) -> Counter[str]:
-    """How many of the claims that check it have each verdict."""
+    """How many claims have each verdict."""
     return Counter(c["verdict"] for stand in stands for c in stand.claims)

@@ -94,7 +94,6 @@ class Beside:
       said: what the paper says; without claim and settings there is no column of the paper's.
       source: of the published numbers; empty where there is none.
       lines: by what they are on: settings, then each data set.
-      same: the baseline has no number but the record's, so that a column of it would say nothing.
     """
 
     said: Said
@@ -107,8 +106,13 @@ class Beside:
         return bool(self.said.claim or self.said.settings)
 
     @property
+    def compares(self) -> bool:
+        """Whether a number of the record's stands beside another's."""
+        return bool(self.lines) and (self.papers or not self.same)
+
+    @property
     def same(self) -> bool:
-        """Whether the record and the baseline are the same stored numbers."""
+        """Whether the baseline has no number but the record's: a column of it would say nothing."""
         return all(before in (NONE, now) for lines in self.lines.values() for _, _, before, now in lines)
 
 
@@ -212,7 +216,10 @@ def _curves(known: Mapping[str, Any], cells: Sequence[Mapping[str, Any]], size: 
         theirs = ", ".join(f"{value:g}" for _, value in paper["points"])
         ours = ", ".join(f"{curve[place - 1]:.2g}" for place in places)
         which, name = ", ".join(map(str, places)), f"{_series(cell)}, {record['attack']['steps']:,} steps"
-        yield title, (f"L2 of images {which} of {n}, best first: {name}", f"≈ {theirs} (N = {size})", NONE, ours)
+        yield (
+            title,
+            (f"L2 of images {which} of {n}, best first: {name}", f"≈ {theirs} (N\u00a0=\u00a0{size})", NONE, ours),
+        )
         if limit is not None:
             under = sum(d < limit for d in curve) / n
             theirs = f"≈ {100 * paper['recognised']:g} % of {size}"

@@ -16,8 +16,15 @@ from recon.records import code_words, described, read_json, record_state
 from recon.regression.tables import number
 
 FIGURE = {"figure", "title", "preset", "source", "seconds", "provenance"}
-SOURCES = {"tfds": "full data sets", "samples": "package pictures", "mixed": "mixed sources", "folder": "a folder"}
-PAPER = ("fig", "table", "theorem")  # how the names of its figures begin
+SOURCES = {
+    "tfds": "prepared data sets",
+    "samples": "package pictures",
+    "mixed": "pictures of several sources",
+    "folder": "a folder of pictures",
+}
+PRESETS = ("quick", "full", "paper")
+Found = Mapping[str, Sequence[tuple[Path, Any]]]  # records by figure, with their paths
+PAPER_NAMES = ("fig", "table", "theorem")  # how the names of its figures begin
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,23 @@ class Result:
         return SOURCES.get(self.made["source"], str(self.made["source"]))
 
     @property
+    def heading(self) -> str:
+        """What run it is, such as "Quick run on package pictures"."""
+        preset = str(self.made["preset"])
+        run = f"{preset} run" if preset in PRESETS else preset
+        return f"{run[0].upper()}{run[1:]} on {self.pictures_from}"
+
+    @property
     def command(self) -> str:
         """The command that makes the record."""
         samples = " ARGS='--source samples'" if self.made["source"] == "samples" else ""
         again = f"make reproduce-{self.made['figure']} PRESET={self.made['preset']}{samples}"
         return str(self.made.get("command", again))
+
+    @property
+    def computed(self) -> float | None:
+        """Seconds that its cells took; None where some do not say: the run may have found those stored."""
+        return seconds(self.made) if all("seconds" in c for c in self.made["cells"]) else None
 
     @property
     def drawn(self) -> list[Path]:
@@ -79,9 +98,9 @@ class Result:
         return [["cell", "mean L2", "held-out", "start"], *rows] if rows else []
 
     @property
-    def claims(self) -> Sequence[Mapping[str, str]]:
+    def claims(self) -> Sequence[Mapping[str, Any]]:
         """The claims with their verdicts."""
-        found: Sequence[Mapping[str, str]] = self.made.get("claims", [])
+        found: Sequence[Mapping[str, Any]] = self.made.get("claims", [])
         return found
 
     @property
@@ -96,8 +115,14 @@ class Result:
         return self.rows or regression.compare(nothing, regression.groups(self.made["cells"]))
 
     def metrics(self, *kinds: str) -> list[regression.Row]:
-        """Rows against the baseline of the given kinds: quality, cost, time."""
-        return [r for r in self.rows or () if regression.KINDS.get(r.metric) in kinds]
+        """Rows against the baseline of the given kinds (quality, cost, time), what got worse first."""
+        mine = [r for r in self.rows or () if regression.KINDS.get(r.metric) in kinds]
+        return sorted(mine, key=lambda r: not r.failed)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a metric fails against the baseline."""
+        return any(r.failed for r in self.rows or ())
 
     @property
     def status(self) -> str:
@@ -180,20 +205,24 @@ def seconds(made: Mapping[str, Any]) -> float:
     return float(sum(times) if times and None not in times else made["seconds"])
 
 
-def figures(results: Path, modules: Mapping[str, Path]) -> Iterator[Figure]:
+def figures(found: Found, results: Path, modules: Mapping[str, Path]) -> Iterator[Figure]:
     """Every figure that has a record: the paper's in the order of the modules, then the others.
 
+    Records of one folder that have titles of their own are figures of their own.
+
     Args:
-      results: folder of records; baselines lie in its folder `baselines`.
+      found: the records, as `records` finds them.
+      results: their folder; baselines lie in its folder `baselines`.
       modules: the figures' modules, by figure.
     """
-    found = records(results)
     order = {name: i for i, name in enumerate(modules)}
-    for name in sorted(found, key=lambda n: (not n.startswith(PAPER), order.get(n, len(order)))):
+    for name in sorted(found, key=lambda n: (not n.startswith(PAPER_NAMES), order.get(n, len(order)))):
         text = about(modules[name]) if name in modules else ""
         # Prepared data sets before package pictures, quick before full.
         mine = sorted(found[name], key=lambda pair: (pair[1]["source"] == "samples", pair[1]["preset"] != "quick"))
-        yield Figure(name, mine[0][1]["title"], text, [compared(path, made, results) for path, made in mine])
+        for i, title in enumerate(dict.fromkeys(made["title"] for _, made in mine), 1):
+            runs = [compared(path, made, results) for path, made in mine if made["title"] == title]
+            yield Figure(name if i == 1 else f"{name}-{i}", title, text, runs)
 
 
 def compared(path: Path, made: Mapping[str, Any], results: Path) -> Result:

@@ -4,13 +4,16 @@ import base64
 import gzip
 import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup, escape
 from PIL import Image
 
 from recon.regression.tables import number
 
+SIDES = {"above": "above", "below": "below", "alike": "nearer to none than", "exact": "at most"}
 QUALITY = 65  # of figures re-encoded as WebP: under half of their PNGs' size
 
 
@@ -50,8 +53,26 @@ def packed(text: str) -> str:
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")
 
 
-def duration(seconds: float) -> str:
-    """Seconds below two minutes, then minutes."""
+def criterion(claim: Mapping[str, Any]) -> str:
+    """Kind and margin of a record's claim in the units of its estimates, why, and from how much it was judged."""
+    margin, estimates = claim["margin"], claim["estimates"]
+    scale = next((e["scale"] for e in estimates), "")
+    if scale == "log2 ratio":
+        size = f"a ratio of {2**margin:.3g}"
+    elif scale == "share":
+        size = f"{100 * margin:g} {'points' if ' points' in claim['effect'] else '%'}"
+    else:
+        size = f"{margin:.3g} {scale}".rstrip()
+    groups = sorted({e["groups"] for e in estimates})
+    counts = "–".join(map(str, dict.fromkeys((*groups[:1], *groups[-1:]))))
+    draws = f"; from {counts} independent draw{'s' * (counts != '1')}" if counts else ""
+    return f"Margin: {SIDES[claim['kind']]} {size} ({claim['reason']}){draws}."
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds below two minutes, then minutes; in words where they are not known."""
+    if seconds is None:
+        return "unknown time"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
 
 

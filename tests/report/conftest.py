@@ -13,11 +13,11 @@ MODULES = {name: b.path for name, b in benchmarks(ROOT).items()}
 
 
 class Page(HTMLParser):
-    """Elements with their attributes, and the text of each kind; every element must be closed, in order."""
+    """Elements with their attributes, the text of each kind and below each id; all must be closed, in order."""
 
     def __init__(self, content):
         super().__init__(convert_charrefs=True)
-        self.elements, self.texts, self.open = [], {}, []
+        self.elements, self.texts, self.open, self.within = [], {}, [], {}
         self.feed(content)
         self.close()
         assert not self.open
@@ -26,13 +26,16 @@ class Page(HTMLParser):
         assert len(dict(attrs)) == len(attrs), attrs  # no attribute twice
         self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
-            self.open.append(tag)
+            self.open.append((tag, dict(attrs).get("id")))
 
     def handle_endtag(self, tag):
-        assert self.open.pop() == tag, self.getpos()
+        assert self.open.pop()[0] == tag, self.getpos()
 
     def handle_data(self, data):
-        self.texts.setdefault(self.open[-1] if self.open else "", []).append(" ".join(data.split()))
+        text = " ".join(data.split())
+        self.texts.setdefault(self.open[-1][0] if self.open else "", []).append(text)
+        for _, name in self.open if text else ():
+            self.within[name] = f"{self.within.get(name, '')} {text}".strip()
 
     def named(self, tag):
         return [attrs for t, attrs in self.elements if t == tag]

@@ -98,22 +98,31 @@ def test_a_phone_shows_every_column_and_whole_pictures(opened):
       const box = e.getBoundingClientRect();
       return box.width && (box.left < 0 || box.right > innerWidth + 1);
     }).length"""
-    assert page.locator("#overview [data-mark]").first.bounding_box()["width"] > 20
+    assert page.locator("#overview .verdict").first.bounding_box()["width"] > 20
     assert page.locator(".drawn img").count() > 20
-    for selector in ("#overview td", ".beside td", ".beside thead th", ".drawn img"):
+    page.evaluate("document.querySelectorAll('details').forEach((e) => { e.open = true; })")
+    for selector in ("td", ".standings th", ".beside thead th", ".drawn img"):
         assert page.evaluate(outside, selector) == 0, selector
-    # What a table's region cannot show without scrolling sideways would be wider than it.
-    for region in ("#overview .scrolled", "#fig1 .beside"):
-        assert page.locator(region).first.evaluate("e => e.scrollWidth - e.clientWidth") <= 1
+    # What a table's region cannot show without scrolling would be larger than it.
+    hidden = """(e) => Math.max(e.scrollWidth - e.clientWidth, e.scrollHeight - e.clientHeight)"""
+    tables = page.locator(".scrolled:has(table)")
+    assert tables.count() > 100
+    assert max(tables.nth(i).evaluate(hidden) for i in range(tables.count())) <= 1
+
+
+def test_a_link_to_what_got_worse_unfolds_it(opened):
+    page = opened()
+    page.goto(page.url.partition("#")[0] + "#fig2-quick-samples-metrics")
+    assert page.locator("#fig2-quick-samples-metrics").get_attribute("open") is not None
+    assert page.locator("#fig2-quick-samples-metrics table").first.is_visible()
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_paper_s_table_of_every_figure_lies_open(opened, size):
     page = opened(size)
-    sections = page.locator("section:has(> .result)")
-    assert sections.count() > 20
-    for i in range(sections.count()):
-        assert sections.nth(i).locator(".beside").first.is_visible()
+    tables = page.locator("section.result > .beside")
+    assert tables.count() > 20
+    assert all(tables.nth(i).is_visible() for i in range(tables.count()))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -244,7 +253,7 @@ def test_sliders_go_through_the_stored_steps(opened):
 def test_everything_is_reached_with_the_keyboard_and_seen_to_be(opened):
     page = opened()
     wanted = {"theme", "network", "solver", "log", "curve", "rank", "way-network", "together", "way-0", "way-1"}
-    for _ in range(150):  # links of the contents and of the overview come first
+    for _ in range(400):  # links of the contents, of the claims and of the overview come first
         page.keyboard.press("Tab")
         at, outline = page.evaluate(
             "[document.activeElement.id, getComputedStyle(document.activeElement).outlineStyle]"

@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import msgspec
@@ -12,13 +13,15 @@ from recon.records import record_state
 from recon.regression import Row
 from recon.regression.measures import group_name
 from recon.report import MOST_BYTES, build, page, write
+from recon.report.paper import ADDED, ORDER, PAPER, beyond, counted, standings
 from recon.report.published import SAID, beside
-from recon.report.results import PAPER, compared, records
-from recon.report.text import blocks, coded
+from recon.report.results import PAPER_NAMES, compared, records
+from recon.report.text import blocks, coded, criterion
 from tests.conftest import ROOT
 from tests.report.conftest import MODULES, Page
 
-RECORDS = [pair for mine in records(ROOT / "results").values() for pair in mine]
+STORED = records(ROOT / "results")
+RECORDS = [pair for mine in STORED.values() for pair in mine]
 PAPERS = {name for name, said in SAID.items() if said.claim or said.settings}
 LOADING = {"src", "srcset", "poster", "background", "data", "action", "formaction", "ping"}
 
@@ -34,18 +37,92 @@ def test_every_record_is_there_with_its_claims_and_verdicts(page):
         assert (made["provenance"]["commit"] or "unknown")[:12] in page.text
         for claim in made.get("claims", []):
             assert squeezed(claim["statement"]) in page.text
-            assert squeezed(claim["effect"]) in page.text
+            assert f"{squeezed(claim['effect'])} Margin: " in page.within[f"{made['figure']}-{path.stem}"]
+            assert f"({squeezed(claim['reason'])})" in page.text
     assert len(RECORDS) > 20
     shown = [t for t in page.texts["span"] if re.fullmatch("[✓✗?] (not )?(reproduced|inconclusive)", t)]
     every = [c["verdict"] for _, made in RECORDS for c in made.get("claims", [])]
     assert sorted(t[2:] for t in shown) == sorted(every)
 
 
+def chips(counts, zeros=False):
+    """Counts of verdicts as the page words them."""
+    return " ".join(f"{page.MARKS[v]} {counts[v]} {v}" for v in page.VERDICTS if zeros or counts[v])
+
+
+def test_it_opens_with_the_paper_s_claims_and_goes_beyond_each_claim_counted_once(page):
+    papers, others = counted([s for claim in PAPER for s in standings(claim, STORED)]), counted(beyond(STORED))
+    largest = (
+        min(mine, key=lambda run: ORDER.index((run[1]["preset"], run[1]["source"])))[1]
+        for name, mine in STORED.items()
+        if name != "reference"
+    )
+    assert papers + others == Counter(c["verdict"] for made in largest for c in made["claims"])
+    assert page.texts["h2"][:2] == ["The paper's claims", "Beyond the paper"]
+    assert page.within["claims"].startswith(f"The paper's claims {chips(papers, zeros=True)} What")
+    assert page.within["beyond"].startswith(f"Beyond the paper {chips(others, zeros=True)} What")
+    figures = [stand.figure for stand in beyond(STORED)]
+    assert figures[: len(ADDED)] == list(ADDED)
+    assert set(STORED) - {"reference"} == {f for claim in PAPER for f in claim.figures} | set(figures)
+
+
+def test_a_claim_stands_with_its_words_verdicts_sizes_and_state(page):
+    for number, claim in enumerate(PAPER, 1):
+        stands = standings(claim, STORED)
+        rows = [
+            f"{titles(s).partition(':')[0]} {chips(counted([s]))} "
+            f"{s.made['preset']}: {s.size} {s.published_size} {s.state}"
+            for s in stands
+        ]
+        told = f"{number}. {claim.statement}. {chips(counted(stands))} {' '.join(rows)}"
+        assert squeezed(told) in page.within["claims"]
+    for s in beyond(STORED):
+        told = f"{titles(s)} {chips(counted([s]))} {s.made['preset']}: {s.size} {s.state}"
+        assert squeezed(told) in page.within["beyond"]
+    links = Counter(link["href"] for link in page.named("a"))
+    for s in (*beyond(STORED), *(s for claim in PAPER for s in standings(claim, STORED))):
+        assert links[f"#{s.run}"] >= 2  # here and in the overview
+
+
+def titles(stand):
+    return STORED[stand.figure][0][1]["title"]
+
+
+def test_the_overview_has_titles_verdicts_and_a_way_to_what_got_worse(page):
+    for path, made in RECORDS:
+        result = compared(path, made, ROOT / "results")
+        told = f"{result.heading} {chips(result.verdicts)} {result.status} {result.code}"
+        assert squeezed(told) in page.within["overview"]
+        assert squeezed(made["title"]) in page.within["overview"]
+        assert ({"href": f"#{result.name}-metrics"} in page.named("a")) == result.failed
+    assert "full data sets" not in page.text
+
+
+def test_margins_are_in_the_words_of_their_estimates():
+    def words(kind, margin, scale, effect="", groups=(5,)):
+        estimates = [{"scale": scale, "groups": n} for n in groups]
+        return criterion({"kind": kind, "margin": margin, "reason": "why", "effect": effect, "estimates": estimates})
+
+    tenth = 0.1375035
+    assert words("above", tenth, "log2 ratio") == "Margin: above a ratio of 1.1 (why); from 5 independent draws."
+    assert words("below", -tenth, "log2 ratio").startswith("Margin: below a ratio of 0.909 (why)")
+    assert words("alike", tenth, "log2 ratio").startswith("Margin: nearer to none than a ratio of 1.1 (why)")
+    assert words("above", 0.05, "share").startswith("Margin: above 5 % (why)")
+    assert words("above", 0.05, "share", "It: +1.0 [+0.5, +2.0] points.").startswith("Margin: above 5 points (why)")
+    assert words("above", 0.1, "correlation", groups=(7, 3, 5)).endswith(
+        "0.1 correlation (why); from 3–7 independent draws."
+    )
+    assert words("exact", 1e-8, "", groups=(1,)) == "Margin: at most 1e-08 (why); from 1 independent draw."
+    assert words("above", 1.0, "", groups=()) == "Margin: above 1 (why)."
+
+
 def test_records_of_stale_code_are_marked_and_counted(page):
     states = Counter(record_state(made) for _, made in RECORDS)
     counts = ", ".join(f"of {state} code: {states[state]}" for state in ("current", "stale", "unknown"))
-    assert f"Records {counts}." in squeezed(page.text)
-    assert Counter(text for text in page.texts["td"] if text in states) == states
+    assert f"Records {counts}." in page.within["overview"]
+    overview = Counter(page.within["overview"].split())
+    assert Counter(text for text in page.texts["span"] if text in states) >= states
+    assert all(overview[state] >= count for state, count in states.items())
     marks = Counter(text.split("code ")[1].split(",")[0] for text in page.texts["summary"] if "What made it" in text)
     assert marks == states
 
@@ -101,6 +178,8 @@ def test_what_records_say_is_text_not_markup(tmp_path):
     found = Page(build(tmp_path, {}))
     assert "A <b>title</b> & </script>" in found.texts["h2"]
     assert not found.named("b")
+    # No claim of the paper has a record here.
+    assert found.within["claims"].count("no stored record") == sum(len(claim.figures) for claim in PAPER)
 
 
 def test_costs_and_status_against_the_baseline(tmp_path):
@@ -160,11 +239,18 @@ def test_the_paper_the_baseline_and_the_run_stand_side_by_side():
             ("attack steps", "80,000", "300", "300"),
         ],
         "MNIST odd/even": [
-            (f"L2 of images 1, 2, 4 of 4, best first: {series}, 300 steps", "≈ 1, 2, 9", "–", "1, 2, 4"),
-            (f"recognisable (L2 < 2.5): {series}, 300 steps", "≈ 72.5 %", "–", "50.0 %"),
+            (
+                f"L2 of images 1, 2, 4 of 4, best first: {series}, 300 steps",
+                "≈ 1, 2, 9 (N\u00a0=\u00a0200)",
+                "–",
+                "1, 2, 4",
+            ),
+            (f"recognisable (L2 < 2.5): {series}, 300 steps", "≈ 72.5 % of 200", "–", "50.0 % of 4"),
             (f"mean L2: {series}", "–", "2.25", "2.5"),
         ],
     }
+    assert not found.same
+    assert beside(known, made, [replace(row, before=2.5)]).same
     # Numbers of standard dynamics are not set beside the exact recovery or linearised dynamics.
     for other in ({"attack": "exact"}, {"dynamics": {"rule": "Linearised"}}):
         assert "MNIST odd/even" not in beside(known, example(**other), []).lines
@@ -187,20 +273,27 @@ def test_settings_that_the_baseline_lacks_are_not_averaged():
     assert beside({}, made, accuracies).lines["MNIST odd/even"] == [
         (f"test accuracy (infinite width, standard): {series[9:]}", "–", "50.0, 50.0 %", "91.2, 80.0 %")
     ]
-    alone = beside({}, made, rows[1:]).lines["MNIST odd/even"]
-    assert alone == [(series, "–", "–", "9")]
+    alone = beside({}, made, rows[1:])
+    assert alone.lines["MNIST odd/even"] == [(series, "–", "–", "9")]
+    assert alone.compares  # with the paper's settings
+    # Not in the paper, and no baseline or an equal one: nothing to compare.
+    other = {**made, "figure": "dp"}
+    assert not beside({}, other, rows[1:]).compares
+    assert not beside({}, other, [replace(rows[0], before=3.0)]).compares
+    assert beside({}, other, rows[:1]).compares
 
 
 def test_every_figure_has_the_paper_beside_it_or_says_that_it_is_not_in_the_paper(page):
-    assert page.texts["h4"].count("Paper, baseline, this run") == sum(made["figure"] in PAPERS for _, made in RECORDS)
+    headings = [text for text in page.texts["h4"] if re.fullmatch("Paper,( baseline,)? this run", text)]
+    assert len(headings) == sum(made["figure"] in PAPERS for _, made in RECORDS)
     for name in PAPERS:
         said = SAID[name]
         assert any(part.startswith(said.numbers) for part in page.texts["p"])
         assert not said.claim or said.claim in page.texts["th"]
-    assert {made["figure"] for _, made in RECORDS if made["figure"].startswith(PAPER)} <= PAPERS
-    regions = [a for a in page.named("div") if a.get("aria-label") == "Paper, baseline and this run"]
-    attacked = [any("mean" in c.get("scores", {}).get("train", {}) for c in made["cells"]) for _, made in RECORDS]
-    assert len(regions) == sum(a or made["figure"] in PAPERS for a, (_, made) in zip(attacked, RECORDS))
+    assert {made["figure"] for _, made in RECORDS if made["figure"].startswith(PAPER_NAMES)} <= PAPERS
+    regions = [a for a in page.named("div") if a.get("aria-label", "").endswith("this run")]
+    results = [compared(path, made, ROOT / "results") for path, made in RECORDS]
+    assert len(regions) == sum(beside({}, r.made, r.compared).compares for r in results) >= len(headings)
 
 
 def test_docstrings_become_paragraphs_code_and_items():
