@@ -17,7 +17,7 @@ from recon.report.results import records
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPERS = ("fig", "table", "theorem")  # beginnings of the names of what is in the paper
-BARS = ("recovery", "pool", "certificate", "foreign", "procedures", "dynamics")
+BARS = ("solvers", "recovery", "pool", "certificate", "foreign", "procedures", "dynamics")
 VERDICTS = ("reproduced", "not reproduced", "inconclusive")
 HEAD = """# Measurements
 
@@ -32,53 +32,6 @@ def load(name: str) -> Any:
     """A record in `results/`, or None if it is not there."""
     path = ROOT / "results" / name
     return read_json(path) if path.exists() else None
-
-
-def figure_table(name: str) -> list[str]:
-    """Scores and controls of a stored fig1 record."""
-    made = load(name)
-    if made is None:
-        return []
-    sources = " and ".join(dict.fromkeys(p["source"] for p in made["summary"]["panels"]))
-    lines = [
-        f"Figure 1, preset `{made['preset']}`, {sources} (`results/{name}`, {made['seconds']:.0f} s):",
-        "",
-    ]
-    columns = [
-        "task",
-        "dynamics",
-        "N",
-        "W",
-        "attack",
-        "mean L2",
-        "recognisable",
-        "certified",
-        "held-out L2",
-        "start L2",
-    ]
-    rows = []
-    for p in made["summary"]["panels"]:
-        for a in p["attacks"]:
-            s = a["scores"]
-            below = ", ".join(f"{count} (L2 < {limit})" for limit, count in s["train"]["below"].items())
-            certified = "–" if a["certified"] is None else a["certified"]
-            errors = [f"{s['train']['mean']:.2g}", below, str(certified)]
-            controls = [f"{s[k]['mean']:.1f}" for k in ("held_out", "start")]
-            rows.append([p["title"], p["dynamics"], str(p["n"]), str(p["width"]), a["attack"], *errors, *controls])
-    return [*lines, markdown_table(columns, rows), ""]
-
-
-def solver_lines() -> list[str]:
-    """The claims of the solver comparison with their verdicts, from its largest stored preset."""
-    for name in ("solvers/full-tfds.json", "solvers/quick-tfds.json"):
-        made = load(name)
-        if made is not None:
-            break
-    else:
-        return []
-    lines = [f"Beyond the paper: the solvers side by side (`results/{name}`, `make benchmark-solvers`):", ""]
-    lines += [f"- {c['statement']} {c['verdict'].capitalize()}: {c['effect']}" for c in made["claims"]]
-    return [*lines, ""]
 
 
 def bar_lines() -> list[str]:
@@ -110,7 +63,7 @@ def claim_lines() -> list[str]:
     found = []
     for path in (ROOT / "results").glob("*/*.json"):
         made = load(str(path.relative_to(ROOT / "results")))
-        if made.get("claims") and made["figure"] not in ("solvers", *BARS):
+        if made.get("claims") and made["figure"] not in BARS:
             found.append(made)
     rows = []
     for made in sorted(
@@ -157,9 +110,7 @@ def standing_lines() -> str:
 
 def numbers() -> str:
     """The page of all numbers."""
-    figures = ("quick-samples", "full-tfds")
-    lines = [line for name in figures for line in figure_table(f"fig1/{name}.json")]
-    return "\n".join([HEAD, *lines, *claim_lines(), *reference_lines(), *solver_lines(), *bar_lines()]).rstrip() + "\n"
+    return "\n".join([HEAD, *claim_lines(), *reference_lines(), *bar_lines()]).rstrip() + "\n"
 
 
 def pages() -> Iterator[tuple[Path, str]]:
