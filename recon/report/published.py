@@ -12,7 +12,7 @@ from recon.regression import Row
 from recon.regression.measures import group_name
 from recon.regression.tables import number
 
-NONE = "–"
+NONE, CLAIM = "–", "claim and settings"
 FILE = Path("reference") / "published-curves.json"
 # Records whose curves stand beside figure 1's: the published attack step for step, and networks of the notebook's size.
 SCHEDULE, SOLVERS = "reference", "solvers"
@@ -106,9 +106,10 @@ class Beside:
         return bool(self.said.claim or self.said.settings)
 
     @property
-    def compares(self) -> bool:
-        """Whether a number of the record's stands beside another's."""
-        return bool(self.lines) and (self.papers or not self.same)
+    def shown(self) -> Mapping[str, Sequence[Line]]:
+        """The lines in which something stands beside the record's: the paper's, or a baseline's other number."""
+        kept = {t: [x for x in lines if t == CLAIM or x[1] != NONE or not self.same] for t, lines in self.lines.items()}
+        return {title: lines for title, lines in kept.items() if lines}
 
     @property
     def same(self) -> bool:
@@ -135,7 +136,7 @@ def beside(known: Mapping[str, Any], made: Mapping[str, Any], rows: Sequence[Row
     curves = known.get("fig1" if made["figure"] in (SCHEDULE, SOLVERS) else made["figure"])
     lines: dict[str, list[Line]] = {}
     if said.claim or said.settings:
-        lines["claim and settings"] = [*_claim(said, made.get("claims", [])), *_settings(said, made["cells"], rows)]
+        lines[CLAIM] = [*_claim(said, made.get("claims", [])), *_settings(said, made["cells"], rows)]
     sized = [c for c in made["cells"] if made["figure"] != SOLVERS or _notebooks(c["cell"])]
     for title, line in _curves(curves, sized, said.settings.get(N, NONE)) if curves else ():
         lines.setdefault(title, []).append(line)

@@ -203,6 +203,15 @@ def test_costs_and_status_against_the_baseline(tmp_path):
     worse = int(after.status.removesuffix(" worse"))
     assert two[5].startswith(after.status)
     assert 0.5 * int(two[1]) < worse <= int(two[1])
+    # The page leads from there to the metrics, those that got worse above the others.
+    (tmp_path / made["figure"]).mkdir()
+    (tmp_path / made["figure"] / path.name).write_bytes(msgspec.json.encode(slower))
+    found = Page(build(tmp_path, {}))
+    assert {"href": f"#{after.name}-metrics"} in found.named("a")
+    assert f"{after.name}-metrics" in found.ids
+    failed = [row.failed for row in after.metrics("cost", "time")]
+    assert failed == sorted(failed, reverse=True)
+    assert any(failed)
     assert compared(path, {**made, "preset": "full"}, tmp_path).status == "no baseline"
     for cell in slower["cells"]:
         cell["cell"]["unheard_of"] = True
@@ -250,7 +259,11 @@ def test_the_paper_the_baseline_and_the_run_stand_side_by_side():
         ],
     }
     assert not found.same
-    assert beside(known, made, [replace(row, before=2.5)]).same
+    assert found.shown == found.lines
+    # The mean has nothing beside it where the baseline's is the same.
+    equal = beside(known, made, [replace(row, before=2.5)])
+    assert equal.same
+    assert equal.shown["MNIST odd/even"] == found.lines["MNIST odd/even"][:2]
     # Numbers of standard dynamics are not set beside the exact recovery or linearised dynamics.
     for other in ({"attack": "exact"}, {"dynamics": {"rule": "Linearised"}}):
         assert "MNIST odd/even" not in beside(known, example(**other), []).lines
@@ -275,12 +288,12 @@ def test_settings_that_the_baseline_lacks_are_not_averaged():
     ]
     alone = beside({}, made, rows[1:])
     assert alone.lines["MNIST odd/even"] == [(series, "–", "–", "9")]
-    assert alone.compares  # with the paper's settings
+    assert list(alone.shown) == ["claim and settings"]
     # Not in the paper, and no baseline or an equal one: nothing to compare.
     other = {**made, "figure": "dp"}
-    assert not beside({}, other, rows[1:]).compares
-    assert not beside({}, other, [replace(rows[0], before=3.0)]).compares
-    assert beside({}, other, rows[:1]).compares
+    assert not beside({}, other, rows[1:]).shown
+    assert not beside({}, other, [replace(rows[0], before=3.0)]).shown
+    assert beside({}, other, rows[:1]).shown
 
 
 def test_every_figure_has_the_paper_beside_it_or_says_that_it_is_not_in_the_paper(page):
@@ -293,7 +306,7 @@ def test_every_figure_has_the_paper_beside_it_or_says_that_it_is_not_in_the_pape
     assert {made["figure"] for _, made in RECORDS if made["figure"].startswith(PAPER_NAMES)} <= PAPERS
     regions = [a for a in page.named("div") if a.get("aria-label", "").endswith("this run")]
     results = [compared(path, made, ROOT / "results") for path, made in RECORDS]
-    assert len(regions) == sum(beside({}, r.made, r.compared).compares for r in results) >= len(headings)
+    assert len(regions) == sum(bool(beside({}, r.made, r.compared).shown) for r in results) >= len(headings)
 
 
 def test_docstrings_become_paragraphs_code_and_items():
