@@ -218,8 +218,8 @@ def figures(found: Found, results: Path, modules: Mapping[str, Path]) -> Iterato
     order = {name: i for i, name in enumerate(modules)}
     for name in sorted(found, key=lambda n: (not n.startswith(PAPER_NAMES), order.get(n, len(order)))):
         text = about(modules[name]) if name in modules else ""
-        # Prepared data sets before package pictures, quick before full.
-        mine = sorted(found[name], key=lambda pair: (pair[1]["source"] == "samples", pair[1]["preset"] != "quick"))
+        # Prepared data sets before package pictures, and the largest run, whose verdicts count, before smaller ones.
+        mine = sorted(found[name], key=lambda run: (run[1]["source"] == "samples", run[1]["preset"] == "quick"))
         for i, title in enumerate(dict.fromkeys(made["title"] for _, made in mine), 1):
             runs = [compared(path, made, results) for path, made in mine if made["title"] == title]
             yield Figure(name if i == 1 else f"{name}-{i}", title, text, runs)

@@ -82,6 +82,7 @@ def test_a_claim_stands_with_its_words_verdicts_sizes_and_state(page):
     links = Counter(link["href"] for link in page.named("a"))
     for s in (*beyond(STORED), *(s for claim in PAPER for s in standings(claim, STORED))):
         assert links[f"#{s.run}"] >= 2  # here and in the overview
+        assert ("section", {"class": "result", "id": s.run}) in page.elements  # lies open
 
 
 def titles(stand):
