@@ -2,7 +2,16 @@
 
 from recon.records.cache import Entry, described, entries, prunable, remove
 from recon.records.code_version import code_version, library_versions
-from recon.records.files import ClaimRecord, FigureRecord, figure_bytes, json_bytes, read_figure, read_json, write_bytes
+from recon.records.files import (
+    ClaimRecord,
+    FigureRecord,
+    compact_bytes,
+    figure_bytes,
+    json_bytes,
+    read_figure,
+    read_json,
+    write_bytes,
+)
 from recon.records.freshness import cells_by_code, code_state, code_words, record_state
 from recon.records.provenance import LIBRARIES, cores, provenance
 from recon.records.rows import attack_row, mean_and_spread, rounded
@@ -25,6 +34,7 @@ __all__ = [
     "code_state",
     "code_version",
     "code_words",
+    "compact_bytes",
     "cores",
     "csv_table",
     "described",

@@ -75,6 +75,11 @@ def figure_bytes(made: Mapping[str, Any]) -> bytes:
     return _lines(short(msgspec.json.decode(json_bytes(made))), 2) + b"\n"
 
 
+def compact_bytes(value: Any, depth: int) -> bytes:
+    """JSON with a line for each entry, and for those of entries down to a depth; what lies deeper is on one line."""
+    return _lines(msgspec.json.decode(json_bytes(value)), depth) + b"\n"
+
+
 def _lines(value: Any, depth: int) -> bytes:
     """JSON with a line for each entry of a value, and of its entries so deep; what lies deeper is on one line."""
     if not depth or not value or not isinstance(value, dict | list):

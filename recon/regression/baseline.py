@@ -10,7 +10,7 @@ import numpy as np
 
 from recon import reading
 from recon.errors import ReconError
-from recon.records import json_bytes, write_bytes
+from recon.records import compact_bytes, write_bytes
 from recon.regression.measures import MEASURES, Direction, Group, Kind, groups, typical
 
 # One-sided level of the t-interval that a metric may move in: were its runs independent draws, one comparison in a
@@ -110,7 +110,7 @@ def write(file: Path, baseline: Baseline) -> None:
     """Store a baseline; the reasons of the one it replaces stay in it."""
     before = read(file)
     reasons = [*baseline.reasons, *(before.reasons if before else [])]
-    write_bytes(file, json_bytes(replace(baseline, reasons=reasons)))
+    write_bytes(file, compact_bytes(replace(baseline, reasons=reasons), 3))
 
 
 def make(made: Mapping[str, Any], extra: Sequence[Mapping[str, Any]], why: str) -> Baseline:
