@@ -62,6 +62,18 @@ def test_of_two_scales_the_likelier_by_far_is_taken_or_none(rng, factor):
     assert not rough.off.any()
 
 
+def test_pictures_of_few_levels_with_some_of_another_in_them_do_not_vouch_for_themselves(digits, rng):
+    """Their levels are sums of a few numbers, which a scale may bring near to whole ones all together."""
+    x, low, high = digits
+    assert scale.grid(0.6 * x, low, high).sure.mean() > 0.9
+    levels = np.array([0, 64, 128, 191, 255]) / 255
+    few = levels[np.abs((x - low)[..., None] - levels).argmin(-1)] + low
+    for other in (x, few):
+        share = rng.uniform(0.01, 0.1, (600, 1))
+        mixed = (1 - share) * few[rng.integers(24, size=600)] + share * other[rng.integers(24, size=600)]
+        assert not scale.grid(mixed, low, high).sure.any()
+
+
 def test_chance_is_the_share_of_random_numbers_that_lie_so_near(rng):
     for levels, rms in ((3, 0.1), (4, 0.15), (6, 0.2)):
         off = rng.uniform(-0.5, 0.5, (400_000, levels - 1))

@@ -353,14 +353,15 @@ def certificate(
         misfit = pixels.other if seen.bias else None
         if misfit and by_network(seen, network, rows, x).mean() >= scale.COMMON_SHARE:
             # Biases or outputs confirm the size that the pixels contradict: it is the box that is not as told.
-            pixels = scale.Grid(np.zeros(len(x), bool), np.ones(len(x)), np.zeros(len(x), bool))
+            none = np.zeros(len(x), bool)
+            pixels = scale.Grid(none, none, np.ones(len(x)), none)
     sized = at_own_scale(seen, network, rows, x, pixels)
     if seen.bias:
         # No image has a negative input of the biases: these were not trained as the kernel was.
         sized &= found.c @ seen.u[-1] > 0 if pixels is None else (found.c @ seen.u[-1] > 0) | pixels.on
     if pixels is not None:
         x = x * pixels.factor[:, None]
-    on = np.zeros(len(x), bool) if pixels is None else pixels.on
+    by_themselves = np.zeros(len(x), bool) if pixels is None else pixels.sure
     width = tail(rows)
     # How far off an image may be counts at the size that its box allows it, as nothing else may tell its size.
     largest = np.maximum(room(seen, x), 1.0)
@@ -380,13 +381,13 @@ def certificate(
         # These pictures are of 8 bits: one that is sharp enough to show it and does not, at any scale, is none of them.
         tolerance = scale.GRID_RMS / scale.LEVELS * np.linalg.norm(seen.high - seen.low)
         strange = pixels.off & (moved * promise < GRID_ACCURACY * tolerance)
-    up_to_scale = ((sound & ~strange) | on) & ~empty
+    up_to_scale = ((sound & ~strange) | by_themselves) & ~empty
     certified = up_to_scale & (away < CERTAIN_BOX) & sized
     confidence = 1 / (1 + (width / CERTAIN_TAIL) ** 2) / (1 + moved**2)
     confidence = confidence / (1 + (away / CERTAIN_BOX) ** 2)
     for doubt in (~np.full(len(x), complete and same), ~sized, ~enough, ~other, empty, wrong, strange):
         confidence = np.where(doubt, 0.5, 1.0) * confidence
-    confidence = np.where(on & ~empty, 1.0, confidence)
+    confidence = np.where(by_themselves & ~empty, 1.0, confidence)
     doubts = what_is_missing(
         seen,
         complete=complete,
@@ -396,7 +397,7 @@ def certificate(
         outside=int((up_to_scale & sized & ~certified).sum()),
         unsized=int((up_to_scale & ~sized).sum()),
         misfit=misfit,
-        by_pixels=bool((up_to_scale & sized).any() and on.any()),
+        by_pixels=bool((up_to_scale & sized).any() and pixels is not None and pixels.on.any()),
     )
     return Certificate(x, certified, up_to_scale, confidence, doubts)
 

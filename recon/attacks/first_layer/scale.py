@@ -39,6 +39,11 @@ GRID_BEST = 20  # scales that are then tried on all
 # had them within 0.07 of whole ones, which is no chance, but that they lay within 1e-5 at its size was still less.
 GRID_RIVAL = 14.0
 GRID_SURE = -60.0  # log of the chance below which no rival is looked for: it takes levels that no other scale has
+# What pixels must show to vouch for an image by themselves: besides so small a chance, so small a distance from whole
+# levels, at most so many times what pixels of one level differ by, or next to nothing. A digit of five levels with 4 %
+# of another in it had 37, within 0.13 of whole ones at 1.6 times its size: levels that are sums of a few numbers are
+# fewer than they seem, but all pixels of one level are off by the same.
+GRID_SURE_RMS, GRID_SURE_RATIO, GRID_NOTHING = 0.02, 3.0, 5e-4
 SAME = 5e-4  # relative difference of scales that is none: an L2 distance of 0.01
 ONE_SCALE = 0.01  # relative differences of images' scales below which one factor explains them
 COMMON_SHARE = 0.5  # of the images that must lie on the grid at one scale
@@ -58,11 +63,13 @@ class Grid(NamedTuple):
 
     Attributes:
       on: which lie on it, at some scale.
+      sure: which do so beyond doubt, whatever else is known of them.
       factor: that scale, 1 where there is none.
       off: which have levels enough to lie on it or not, and do not.
     """
 
     on: Bool[np.ndarray, " k"]
+    sure: Bool[np.ndarray, " k"]
     factor: Float[np.ndarray, " k"]
     off: Bool[np.ndarray, " k"]
 
@@ -87,11 +94,13 @@ class Levels(NamedTuple):
       rms: distance from them, without the pixels at the commonest: a background says once that its level is whole,
         however many pixels it has.
       levels: number of different ones but that.
+      within: rms difference of pixels of one level from their mean, zero if each has its own.
       step: greatest common divisor of the differences of levels. Where it is above one, as in a picture of few greys,
         the levels are whole at other scales as well.
     """
 
     rms: float
+    within: float
     levels: int
     step: int
 
@@ -99,10 +108,14 @@ class Levels(NamedTuple):
 def levels_of(p: Float[np.ndarray, " d"]) -> Levels:
     """The levels of pixels, in units of a level."""
     whole = np.rint(p)
-    values, counts = np.unique(whole, return_counts=True)
+    values, place, counts = np.unique(whole, return_inverse=True, return_counts=True)
     rest = whole != values[np.argmax(counts)]
-    rms = float(np.sqrt(np.mean((p - whole)[rest] ** 2))) if rest.any() else 0.0
-    return Levels(rms, len(values) - 1, int(np.gcd.reduce(np.diff(values).astype(np.int64))))
+    off = p - whole
+    rms = float(np.sqrt(np.mean(off[rest] ** 2))) if rest.any() else 0.0
+    about = (off - (np.bincount(place, off) / counts)[place])[rest]
+    spare = int(counts.sum() - counts.max()) - (len(counts) - 1)
+    within = float(np.sqrt((about @ about) / spare)) if spare else 0.0
+    return Levels(rms, within, len(values) - 1, int(np.gcd.reduce(np.diff(values).astype(np.int64))))
 
 
 def chance(rms: float, levels: int) -> float:
@@ -121,7 +134,8 @@ def grid(x: Float[np.ndarray, "k d"], low: Float[np.ndarray, " d"], high: Float[
     """Find the scale at which each image is a picture of 8 bits in its box, if there is one."""
     width = high - low
     zero = -LEVELS * low / width  # the level of an input of zero
-    on, factor, off = np.zeros(len(x), bool), np.ones(len(x)), np.zeros(len(x), bool)
+    on, sure, off = np.zeros((3, len(x)), bool)
+    factor = np.ones(len(x))
     common, failures = 1.0, 0
     for i, y in enumerate(LEVELS * x / width):
         tried = [t for t in (settled_scale(y, zero, c) for c in dict.fromkeys((1.0, common))) if t is not None]
@@ -131,11 +145,12 @@ def grid(x: Float[np.ndarray, "k d"], low: Float[np.ndarray, " d"], high: Float[
             failures = 0 if tried else failures + 1
         found = only(tried)
         if found is not None:
-            on[i], factor[i] = True, found
-            common = found if abs(found - 1) > SAME else common
+            on[i], factor[i] = True, found.at
+            sure[i] = found.beyond_doubt
+            common = found.at if abs(found.at - 1) > SAME else common
         else:
             off[i] = not tried and chance(GRID_RMS, levels_of(zero + y).levels) < GRID_CHANCE
-    return Grid(on, np.where(np.abs(factor - 1) < SAME, 1.0, factor), off)
+    return Grid(on, sure, np.where(np.abs(factor - 1) < SAME, 1.0, factor), off)
 
 
 class Scale(NamedTuple):
@@ -143,15 +158,23 @@ class Scale(NamedTuple):
 
     at: float
     chance: float
+    rms: float
+    within: float
+
+    @property
+    def beyond_doubt(self) -> bool:
+        """Whether it shows by itself that the image is a picture of 8 bits."""
+        near = min(GRID_SURE_RMS, max(GRID_SURE_RATIO * self.within, GRID_NOTHING))
+        return self.chance < GRID_SURE and self.rms < near
 
 
-def only(tried: Sequence[Scale]) -> float | None:
+def only(tried: Sequence[Scale]) -> Scale | None:
     """The scale that is likelier than all others by far, or None."""
     if not tried:
         return None
     best = min(tried, key=lambda t: t.chance)
     rivals = [t.chance for t in tried if abs(t.at / best.at - 1) > SAME]
-    return best.at if not rivals or best.chance < min(rivals) - GRID_RIVAL else None
+    return best if not rivals or best.chance < min(rivals) - GRID_RIVAL else None
 
 
 def settled_scale(y: Float[np.ndarray, " d"], zero: Float[np.ndarray, " d"], s: float) -> Scale | None:
@@ -162,10 +185,10 @@ def settled_scale(y: Float[np.ndarray, " d"], zero: Float[np.ndarray, " d"], s: 
     for _ in range(4):
         s = float(y @ (np.rint(zero + s * y) - zero)) / size
     p = zero + s * y
-    rms, count, step = levels_of(p)
+    rms, within, count, step = levels_of(p)
     inside, log = p.min() > -0.5 and p.max() < LEVELS + 0.5, chance(rms, count)
     whole = rms < GRID_RMS and step == 1 and count >= GRID_LEVELS and log < GRID_CHANCE
-    return Scale(s, log) if s > 0 and inside and whole else None
+    return Scale(s, log, rms, within) if s > 0 and inside and whole else None
 
 
 def scanned_scales(y: Float[np.ndarray, " d"], zero: Float[np.ndarray, " d"]) -> list[Scale]:
