@@ -117,10 +117,12 @@ def test_stopping_point_by_held_out_images():
 def test_same_seed_same_result_and_one_compilation():
     data = arrays()
     loops._compiled.cache_clear()
-    a, b, c = (distill(data, 2, steps=30, key=k, progress=False) for k in (0, 0, 1))
+    a = distill(data, 2, steps=30, key=0, progress=False)
+    programs = loops._compiled.cache_info().misses
+    b, c = (distill(data, 2, steps=30, key=k, progress=False) for k in (0, 1))
     np.testing.assert_array_equal(a.images, b.images)
     assert np.abs(a.images - c.images).max() > 0.1
-    assert loops._compiled.cache_info().misses == 1
+    assert loops._compiled.cache_info().misses == programs
 
 
 def test_stopping():
