@@ -169,7 +169,7 @@ def _(cell: RecoveryCell):
     setting = dataclasses.replace(cell.setting, width=64)
     if isinstance(setting, Plain):
         setting = dataclasses.replace(setting, dynamics=Linearised(), with_state=False)
-    return dataclasses.replace(cell, n_train=10, setting=setting, options=options_of(cell, 1.0), seed=0)
+    return dataclasses.replace(cell, n_train=10, setting=setting, options=options_of(cell), seed=0)
 
 
 @shrunk.register

@@ -102,5 +102,5 @@ def test_contract(name, tmp_path, root):
 )
 def test_a_name_that_is_nearly_right_is_understood(name, figure):
     assert bench.meant(name, ALL) == figure
-    with pytest.raises(ReconError, match=f"did you mean {figure}\\?" if figure else "choose one of attacks, dim"):
+    with pytest.raises(ReconError, match=f"did you mean {figure}\\?" if figure else "choose one of attacks, "):
         bench.find(ROOT, name)
