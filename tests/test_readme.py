@@ -34,7 +34,7 @@ def test_index_of_results_is_that_of_the_records(tmp_path):
     subprocess.run(here, check=True)
     assert subprocess.run([*here, "--check"]).returncode == 0
     record = next((tmp_path / "results").glob("fig1/*.json"))
-    record.write_text(record.read_text().replace('"effect": "', '"effect": "Perhaps '))
+    record.write_text(record.read_text().replace('"effect":"', '"effect":"Perhaps '))
     assert "make results-index" in subprocess.run([*here, "--check"], capture_output=True, text=True).stderr
     subprocess.run(here, check=True)
     assert subprocess.run([*here, "--check"]).returncode == 0
