@@ -23,6 +23,7 @@ def homes(package: str, attribute: str) -> dict[str, ModuleType]:
     return {getattr(m, attribute).name: m for m in modules if hasattr(m, attribute)}
 
 
+@cache
 def defined(package: str, attribute: str) -> dict[str, Any]:
     """What the modules of a package define as `attribute`, by its name."""
     return {name: getattr(module, attribute) for name, module in homes(package, attribute).items()}

@@ -141,7 +141,8 @@ class Measured:
 def measured(results: Path) -> Measured:
     """Read the records of all figures."""
     files = sorted(results.glob("*/*-tfds.json"))
-    cells = [c for f in files if f.parent.name != "baselines" for c in read_json(f)["cells"]]
+    found = [c for f in files if f.parent.name != "baselines" for c in read_json(f)["cells"]]
+    cells = [c for c in found if "set" in c or "attack" in c]  # others stand for no run of the paper's grid
     largest: dict[str, tuple[float, float, Settings]] = {}
     flow, closed, exact = {}, defaultdict(list), defaultdict(list)
     other, speed = defaultdict(list), []
@@ -259,7 +260,8 @@ def grid(root: Path) -> dict[str, dict[str, Settings]]:
         plain = [seedless(c.settings()) for c in cells]
         return {json.dumps(settings, sort_keys=True): settings for settings in plain}
 
-    return {name: keyed(figure.cells("paper")) for name, figure in benchmarks(root).items()}
+    known = {name: figure for name, figure in benchmarks(root).items() if "paper" in figure.module().PRESETS}
+    return {name: keyed(figure.cells("paper")) for name, figure in known.items()}
 
 
 def packed(seconds: Sequence[float], machines: int) -> float:
