@@ -207,18 +207,18 @@ def test_without_ray_it_says_how_to_install_it(probe, store, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("local", None, None, 1.0, None), "--executor ray"),
-        (("ray", 2, None, None, None), "--executor local"),
-        (("ray", None, None, 1.5, None), "whole ones"),
+        ({"gpus": 1.0}, "--executor ray"),
+        ({"executor": "ray", "jobs": 2}, "--executor local"),
+        ({"executor": "ray", "gpus": 1.5}, "whole ones"),
     ],
 )
 def test_options_of_the_other_executor_are_refused(options, says):
-    from recon.cli.console import on_ray
+    from recon.cli.console import Run
 
     with pytest.raises(ReconError, match=says):
-        on_ray(*options)
-    assert on_ray("local", 2, None, None, None) is None
-    assert on_ray("ray", None, None, 0.5, 8.0) == Resources(cpus=1, gpus=0.5, memory=8.0)
+        _ = Run(**options).ray
+    assert Run(jobs=2).ray is None
+    assert Run(executor="ray", gpus=0.5, memory=8.0).ray == Resources(cpus=1, gpus=0.5, memory=8.0)
 
 
 @pytest.mark.parametrize("command", ["reproduce fig1", "check fig1", "baseline update fig1 --why first"])
