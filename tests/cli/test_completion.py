@@ -25,8 +25,9 @@ def test_names_read_from_files_are_those_of_the_modules():
     assert tuple(completion.sources()) == SOURCES
     for name in completion.dynamics():
         dynamics_of(name)
-    for benchmark in benchmarks(ROOT).values():
-        assert set(completion.presets()) <= set(benchmark.module().PRESETS)
+    presets = [set(benchmark.module().PRESETS) for benchmark in benchmarks(ROOT).values()]
+    assert set(completion.presets()) == set.union(*presets)
+    assert set.intersection(*presets) >= {"quick", "full"}
 
 
 def test_figures_are_the_checkouts(tiny, monkeypatch):
