@@ -20,7 +20,7 @@ from recon.attacks import attacks
 from recon.benchmark import benchmarks
 from recon.cli.commands import app
 from recon.distillation import methods
-from recon.registry import homes
+from recon.registry import defined, homes
 from recon.tasks import tasks
 from tests.conftest import ROOT
 
@@ -60,6 +60,7 @@ def checkout(tmp_path, monkeypatch):
         if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
     homes.cache_clear()
+    defined.cache_clear()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -73,6 +74,7 @@ def test_code_runs(page, checkout):
             file.write_text(content, encoding="utf-8")
             importlib.invalidate_caches()
             homes.cache_clear()
+            defined.cache_clear()
         elif language == "python":
             exec(compile("\n" * line + content, str(page), "exec"), names)
         elif language == "console":
