@@ -124,6 +124,7 @@ class Attack:
       settings: its settings, a frozen dataclass.
       run: the function that runs it.
       networks: the networks it is for.
+      relu_only: whether it is for units of ReLU alone.
       descends: whether it starts from images, which the caller may choose.
     """
 
@@ -132,4 +133,5 @@ class Attack:
     settings: Any
     run: Callable[[Problem, Any, PRNGKeyArray, Report], Reconstruction]
     networks: type[Network] = MLP
+    relu_only: bool = False
     descends: bool = True

@@ -34,7 +34,7 @@ from recon.attacks.adam import (
 from recon.attacks.base import Problem, Reconstruction
 from recon.attacks.rank import first_layer_span
 from recon.errors import ReconError
-from recon.networks import MLP, Activation, Layers, Params, dense_layers, softplus
+from recon.networks import MLP, Activation, Layers, Params, dense_layers
 from recon.networks.products import outer, times
 from recon.progress import Report
 
@@ -183,7 +183,7 @@ class Matching(Objective):
     def loss(self, variables: dict[str, Any], step: Tensor, known: Known) -> Float[Tensor, ""]:
         """Eq. 7 with the box penalty, where there is a box."""
         settings, x = self.settings, variables["x"]
-        activation, target = softplus(sharpness(settings, step)), self.target(known)
+        activation, target = self.network.units.smoothed(sharpness(settings, step)), self.target(known)
         if settings.duals == "free":
             loss = matching_loss(target, x, variables["duals"], activation, settings.chunk)
         else:
@@ -261,7 +261,8 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
         duals = kept.variables["duals"]
     elif not last.busy:
         beta = sharpness(settings, jnp.asarray(float(kept.step)))
-        _, duals = projected_loss(objective.target(known), kept.variables["x"], softplus(beta), settings.ridge)
+        activation = problem.network.units.smoothed(beta)
+        _, duals = projected_loss(objective.target(known), kept.variables["x"], activation, settings.ridge)
 
     held = known if basis is None else known._replace(basis=np.asarray(basis))  # without JAX, which may still be busy
 

@@ -45,7 +45,7 @@ class KKT:
       x_scale: standard deviation of the images at the start, where no others are given.
       least_dual: λ below this is penalised (the published sweep's best for MNIST: 0.45).
       dual_weight, box_weight: of the penalties, in units of ‖θ_f‖².
-      sharpness: slope of the sigmoid that stands for ReLU's derivative.
+      sharpness: slope of the sigmoid that stands for ReLU's derivative, or for another kink's.
       ridge: of the projected duals, as a fraction of their kernel's mean diagonal.
       seconds: stop after so much time.
       snapshots: keep the images at so many steps, geometrically spaced.
@@ -65,15 +65,12 @@ class KKT:
     snapshots: int = 0
 
 
-def smoothed(sharpness: float) -> Activation:
-    """ReLU with the derivative of a sigmoid wherever a derivative is taken (Haim et al. 2022, appendix)."""
-
-    def slope(z: Tensor) -> Tensor:
-        return jnp.asarray(jax.nn.sigmoid(sharpness * z))
-
-    value = jax.custom_jvp(jax.nn.relu)
-    value.defjvp(lambda z, dz: (jax.nn.relu(z[0]), slope(z[0]) * dz[0]))
-    return Activation(value, slope)
+def smoothed(own: Activation, sharpness: float) -> Activation:
+    """ReLU with a sigmoid wherever its derivative is taken (Haim et al. 2022, appendix); others with a kink alike."""
+    smooth = own.smoothed(sharpness)
+    value = jax.custom_jvp(own.value)
+    value.defjvp(lambda z, dz: (own.value(z[0]), smooth.slope(z[0]) * dz[0]))
+    return dataclasses.replace(smooth, value=value)
 
 
 def classes(m: int, outputs: int) -> Float[np.ndarray, "m c"]:
@@ -110,7 +107,7 @@ class Stationarity(Objective):
     def loss(self, variables: dict[str, Any], _: Tensor, known: Known) -> Float[Tensor, ""]:
         """L over ‖θ_f‖²."""
         x, of = variables["x"], self.of
-        target, activation = self.target(known), smoothed(of.sharpness)
+        target, activation = self.target(known), smoothed(self.network.units, of.sharpness)
         if "duals" in variables:
             loss = matching_loss(target, x, self.duals(variables, known), activation) / self.norm
         else:
@@ -172,7 +169,7 @@ def run(problem: Problem, settings: KKT, key: PRNGKeyArray, report: Report) -> R
     if "duals" in variables:
         duals = objective.duals(done.variables, known)
     else:
-        activation = smoothed(settings.sharpness)
+        activation = smoothed(network.units, settings.sharpness)
         _, duals = projected_loss(objective.target(known), done.variables["x"], activation, settings.ridge)
     return result("kkt", problem, done, program, x, duals)
 

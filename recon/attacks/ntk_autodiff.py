@@ -18,7 +18,7 @@ from recon.arrays import Tensor
 from recon.attacks.adam import DescentSettings, Known, Objective, check, known_of, result, run_adam, sharpness
 from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.gradient_matching import box_penalty
-from recon.networks import Activation, Network, Params, softplus
+from recon.networks import Activation, Network, Params
 from recon.progress import Report
 
 # The fast schedule of `ntk-fast`.
@@ -87,7 +87,7 @@ class Matching(Objective):
         """Eq. 7 with the box penalty, where there is a box."""
         x = variables["x"]
         if self.settings.duals == "free":
-            activation, target = softplus(sharpness(self.settings, step)), self.target(known)
+            activation, target = self.network.units.smoothed(sharpness(self.settings, step)), self.target(known)
             loss = matching_loss(target, x, variables["duals"], activation)
         else:
             loss, _ = self.projected(x, step, known)
@@ -101,7 +101,7 @@ class Matching(Objective):
         self, x: Float[Tensor, "m *shape"], step: Tensor, known: Known
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "p m c"]]:
         """`projected_loss` at a step, and its duals."""
-        activation = softplus(sharpness(self.settings, step))
+        activation = self.network.units.smoothed(sharpness(self.settings, step))
         return projected_loss(self.target(known), x, activation, self.settings.ridge)
 
 

@@ -13,6 +13,7 @@ from recon.cli.audit import audit
 from recon.cli.cache import cache_app
 from recon.cli.check import baseline_app, check, compare_with_stored
 from recon.cli.console import (
+    Activation,
     DataDir,
     Figure,
     Force,
@@ -159,6 +160,7 @@ def attack_(
     n: Annotated[int, typer.Option("--n", help="Training images.")] = 20,
     width: Annotated[int, typer.Option(help="Width of each hidden layer.")] = 512,
     depth: Annotated[int, typer.Option(help="Hidden layers.")] = 2,
+    activation: Activation = "relu",
     dynamics: Rule = "standard",
     attack: Annotated[
         str, typer.Option(help="Name of an attack, see `recon list`.", autocompletion=completion.attacks)
@@ -187,7 +189,8 @@ def attack_(
             f"A network of {depth} hidden layers of width {width} has no hidden unit: choose at least 1 each."
         )
     options = options_of(attack, set_ or (), steps)
-    cell = AttackCell(task_of(task, images), n, MLP((width,) * depth), rule, attack, options, seed=seed)
+    network = MLP((width,) * depth, activation=activation)
+    cell = AttackCell(task_of(task, images), n, network, rule, attack, options, seed=seed)
     project = bench.project_root()
     found = bench.find(project, "fig1")
     where = {"data_dir": data_dir, "source": source, "images": images}

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from recon.cli import completion
-from recon.cli.console import DataDir, Images, Rule, Source, Task, out, task_of
+from recon.cli.console import Activation, DataDir, Images, Rule, Source, Task, out, task_of
 from recon.errors import ReconError
 from recon.records.places import file_to_write, folder_to_write
 
@@ -90,6 +90,7 @@ def train(
     task: Task = None,
     n: Number = 500,
     widths: Annotated[str, typer.Option(help="Widths of the hidden layers, with commas.")] = "512,512",
+    activation: Activation = "relu",
     dynamics: Rule = "standard",
     loss: Annotated[
         float | None,
@@ -126,7 +127,7 @@ def train(
     from recon.records import json_bytes, provenance, write_bytes
     from recon.weights import save_weights
 
-    network, rule = network_of(widths), dynamics_of(dynamics, loss)
+    network, rule = network_of(widths, activation), dynamics_of(dynamics, loss)
     if kind not in ("npz", "safetensors"):
         raise ReconError(f"Weights are stored as npz or safetensors, not {kind!r}: choose one.")
     folder_to_write(folder)
@@ -193,18 +194,18 @@ def loaded(task: str | None, n: int, seed: int, source: str, data_dir: Path | No
     return load_task(task_of(task, images), n, seed=seed, data_dir=data_dir, source=source, images=images)
 
 
-def network_of(widths: str) -> "MLP":
+def network_of(widths: str, activation: str = "relu") -> "MLP":
     """The network of hidden layers "512,256".
 
     Raises:
-      ReconError: these are no widths.
+      ReconError: these are no widths, or there is no such activation.
     """
     from recon.networks import MLP
 
     numbers = [part.strip() for part in widths.split(",")]
     if not all(part.isdecimal() and int(part) for part in numbers):
         raise ReconError(f"{widths!r} are no widths of hidden layers: give numbers such as 512,512.")
-    return MLP(tuple(map(int, numbers)))
+    return MLP(tuple(map(int, numbers)), activation=activation)
 
 
 def dynamics_of(name: str, loss: float | None = None) -> "Dynamics":
