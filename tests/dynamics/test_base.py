@@ -6,11 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from recon.dynamics import Dynamics, Linearised, train
+from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised, train
 from recon.dynamics.base import measure_start
 from recon.dynamics.losses import LinearisedLossDescent, LossDescent
 from recon.kernels import ntk
 from recon.networks import MLP
+from tests.conftest import flat, small_problem
+from tests.networks.test_activations import PLAIN
 
 
 def small(outputs=2):
@@ -51,3 +53,22 @@ def test_the_start_is_that_of_the_network_in_float64():
     assert start.curvature == pytest.approx(np.linalg.eigvalsh(kernel)[-1] / 4, rel=1e-4)
     trained = train(network, params, x, y, Linearised())
     np.testing.assert_allclose(trained.duals, start.duals, rtol=1e-6)
+
+
+@pytest.mark.parametrize("activation", PLAIN)
+def test_rules_agree_on_networks_of_every_activation(activation):
+    network, params0, x, y = small_problem(n=4, dim=8, widths=(128, 128), activation=activation)
+    loss = 0.98 * train(network, params0, x, y, Linearised()).initial.loss
+    runs = {
+        "linearised": Linearised(loss=loss),
+        "flow": GradientFlow(loss=loss, tol=1e-5),
+        "descent": Descent(rate=1e-3, loss=loss, dtype="float64"),
+    }
+    moved = {}
+    for name, rule in runs.items():
+        trained = train(network, params0, x, y, rule)
+        assert trained.final.loss == pytest.approx(loss, rel=1e-3)
+        moved[name] = flat(trained.final.params) - flat(params0)
+    size = np.linalg.norm(moved["flow"])
+    assert np.linalg.norm(moved["descent"] - moved["flow"]) < 2e-2 * size
+    assert np.linalg.norm(moved["linearised"] - moved["flow"]) < 2e-2 * size
