@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from recon.attacks.base import Attack, Problem, Reconstruction, Tree
-from recon.attacks.first_layer.activations import Activations
 from recon.attacks.first_layer.certificate import Network, certificate, why_unclear
 from recon.attacks.first_layer.flops import counted
 from recon.attacks.first_layer.joint import TRUST, leaked, placed
@@ -25,12 +24,12 @@ from recon.attacks.first_layer.observe import Observed, observe
 from recon.attacks.first_layer.patterns import Patterns
 from recon.attacks.first_layer.search import Search, State, search
 from recon.attacks.first_layer.settings import Exact
-from recon.attacks.first_layer.switches import Switches
-from recon.attacks.first_layer.vectors import Vectors, judged, merged, none, robust
+from recon.attacks.first_layer.tangent import Tangent
+from recon.attacks.first_layer.vectors import Vectors, judged, merged, narrowed, none
 from recon.networks import MLP
 from recon.progress import Report
 
-SEARCHES: tuple[type[Search], ...] = (Switches, Activations, Patterns)  # the last by the first layer alone
+SEARCHES: tuple[type[Search], ...] = (Tangent, Patterns)  # the last by the first layer alone
 # Of images that another attack found, chosen while building: softness of the pattern's edge, first and last, and in so
 # many steps; steps of Lanczos in each; ratio below which and agreement above which their vectors are taken over.
 GIVEN_SOFTNESS, GIVEN_SOLVES, GIVEN_STEPS = (0.3, 0.02), 16, 8
@@ -73,6 +72,8 @@ def recover(
             if seen.clear:
                 ways = (way.on(seen, problem) for way in (SEARCHES[-1:] if settings.loose else SEARCHES))
                 state.yields = {way: way.promise for way in ways if way is not None}
+                if any(way.exact for way in state.yields):
+                    state.yields = {way: promise for way, promise in state.yields.items() if way.exact}
                 if given is not None:
                     state.found = state.top = from_images(seen, given, rng)
                     state.trace.append((0, len(state.found)))
@@ -122,9 +123,7 @@ def from_images(seen: Observed, given: Float[np.ndarray, "k d"], rng: np.random.
     if seen.bias:
         x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     c = normalised(x @ seen.u)
-    q = rng.standard_normal(c.shape)
-    for i, softness in enumerate(np.geomspace(*GIVEN_SOFTNESS, GIVEN_SOLVES)):
-        q = robust(seen, c, q, solves=1, steps=GIVEN_STEPS, softness=float(softness), warm=i > 0)
+    q = narrowed(seen, c, rng.standard_normal(c.shape), GIVEN_SOFTNESS, GIVEN_SOLVES, GIVEN_STEPS)
     vectors = judged(seen, c, q)
     return merged(
         none(seen.n), vectors.take((vectors.ratio < GIVEN_RATIO) & (vectors.agreement > GIVEN_AGREEMENT)), seen.n

@@ -14,10 +14,11 @@ from scipy import linalg
 from recon.attacks.base import Problem
 from recon.attacks.first_layer.deflated import Deflated, columns, deflated
 from recon.attacks.first_layer.flops import product
+from recon.attacks.first_layer.joint import joint
 from recon.attacks.first_layer.linear import TINY, normalised
 from recon.attacks.first_layer.observe import Observed, leading
-from recon.attacks.first_layer.search import Candidates, State
-from recon.attacks.first_layer.vectors import ALIKE, distinct
+from recon.attacks.first_layer.search import Candidates, State, accepted
+from recon.attacks.first_layer.vectors import Vectors, ALIKE, distinct
 
 # Chosen while building.
 STEPS = 150
@@ -46,6 +47,7 @@ class Activations:
     """
 
     promise: ClassVar[float] = 0.9
+    exact: ClassVar[bool] = False
     span: Float[np.ndarray, "w k"]
     p: Float[np.ndarray, "w n"]
     misfit: float
@@ -61,6 +63,14 @@ class Activations:
             return None
         span = leading(np.asarray(change, np.float64), count)
         return cls(span, seen.middle / seen.scale, MISFIT if seen.still else MISFIT_MOVED)
+
+    def vectors(self, state: State, count: int) -> Vectors:
+        """What the robust finish accepts of the candidates."""
+        return accepted(state, self.candidates(state, count))
+
+    def together(self, seen: Observed, found: Vectors) -> Vectors:
+        """Each from the units that the others leave inactive."""
+        return joint(seen, found)
 
     def candidates(self, state: State, count: int) -> Candidates:
         """Where descents from `count` columns of the change end."""

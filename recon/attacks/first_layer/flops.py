@@ -35,7 +35,12 @@ def counted() -> Iterator[Count]:
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The matrix product a b, or a stack of them: an addition and a multiplication for each term of each entry."""
     result: np.ndarray = np.matmul(a, b)
+    add(2.0 * result.size * a.shape[-1])
+    return result
+
+
+def add(flops: float) -> None:
+    """Count operations of another kind."""
     count = _count.get()
     if count is not None:
-        count.flops += 2.0 * result.size * a.shape[-1]
-    return result
+        count.flops += flops

@@ -9,10 +9,11 @@ from jaxtyping import Bool, Float
 from recon.attacks.base import Problem
 from recon.attacks.first_layer.deflated import SLOW_STEPS, Deflated, deflated, starts
 from recon.attacks.first_layer.flops import product
+from recon.attacks.first_layer.joint import joint
 from recon.attacks.first_layer.linear import active_probability, normalised, null_vectors
 from recon.attacks.first_layer.observe import Observed
-from recon.attacks.first_layer.search import Candidates, State
-from recon.attacks.first_layer.vectors import ALIKE, distinct, inactive_units
+from recon.attacks.first_layer.search import Candidates, State, accepted
+from recon.attacks.first_layer.vectors import Vectors, ALIKE, distinct, inactive_units
 
 # Chosen while building.
 HELD_MISSING, FREE_EVERY = 0.1, 3  # q is held while more than this share is missing, but for each third batch
@@ -31,11 +32,20 @@ class Patterns:
     """The search that is always possible."""
 
     promise: ClassVar[float] = 0.5
+    exact: ClassVar[bool] = False
 
     @classmethod
     def on(cls, seen: Observed, problem: Problem) -> "Patterns | None":  # noqa: ARG003 (what others need)
         """The search, of any problem."""
         return cls()
+
+    def vectors(self, state: State, count: int) -> Vectors:
+        """What the robust finish accepts of the candidates."""
+        return accepted(state, self.candidates(state, count))
+
+    def together(self, seen: Observed, found: Vectors) -> Vectors:
+        """Each from the units that the others leave inactive."""
+        return joint(seen, found)
 
     def candidates(self, state: State, count: int) -> Candidates:
         """From columns of the change and isotropic starts."""

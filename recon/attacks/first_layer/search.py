@@ -15,7 +15,7 @@ from recon.attacks.base import Problem, Snapshot
 from recon.attacks.first_layer.deflated import Deflated, finish
 from recon.attacks.first_layer.flops import Count
 from recon.attacks.first_layer.images import images
-from recon.attacks.first_layer.joint import best, cleaned, joint, passing, repeated
+from recon.attacks.first_layer.joint import best, cleaned, passing, repeated
 from recon.attacks.first_layer.linear import normalised
 from recon.attacks.first_layer.observe import Observed
 from recon.attacks.first_layer.settings import Exact
@@ -58,17 +58,23 @@ class Search(Protocol):
 
     Attributes:
       promise: what it is expected to find for each start before it was tried: decides which comes first.
+      exact: what it keeps needs no cleaning later.
     """
 
     promise: ClassVar[float]
+    exact: ClassVar[bool]
 
     @classmethod
     def on(cls, seen: Observed, problem: Problem) -> "Search | None":
         """The search on a problem, or None where it is not possible."""
         ...
 
-    def candidates(self, state: "State", count: int) -> Candidates:
-        """Candidates from `count` starts."""
+    def vectors(self, state: "State", count: int) -> Vectors:
+        """Vectors to keep, from `count` starts."""
+        ...
+
+    def together(self, seen: Observed, found: Vectors) -> Vectors:
+        """All N vectors solved together."""
         ...
 
 
@@ -122,6 +128,11 @@ class State:
     def seconds(self) -> float:
         """Since the attack began."""
         return time.perf_counter() - self.began
+
+    @property
+    def way(self) -> Search:
+        """The search whose turn it is: the one that found most of late."""
+        return max(self.yields, key=self.yields.__getitem__)
 
     @property
     def missing(self) -> int:
@@ -181,7 +192,7 @@ def search(state: State, report: Report) -> str:
 
 def solve_together(state: State) -> bool:
     """Solve all N together; whether all are right. Where they are not, those of least agreement go."""
-    n, after = state.seen.n, joint(state.seen, state.found)
+    n, after = state.seen.n, state.way.together(state.seen, state.found)
     state.joint += 1
     again = repeated(after)
     if passing(after).all() and not again.any():
@@ -205,17 +216,23 @@ def last(state: State) -> Vectors:
     return judged(seen, c, robust(seen, c, q, solves=LAST_SOLVES, steps=LAST_STEPS, softness=seen.slack))
 
 
-def search_once(state: State) -> None:
-    """Search from one batch of starts, and keep what is accepted."""
+def accepted(state: State, proposed: Candidates) -> Vectors:
+    """Candidates after the robust finish: those that vanish on their image's inactive units, and on no others."""
     seen, settings = state.seen, state.settings
-    count = min(settings.batch, max(LEAST_BATCH, BATCH * state.missing))
-    way = max(state.yields, key=state.yields.__getitem__)
-    reduced, y, q = way.candidates(state, count)
+    reduced, y, q = proposed
     vectors = finish(seen, reduced, y, q)
     # Nearly right ones become right when the finish starts from what it gave.
     again = vectors.take(vectors.ratio < NEARLY)
     vectors = finish(seen, reduced, (again.c @ reduced.basis_c.T).astype(np.float32), again.q)
-    vectors = vectors.take((vectors.ratio < settings.ratio) & (vectors.agreement > state.least_agreement))
+    return vectors.take((vectors.ratio < settings.ratio) & (vectors.agreement > state.least_agreement))
+
+
+def search_once(state: State) -> None:
+    """Search from one batch of starts, and keep what is accepted."""
+    seen = state.seen
+    count = min(state.settings.batch, max(LEAST_BATCH, BATCH * state.missing))
+    way = state.way
+    vectors = way.vectors(state, count)
     state.starts += count
     state.batches += 1
     found = merged(state.found, vectors, seen.n)
@@ -239,6 +256,8 @@ def clean(state: State) -> None:
     enough units for each free direction of the coordinates.
     """
     n, stuck = state.seen.n, state.stuck
+    if state.way.exact:
+        return
     if state.missing / state.seen.v.shape[1] >= MOST_FREE or not (stuck or state.clean_from < len(state.found) < n):
         return
     base = state.top if stuck else state.found

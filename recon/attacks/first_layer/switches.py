@@ -18,9 +18,11 @@ from scipy import linalg
 from recon.attacks.base import Problem
 from recon.attacks.first_layer.deflated import SLOW_STEPS, deflated, starts
 from recon.attacks.first_layer.flops import product
+from recon.attacks.first_layer.joint import joint
 from recon.attacks.first_layer.linear import TINY, normalised
 from recon.attacks.first_layer.observe import Observed, leading
-from recon.attacks.first_layer.search import Candidates, State
+from recon.attacks.first_layer.search import Candidates, State, accepted
+from recon.attacks.first_layer.vectors import Vectors
 
 # Chosen while building.
 RELAXED = 0.5  # of a full step of the reflections
@@ -43,6 +45,7 @@ class Switches:
     """
 
     promise: ClassVar[float] = 1.0
+    exact: ClassVar[bool] = False
     span: Float[np.ndarray, "n v"]
     p: Float[np.ndarray, "w n"]
     w2: Float[np.ndarray, "w v"]
@@ -71,6 +74,14 @@ class Switches:
         f32 = np.float32
         p = seen.p0 / seen.scale
         return cls(span.astype(f32), p.astype(f32), w2.astype(f32), b2.astype(f32), w3.astype(f32))
+
+    def vectors(self, state: State, count: int) -> Vectors:
+        """What the robust finish accepts of the candidates."""
+        return accepted(state, self.candidates(state, count))
+
+    def together(self, seen: Observed, found: Vectors) -> Vectors:
+        """Each from the units that the others leave inactive."""
+        return joint(seen, found)
 
     def candidates(self, state: State, count: int) -> Candidates:
         """From columns of the change and isotropic starts."""

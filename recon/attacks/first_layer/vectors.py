@@ -166,6 +166,20 @@ def robust(
     return q
 
 
+def narrowed(
+    seen: Observed, c: Float[np.ndarray, "b n"], q: Float[np.ndarray, "b n"], edges: tuple[float, float], solves: int, steps: int
+) -> Float[np.ndarray, "b n"]:
+    """Null vectors of coordinates that stay as they are: the pattern's edge narrows as the vectors settle.
+
+    Args:
+      edges: its softness in the first and in the last solve.
+      solves, steps: how many, and of Lanczos in each.
+    """
+    for i, softness in enumerate(np.geomspace(*edges, solves)):
+        q = robust(seen, c, q, solves=1, steps=steps, softness=float(softness), warm=i > 0)
+    return q
+
+
 def sharpened(
     seen: Observed, c: Float[np.ndarray, "b n"], q: Float[np.ndarray, "b n"], softness: float
 ) -> Float[np.ndarray, "b n"]:

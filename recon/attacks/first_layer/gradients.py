@@ -1,0 +1,128 @@
+"""The network's own gradients at an image, and where training has put them: what any image of a training set meets.
+
+A training image's row of the first layer's change is no vector of any kind: it is the gradient of a combination of the
+outputs with respect to the first pre-activations, G_i ∝ g(x_i), g(x) = Σ_c d_c ∂f_c/∂z₁(x), known but for d from known
+weights, for any activation and any depth. The row space V of [ΔW₁; Δb₁] holds all G_i, so that each training image is
+by itself a zero of
+
+    r(x) = 1 − ‖V g(x)‖² / ‖g(x)‖²,
+
+the test of the MUSIC method of array processing. The layers above give as much again: the images' hidden activations
+h₁(x_i) lie in the column space of ΔW₂, and their gradients with respect to z_l in the row space of ΔW_l.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Integer
+from scipy import linalg
+
+from recon.arrays import Tensor
+from recon.attacks.base import Problem
+from recon.attacks.first_layer.observe import Observed, leading
+from recon.networks import Activation
+from recon.networks.mlp import dense_layers
+
+FULL = 0.9  # directions for each unit from which a span is nearly everything and tells nothing
+WIDER = 1.8  # directions of hidden activations kept for each image where patterns moved during training
+RIDGE = 1e-9  # of the outputs' Gram matrices, in their mean eigenvalue
+TINY = 1e-30
+
+
+class Spans(NamedTuple):
+    """What training images' gradients and activations must lie in; a tree of arrays.
+
+    Attributes:
+      p: (W₁, N), pre-activations of the columns of U.
+      v: (N, W₁), orthonormal rows: of the gradients with respect to z₁.
+      h: (W₁, k), orthonormal columns: of h₁; no columns where nothing tells.
+      above: kernel and bias of each layer above the first.
+      rows: of each hidden layer above the first, orthonormal rows of the gradients with respect to its
+        pre-activations, none where nothing tells.
+    """
+
+    p: Any
+    v: Any
+    h: Any
+    above: tuple[tuple[Any, Any], ...]
+    rows: tuple[Any, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Passed:
+    """One forward and backward pass.
+
+    Attributes:
+      z: pre-activations of each hidden layer.
+      h: activations of the first.
+      g: of each hidden layer, gradients of every output with respect to its pre-activations, (b, c, w).
+    """
+
+    z: list[Any]
+    h: Any
+    g: list[Any]
+
+
+def spans(seen: Observed, problem: Problem) -> Spans:
+    """What the change of each layer tells, in float64."""
+    layers = [(np.asarray(w, np.float64), None if b is None else np.asarray(b, np.float64))
+              for w, b in dense_layers(problem.params0)][1:]  # fmt: skip
+    above = tuple((w, np.zeros(w.shape[1]) if b is None else b) for w, b in layers)
+    changes = [np.asarray(w, np.float64) for w, _ in dense_layers(problem.change)][1:]
+
+    def told(change: np.ndarray) -> np.ndarray:
+        count = seen.n if seen.still else int(WIDER * seen.n)
+        few = count >= FULL * min(change.shape)
+        return np.zeros((len(change), 0)) if few else leading(change, count)
+
+    inputs = told(changes[0])
+    rows = tuple(told(change.T).T for change in changes[:-1])
+    return Spans(seen.middle / seen.scale, seen.v, inputs, above, rows)
+
+
+def by_activations(exact: Spans, units: Integer[np.ndarray, " k"]) -> Spans:
+    """What the hidden activations of some of the units tell by themselves: a test that costs a fraction of the whole."""
+    h = linalg.qr(exact.h[units], mode="economic")[0]
+    return Spans(exact.p[units], exact.v[:0], h, (), ())
+
+
+def passed(z: Float[Tensor, "b w"], above: tuple[tuple[Any, Any], ...], units: Activation) -> Passed:
+    """Forward and backward pass from the first pre-activations on."""
+    zs, h1 = [z], units.value(z)
+    h = h1
+    for kernel, bias in above[:-1]:
+        zs.append(h @ kernel + bias)
+        h = units.value(zs[-1])
+    last = above[-1][0].T
+    xp: Any = np if isinstance(z, np.ndarray) else jnp
+    delta = xp.broadcast_to(last, (len(z), *last.shape)) * units.slope(zs[-1])[:, None]
+    deltas = [delta]
+    for lower, (kernel, _) in zip(zs[-2::-1], above[-2::-1], strict=True):
+        delta = (delta @ kernel.T) * units.slope(lower)[:, None]
+        deltas.append(delta)
+    return Passed(zs, h1, deltas[::-1])
+
+
+def best_outputs(g: Float[Tensor, "b c w"], v: Float[Tensor, "n w"]) -> Float[Tensor, "b c"]:
+    """The d of which Σ_c d_c g_c lies nearest to the rows of v, relative to its length."""
+    c = g.shape[1]
+    if c == 1:
+        return jnp.ones(g.shape[:2], g.dtype)
+    inside = g @ v.T
+    gram = g @ jnp.swapaxes(g, 1, 2)
+    gram = gram + (RIDGE * jnp.trace(gram, axis1=1, axis2=2) / c + TINY)[:, None, None] * jnp.eye(c, dtype=g.dtype)
+    lower = jnp.linalg.cholesky(gram)
+    half = jax.scipy.linalg.solve_triangular(lower, inside, lower=True)
+    _, vectors = jnp.linalg.eigh(half @ jnp.swapaxes(half, 1, 2))
+    d = jax.scipy.linalg.solve_triangular(jnp.swapaxes(lower, 1, 2), vectors[:, :, -1:], lower=False)[..., 0]
+    return d / (jnp.linalg.norm(d, axis=1, keepdims=True) + TINY)
+
+
+def outside(rows: Float[Tensor, "b w"], basis: Float[Tensor, "w k"]) -> Float[Tensor, " b"]:
+    """Share of each row's squared length that lies outside the span of orthonormal columns."""
+    inside = rows @ basis
+    xp: Any = np if isinstance(rows, np.ndarray) else jnp
+    return 1 - xp.sum(inside**2, axis=1) / (xp.sum(rows**2, axis=1) + TINY)

@@ -1,0 +1,237 @@
+"""Search for images whose own gradient lies in the row space of the change: for narrow networks, in few starts.
+
+`recon.attacks.first_layer.gradients` has the functions of which each training image is a zero. They are descended over
+coordinates from many starts at once, with kinks of the activation smoothed, from a sharpness that differs from start to
+start: smooth starts run into few images, but nearly always into one; sharp ones spread over many. Where the descent
+ends a few units are on the wrong side; flipping one after the other, from the top layer down, ends at the exact
+pattern, whose gradient is known to rounding. What is found so is taken out exactly: r_j·c = 0 for the next starts.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from recon.arrays import Tensor
+from recon.attacks.base import Problem
+from recon.attacks.first_layer.deflated import columns
+from recon.attacks.first_layer.flops import add, product
+from recon.attacks.first_layer.gradients import Spans, best_outputs, by_activations, outside, passed, spans
+from recon.attacks.first_layer.joint import best, joint
+from recon.attacks.first_layer.linear import normalised
+from recon.attacks.first_layer.observe import Observed
+from recon.attacks.first_layer.search import State
+from recon.attacks.first_layer.vectors import ALIKE, Vectors, complement, corrected, distinct, judged, narrowed, turned
+from recon.loops import compiled
+from recon.networks import Activation
+
+BATCH = 32  # starts
+# Units for each direction of the hidden activations from which these alone are descended: at 100/1024 31 of 32 descents
+# end at an image so, as many as by all that is known, for a third of the operations.
+WIDE = 4
+STEPS, RATE, MOMENTA = 100, 0.03, (0.9, 0.999)  # of Adam, the rate falling to zero as a cosine
+SHARPNESS, SHARPEST = (5.0, 50.0), 100.0  # of kinks, at the start of a descent (drawn for each start) and at its end
+FLOOR = 1e-5  # of the shares whose logarithms are descended: below, an image is found
+# The input of the biases that a start is pushed towards, of its length: a dry batch draws another push for each start,
+# and takes a share of its starts at random.
+PUSH, PUSHES, ISOTROPIC = 0.5, (0.2, 1.5), 0.5
+LEAST_INPUT = 1e-3  # of the biases, that coordinates are divided by
+DOUBTED = 2  # of the found, for each dry batch in a row, are not taken out
+# Softness of the pattern's edge in the first and in the last solve of vectors that vanish on inactive units, how many,
+# and of Lanczos in each: of 36 coordinates L2 0.1 to 1.5 from images of 100/384 they gave 33 right ones, 20 with 6 solves.
+EDGES, SOLVES, SOLVE_STEPS = (0.06, 0.005), 20, 14
+FLIPS = 60  # of units, at most, in each layer
+GAIN = 1e-13  # of the squared length, that a flip must be worth
+# Share of the gradient outside its span, at the exact pattern: up to 1e-9 at images of 200/512, above 4e-4 elsewhere.
+RESIDUAL = 1e-6
+
+
+class How(NamedTuple):
+    """What a descent depends on beside its arrays."""
+
+    activation: Activation
+    steps: int
+
+
+@dataclass(frozen=True, eq=False)
+class Tangent:
+    """Where the network's own gradients at the images must lie.
+
+    Attributes:
+      units: the activation.
+      spans: in float64.
+      exact: all gradients were taken at the known weights.
+      descended: what is descended, in float32: all, or the activations of some units where these tell enough.
+    """
+
+    promise: ClassVar[float] = 2.0
+    units: Activation
+    spans: Spans
+    exact: bool
+    single: Spans
+
+    @classmethod
+    def on(cls, seen: Observed, problem: Problem) -> "Tangent | None":
+        """The spans, or None where biases give no size."""
+        units = problem.mlp.units
+        if problem.state is not None or not seen.bias or len(problem.params0) < 2 or units.leak is None:
+            return None
+        exact = known = spans(seen, problem)
+        count = WIDE * max(exact.h.shape[1], 1)
+        if exact.h.shape[1] and (not seen.still or count <= len(exact.p)):
+            some = np.random.default_rng(0).permutation(len(exact.p))[:count]
+            known = by_activations(exact, some)
+        elif not seen.still:
+            return None
+        return cls(units, exact, seen.still, jax.tree.map(lambda a: np.asarray(a, np.float32), known))
+
+    def vectors(self, state: State, count: int) -> Vectors:  # noqa: ARG002 (one shape for all batches: one program)
+        """Images from one batch of starts."""
+        seen, n = state.seen, state.seen.n
+        known = state.found if self.exact else self.trusted(state)
+        basis = complement(normalised(known.q / seen.s), n)
+        padded = np.zeros((n, n))
+        padded[: len(basis)] = basis
+        y = self.descended(seen, *self.starts(state, padded), padded)
+        c = normalised(product(y, padded))
+        if not self.exact:
+            return self.vanishing(state, c)
+        ends = self.settled(seen, c)
+        return ends.take(ends.ratio < 1)
+
+    def vanishing(self, state: State, c: Float[np.ndarray, "b n"]) -> Vectors:
+        """Vectors that vanish on the inactive units of coordinates c, where gradients moved during training."""
+        seen = state.seen
+        c = c[distinct(c, np.arange(len(c), dtype=float), ALIKE)]
+        found = judged(seen, c, narrowed(seen, c, state.rng.standard_normal(c.shape), EDGES, SOLVES, SOLVE_STEPS))
+        return found.take((found.ratio < state.settings.ratio) & (found.agreement > state.least_agreement))
+
+    def trusted(self, state: State) -> Vectors:
+        """The found that are taken out: after a dry batch fewer, as one that is rough blocks images that it is not."""
+        least = len(state.found) - min(state.dry * DOUBTED, len(state.found) // 2)
+        return best(state.found, least)
+
+    def starts(self, state: State, basis: Float[np.ndarray, "n n"]) -> tuple[np.ndarray, np.ndarray]:
+        """Columns of the change, pushed so that biases have an input, and the sharpness to begin with."""
+        seen, rng = state.seen, state.rng
+        one = seen.u[-1] / np.linalg.norm(seen.u[-1])
+        c = normalised(turned(seen, columns(seen, BATCH, rng)))
+        push: Any = PUSH
+        if state.dry:
+            random = rng.random((BATCH, 1)) < ISOTROPIC
+            c = np.where(random, normalised(rng.standard_normal(c.shape)), c)
+            push = rng.uniform(*PUSHES, (BATCH, 1))
+        sharpness = np.exp(rng.uniform(*np.log(SHARPNESS), (BATCH, 1)))
+        return normalised(product(c + push * one, basis.T)), sharpness
+
+    def descended(
+        self, seen: Observed, y: Float[np.ndarray, "b n"], sharpness: Float[np.ndarray, "b 1"], basis: np.ndarray
+    ) -> Float[np.ndarray, "b n"]:
+        """Where descents end."""
+        low = np.full(len(seen.u) - 1, -np.inf) if seen.low is None else seen.low
+        high = np.full(len(seen.u) - 1, np.inf) if seen.high is None else seen.high
+        single = [np.asarray(a, np.float32) for a in (y, sharpness, basis, seen.u, low, high)]
+        program = compiled(
+            descent, How(self.units, STEPS), *single, self.single, what="A batch of the tangent search", fix="fewer images"
+        )
+        ends = np.asarray(program.run(*single, self.single), np.float64)
+        add(STEPS * program.work.get("flops_per_step", 0.0))
+        return ends
+
+    def settled(self, seen: Observed, c: Float[np.ndarray, "b n"]) -> Vectors:
+        """Vectors of the exact patterns near coordinates c; what does not meet every span has a ratio of one."""
+        one = c @ seen.u[-1]
+        c = c / np.where(np.abs(one) > LEAST_INPUT, one, LEAST_INPUT)[:, None]
+        leak = float(self.units.leak or 0.0)
+        z = passed(product(c, self.spans.p.T), self.spans.above, self.units).z
+        worst = np.zeros(len(c))
+        last = self.spans.above[-1][0]
+        # From the top layer down: what comes from above, times 1 or the leak for each unit.
+        for layer in range(len(z) - 1, -1, -1):
+            rows = self.spans.v if layer == 0 else self.spans.rows[layer - 1]
+            active = z[layer] > 0
+            if layer == len(z) - 1:
+                from_above = self.outputs(z, rows) @ last.T
+            else:
+                from_above = product(g, self.spans.above[layer][0].T)
+            values = np.stack([from_above, leak * from_above])
+            g = np.where(active, values[0], values[1])
+            if len(rows):
+                g = flipped(g, np.where(active, values[1], values[0]), rows)
+                worst = np.maximum(worst, outside(g, rows.T))
+        right = worst < RESIDUAL
+        agreement = (active == (g == from_above)).mean(1)
+        return Vectors(normalised(c), normalised(product(g, seen.v.T)), np.where(right, 0.0, 1.0), agreement)
+
+    def together(self, seen: Observed, found: Vectors) -> Vectors:
+        """The inverse's coordinates; each vector once more, by the pattern there."""
+        if not self.exact:
+            return joint(seen, found)
+        return self.settled(seen, corrected(found.c, found.q / seen.s))
+
+    def outputs(self, z: list[np.ndarray], rows: Float[np.ndarray, "n w"]) -> Float[np.ndarray, "b c"]:
+        """The combination of outputs whose gradient lies in the span."""
+        g = self.units.slope(z[-1])[:, None] * self.spans.above[-1][0].T
+        return np.asarray(best_outputs(g, rows), np.float64)
+
+
+def flipped(
+    g: Float[np.ndarray, "b w"], other: Float[np.ndarray, "b w"], rows: Float[np.ndarray, "n w"]
+) -> Float[np.ndarray, "b w"]:
+    """Rows with entries exchanged for the other value one by one, while this brings them nearer to the span."""
+    g, other = g.copy(), other.copy()
+    own = 1 - np.sum(rows * rows, axis=0)  # squared distance of a unit's own direction from the span
+    live = np.arange(len(g))
+    for _ in range(FLIPS):
+        rest = g[live] - product(product(g[live], rows.T), rows)
+        step = other[live] - g[live]
+        gain = 2 * step * rest + step * step * own
+        unit = gain.argmin(1)
+        better = gain[np.arange(len(live)), unit] < -GAIN * np.sum(g[live] ** 2, axis=1)
+        live, unit = live[better], unit[better]
+        if not len(live):
+            break
+        g[live, unit], other[live, unit] = other[live, unit], g[live, unit].copy()
+    return g
+
+
+def loss(
+    y: Float[Tensor, "b n"], units: Activation, basis: Tensor, u: Tensor, low: Tensor, high: Tensor, known: Spans
+) -> Float[Tensor, ""]:
+    """Logarithms of the shares outside the spans, and the distance from the box of the pixels."""
+    c = y @ basis
+    one = c @ u[-1]
+    c = c / jnp.where(jnp.abs(one) > LEAST_INPUT, one, LEAST_INPUT)[:, None]
+    z, total = c @ known.p.T, jnp.zeros(len(y), y.dtype)
+    if known.h.shape[1]:
+        total = total + jnp.log(jnp.maximum(outside(units.value(z), known.h), 0) + FLOOR)
+    if known.above:
+        g = passed(z, known.above, units).g[0]
+        d = jax.lax.stop_gradient(best_outputs(g, known.v))
+        total = total + jnp.log(jnp.maximum(outside(jnp.einsum("bc,bcw->bw", d, g), known.v.T), 0) + FLOOR)
+    x = c @ u[:-1].T
+    away = jnp.sum((jnp.clip(x, low, high) - x) ** 2, axis=1)
+    return jnp.sum(total + away / (1 + away))
+
+
+def descent(how: How, y: Tensor, sharpness: Tensor, basis: Tensor, u: Tensor, low: Tensor, high: Tensor, known: Spans) -> Tensor:
+    """Adam on the loss over coordinates of unit length, kinks growing sharp."""
+    first, second = MOMENTA
+
+    def step(state: tuple[Tensor, Tensor, Tensor], i: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], None]:
+        y, mean, square = state
+        done = i / how.steps
+        units = how.activation.smoothed(sharpness * (SHARPEST / sharpness) ** done)
+        slope = jax.grad(loss)(y, units, basis, u, low, high, known)
+        mean = first * mean + (1 - first) * slope
+        square = second * square + (1 - second) * slope**2
+        rate = RATE * 0.5 * (1 + jnp.cos(jnp.pi * done))
+        y = y - rate * (mean / (1 - first ** (i + 1))) / (jnp.sqrt(square / (1 - second ** (i + 1))) + 1e-12)
+        return (y / jnp.linalg.norm(y, axis=1, keepdims=True), mean, square), None
+
+    start = (y, jnp.zeros_like(y), jnp.zeros_like(y))
+    (y, _, _), _ = jax.lax.scan(step, start, jnp.arange(how.steps, dtype=y.dtype))
+    return y
