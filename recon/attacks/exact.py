@@ -72,8 +72,6 @@ def recover(
             if seen.clear:
                 ways = (way.on(seen, problem) for way in (SEARCHES[-1:] if settings.loose else SEARCHES))
                 state.yields = {way: way.promise for way in ways if way is not None}
-                if any(way.exact for way in state.yields):
-                    state.yields = {way: promise for way, promise in state.yields.items() if way.exact}
                 if given is not None:
                     state.found = state.top = from_images(seen, given, rng)
                     state.trace.append((0, len(state.found)))
@@ -213,5 +211,5 @@ def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Floa
 
 
 ATTACK = Attack(
-    "exact", "exact recovery from the first layer, with a certificate", Exact(), run, relu_only=True, descends=False
+    "exact", "exact recovery from the first layer, with a certificate", Exact(), run, descends=False
 )

@@ -30,6 +30,8 @@ FULL = 0.9  # directions for each unit from which a span is nearly everything an
 WIDER = 1.8  # directions of hidden activations kept for each image where patterns moved during training
 RIDGE = 1e-9  # of the outputs' Gram matrices, in their mean eigenvalue
 TINY = 1e-30
+POLISHED = 8  # Gauss and Newton's steps
+HELD = 1e-14  # eigenvalue of the slopes' Gram matrix, over the largest, below which they leave a direction free
 
 
 class Spans(NamedTuple):
@@ -126,3 +128,69 @@ def outside(rows: Float[Tensor, "b w"], basis: Float[Tensor, "w k"]) -> Float[Te
     inside = rows @ basis
     xp: Any = np if isinstance(rows, np.ndarray) else jnp
     return 1 - xp.sum(inside**2, axis=1) / (xp.sum(rows**2, axis=1) + TINY)
+
+
+def residual(c: Float[Tensor, " n"], units: Activation, known: Spans) -> Float[Tensor, " r"]:
+    """What of an image's activations and gradients lies outside the spans, each scaled to unit length.
+
+    Args:
+      c: coordinates at which the biases' input is one.
+    """
+    at = passed((known.p @ c)[None], known.above, units)
+    d = jax.lax.stop_gradient(best_outputs(at.g[0], known.v))[0]
+    parts = [d @ g[0] for g in at.g]
+    bases = [known.v.T, *(rows.T for rows in known.rows)]
+    if known.h.shape[1]:
+        parts, bases = [at.h[0], *parts], [known.h, *bases]
+    rest = [
+        (part - basis @ (part @ basis)) / (jnp.linalg.norm(part) + TINY)
+        for part, basis in zip(parts, bases, strict=True)
+        if basis.shape[1]
+    ]
+    return jnp.concatenate(rest)
+
+
+class Polished(NamedTuple):
+    """Coordinates at the nearest zero of their residuals.
+
+    Attributes:
+      c: coordinates at which the biases' input is one.
+      share: squared length of the residual.
+      moved: rms distance by which noise of the residual's size moves an image; infinite where nothing holds it.
+    """
+
+    c: Any
+    share: Any
+    moved: Any
+
+
+def polish(units: Activation, c: Float[Tensor, "b n"], one: Float[Tensor, " n"], known: Spans) -> Polished:
+    """Gauss and Newton's steps towards the zero of the residuals, halved where a whole one leads away."""
+    n = c.shape[1]
+    # Steps keep the biases' input at one: they are orthogonal to its direction.
+    free = jnp.eye(n, dtype=c.dtype) - jnp.outer(one, one) / (one @ one)
+
+    def parts(c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rest = residual(c, units, known)
+        slope = jax.jacfwd(residual)(c, units, known) @ free
+        return rest, slope, slope.T @ slope + jnp.outer(one, one)
+
+    def step(c: Tensor, _: Any) -> tuple[Tensor, None]:
+        rest, slope, gram = parts(c)
+        ridge = RIDGE * jnp.trace(gram) / n * jnp.eye(n, dtype=c.dtype)
+        move = free @ jnp.linalg.solve(gram + ridge, slope.T @ rest)
+        sizes = jnp.asarray((0.0, 0.25, 0.5, 1.0), c.dtype)
+        ends = c - sizes[:, None] * move
+        lengths = jax.vmap(lambda end: jnp.sum(residual(end, units, known) ** 2))(ends)
+        return ends[jnp.argmin(lengths)], None
+
+    def all_steps(c: Tensor) -> Polished:
+        c, _ = jax.lax.scan(step, c, None, length=POLISHED)
+        rest, slope, gram = parts(c)
+        values = jnp.linalg.eigvalsh(gram)
+        held = jnp.sum(1 / jnp.maximum(values, TINY))
+        noise = jnp.sum(rest**2) / max(len(rest) - n, 1)
+        moved = jnp.where(values[0] > HELD * values[-1], jnp.sqrt(noise * held), jnp.inf)
+        return Polished(c, jnp.sum(rest**2), moved)
+
+    return jax.lax.map(all_steps, c)

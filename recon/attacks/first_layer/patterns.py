@@ -31,13 +31,13 @@ FINISHED, LEAST_FINISHED = 4, 16  # one in so many starts goes on to the finish,
 class Patterns:
     """The search that is always possible."""
 
-    promise: ClassVar[float] = 0.5
+    promise: ClassVar[float] = 0.0  # it has its turn where the other finds nothing
     exact: ClassVar[bool] = False
 
     @classmethod
     def on(cls, seen: Observed, problem: Problem) -> "Patterns | None":  # noqa: ARG003 (what others need)
-        """The search, of any problem."""
-        return cls()
+        """The search, or None where units have no inactive side."""
+        return cls() if problem.network.units.leak == 0 else None
 
     def vectors(self, state: State, count: int) -> Vectors:
         """What the robust finish accepts of the candidates."""

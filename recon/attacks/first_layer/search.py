@@ -1,7 +1,6 @@
 """The search for null vectors: batch by batch, each by the way to search that pays most, until all are found.
 
-Ways to search are `Search` objects, a file each: `patterns`, `activations` and `switches`. What they propose is
-finished, accepted and kept here, in a `State`.
+Ways to search are `Search` objects, a file each: `tangent` and `patterns`. What they find is kept here, in a `State`.
 """
 
 import time
@@ -58,11 +57,14 @@ class Search(Protocol):
 
     Attributes:
       promise: what it is expected to find for each start before it was tried: decides which comes first.
-      exact: what it keeps needs no cleaning later.
     """
 
     promise: ClassVar[float]
-    exact: ClassVar[bool]
+
+    @property
+    def exact(self) -> bool:
+        """Whether what it keeps needs no cleaning later."""
+        ...
 
     @classmethod
     def on(cls, seen: Observed, problem: Problem) -> "Search | None":
@@ -192,12 +194,14 @@ def search(state: State, report: Report) -> str:
 
 def solve_together(state: State) -> bool:
     """Solve all N together; whether all are right. Where they are not, those of least agreement go."""
-    n, after = state.seen.n, state.way.together(state.seen, state.found)
-    state.joint += 1
-    again = repeated(after)
-    if passing(after).all() and not again.any():
-        state.found = after
-        return True
+    n = state.seen.n
+    for way in sorted(state.yields, key=state.yields.__getitem__, reverse=True):
+        after = way.together(state.seen, state.found)
+        state.joint += 1
+        again = np.zeros(n, bool) if way.exact else repeated(after)
+        if passing(after).all() and not again.any():
+            state.found = after
+            return True
     # The inverse spreads one false vector's error over all: doubt those of least agreement, more each time.
     state.failed += 1
     doubted = min(max(LEAST_DOUBTED, n // DOUBTED) * state.failed, max(n // MOST_DOUBTED, 1))
@@ -235,7 +239,7 @@ def search_once(state: State) -> None:
     vectors = way.vectors(state, count)
     state.starts += count
     state.batches += 1
-    found = merged(state.found, vectors, seen.n)
+    found = merged(state.found, vectors, seen.n, way.exact)
     # The search that found most of late goes on; the others' last yields grow until they get their turn.
     factor, term = RISE
     rest = {other: factor * was + term for other, was in state.yields.items()}

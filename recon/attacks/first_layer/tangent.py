@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from recon.arrays import Tensor
+from recon.arrays import Tensor, enable_x64
 from recon.attacks.base import Problem
 from recon.attacks.first_layer.deflated import columns
 from recon.attacks.first_layer.flops import add, product
-from recon.attacks.first_layer.gradients import Spans, best_outputs, by_activations, outside, passed, spans
+from recon.attacks.first_layer.gradients import Spans, best_outputs, by_activations, outside, passed, polish, spans
 from recon.attacks.first_layer.joint import best, joint
 from recon.attacks.first_layer.linear import normalised
 from recon.attacks.first_layer.observe import Observed
@@ -63,8 +63,8 @@ class Tangent:
     Attributes:
       units: the activation.
       spans: in float64.
-      exact: all gradients were taken at the known weights.
-      descended: what is descended, in float32: all, or the activations of some units where these tell enough.
+      exact: all gradients were taken at the known weights, so that what is found is right to rounding.
+      single: what is descended, in float32: all, or the activations of some units where these tell enough.
     """
 
     promise: ClassVar[float] = 2.0
@@ -77,7 +77,9 @@ class Tangent:
     def on(cls, seen: Observed, problem: Problem) -> "Tangent | None":
         """The spans, or None where biases give no size."""
         units = problem.mlp.units
-        if problem.state is not None or not seen.bias or len(problem.params0) < 2 or units.leak is None:
+        if problem.state is not None or not seen.bias or len(problem.params0) < 2:
+            return None
+        if not seen.still and units.leak != 0:
             return None
         exact = known = spans(seen, problem)
         count = WIDE * max(exact.h.shape[1], 1)
@@ -99,6 +101,8 @@ class Tangent:
         c = normalised(product(y, padded))
         if not self.exact:
             return self.vanishing(state, c)
+        if self.units.leak is None:
+            c = c[distinct(c, np.arange(len(c), dtype=float), ALIKE)]
         ends = self.settled(seen, c)
         return ends.take(ends.ratio < 1)
 
@@ -145,7 +149,9 @@ class Tangent:
         """Vectors of the exact patterns near coordinates c; what does not meet every span has a ratio of one."""
         one = c @ seen.u[-1]
         c = c / np.where(np.abs(one) > LEAST_INPUT, one, LEAST_INPUT)[:, None]
-        leak = float(self.units.leak or 0.0)
+        if self.units.leak is None:
+            return self.polished(seen, c)
+        leak = self.units.leak
         z = passed(product(c, self.spans.p.T), self.spans.above, self.units).z
         worst = np.zeros(len(c))
         last = self.spans.above[-1][0]
@@ -171,6 +177,18 @@ class Tangent:
         if not self.exact:
             return joint(seen, found)
         return self.settled(seen, corrected(found.c, found.q / seen.s))
+
+    def polished(self, seen: Observed, c: Float[np.ndarray, "b n"]) -> Vectors:
+        """Vectors of the nearest zeros, for activations without a kink."""
+        with enable_x64():
+            program = compiled(polish, self.units, c, seen.u[-1], self.spans, what="Polishing", fix="fewer images")
+            end = program.run(c, seen.u[-1], self.spans)
+            c = np.asarray(end.c)
+            g = passed(c @ self.spans.p.T, self.spans.above, self.units).g[0]
+            d = best_outputs(g, self.spans.v)
+            q = np.asarray(jnp.einsum("bc,bcw->bw", d, g) @ self.spans.v.T)
+        share = np.where(np.isfinite(end.share), end.share, 1.0)
+        return Vectors(normalised(c), normalised(q), np.where(share < RESIDUAL, 0.0, 1.0), np.ones(len(c)))
 
     def outputs(self, z: list[np.ndarray], rows: Float[np.ndarray, "n w"]) -> Float[np.ndarray, "b c"]:
         """The combination of outputs whose gradient lies in the span."""
