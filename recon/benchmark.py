@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from recon.claims import Summary, judge
-from recon.errors import ReconError
+from recon.errors import ReconError, unknown
 from recon.reading import refused
 from recon.records import (
     ClaimRecord,
@@ -90,7 +90,7 @@ class Benchmark:
         """
         presets = self.module().PRESETS
         if preset not in presets:
-            raise ReconError(f"{self.name} has no preset {preset!r}: choose one of {', '.join(presets)}.")
+            raise unknown(f"preset of {self.name}", preset, presets)
         cells: Sequence[Cell] = self.module().cells(presets[preset])
         return cells
 

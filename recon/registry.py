@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from recon.errors import ReconError
+from recon.errors import ReconError, unknown
 
 Thing = TypeVar("Thing")
 
@@ -59,7 +59,7 @@ def changed(known: Mapping[str, Thing], kind: str, name: str, options: Mapping[s
       ReconError: there is no such thing, or it has no such setting.
     """
     if name not in known:
-        raise ReconError(f"Unknown {kind} {name!r}: choose one of {', '.join(sorted(known))}.")
+        raise unknown(kind, name, sorted(known))
     settings: Any = known[name].settings  # type: ignore[attr-defined]
     own = {f.name for f in dataclasses.fields(settings)}
     if set(options) - own:

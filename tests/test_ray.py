@@ -213,7 +213,7 @@ def test_without_ray_it_says_how_to_install_it(probe, store, monkeypatch):
     ],
 )
 def test_options_of_the_other_executor_are_refused(options, says):
-    from recon.cli.console import Run
+    from recon.cli.options import Run
 
     with pytest.raises(ReconError, match=says):
         _ = Run(**options).ray

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,15 @@ def compare(
         apart = apart / np.maximum(size, np.finfo(float).tiny)
     matched = greedy(apart)
     return Compared(images, matched.index, matched.distance, limit, scaled)
+
+
+def drawn(control: Images, most: int) -> Images:
+    """At most as many images as there are training images: of more, some come nearer by chance.
+
+    They are drawn, the same each time: files lie ordered by class, and their first are of few.
+    """
+    chosen = np.sort(np.random.default_rng(0).permutation(len(control.x))[:most])
+    return replace(control, x=control.x[chosen], names=tuple(control.names[i] for i in chosen))
 
 
 def shared(control: Images, train: Images) -> int:

@@ -16,7 +16,6 @@ Preset = Annotated[
     str | None,
     typer.Option(
         help="Preset of the record (default: the run made here last, else the fullest stored).",
-        show_default=False,
         autocompletion=completion.presets,
     ),
 ]
@@ -25,7 +24,6 @@ Pictures = Annotated[
     typer.Option(
         "--source",
         help="Its source of pictures: tfds, folder, mixed, samples.",
-        show_default=False,
         autocompletion=completion.one_of("tfds", "folder", "mixed", "samples"),
     ),
 ]
@@ -35,7 +33,6 @@ Records = Annotated[
         "--records",
         help="Folder of records (default: .recon/results/ if a run there fits, else results/).",
         metavar="DIR",
-        show_default=False,
     ),
 ]
 

@@ -11,12 +11,10 @@ from recon.records.places import folder_to_write
 
 
 def report(
-    records: Annotated[
-        Path | None, typer.Option(help="Folder of records (default: results/).", metavar="DIR", show_default=False)
-    ] = None,
+    records: Annotated[Path | None, typer.Option(help="Folder of records (default: results/).", metavar="DIR")] = None,
     out_dir: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for index.html (default: results/report/).", show_default=False),
+        typer.Option("--out", help="Folder for index.html (default: results/report/)."),
     ] = None,
 ) -> None:
     """Write one self-contained page with every stored figure: claims, baselines, costs, provenance, an explorer.

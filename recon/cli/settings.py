@@ -12,7 +12,7 @@ from recon.errors import ReconError
 
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A setting of the attack; may be repeated.", metavar="NAME=VALUE", show_default=False),
+    typer.Option("--set", help="A setting of the attack; may be repeated.", metavar="NAME=VALUE"),
 ]
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from recon.cli.choice import Pictures, Preset, Records, chosen
-from recon.cli.console import Figure, err, say, shown
+from recon.cli.console import err, say, shown
+from recon.cli.options import Figure
 
 
 class Format(StrEnum):
@@ -33,12 +34,10 @@ def export(
     source: Pictures = None,
     formats: Annotated[
         list[Format] | None,
-        typer.Option(
-            "--format", help="csv or parquet, or both by giving it twice (default: all installed).", show_default=False
-        ),
+        typer.Option("--format", help="csv or parquet, or both by giving it twice (default: all installed)."),
     ] = None,
     out_dir: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the tables (default: .recon/export).", show_default=False)
+        Path | None, typer.Option("--out", help="Folder for the tables (default: .recon/export).")
     ] = None,
     records: Records = None,
 ) -> None:

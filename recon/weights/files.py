@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +10,9 @@ from recon.errors import ReconError
 from recon.networks import Params
 from recon.reading import LIMIT, plain, refused
 from recon.records.files import npz_bytes, write_bytes
+from recon.weights.arrange import arranged
 from recon.weights.formats import formats
-from recon.weights.formats.base import FOREIGN, KIND, PICKLE, Arrays, foreign
-from recon.weights.layout import arranged
+from recon.weights.formats.base import FOREIGN, KIND, PICKLE, Arrays, foreign, leaves, widened
 from recon.weights.names import natural
 
 # Protocols 2 to 5. A safetensors header of 640, 896, 1152 or 1408 bytes begins alike, but its length ends in zeros.
@@ -69,6 +70,23 @@ def program(path: Path, head: bytes) -> str | None:
     if ".data-" in path.name:  # of a TensorFlow checkpoint
         return ".index"
     return path.suffix if path.suffix in FOREIGN else None
+
+
+def flat(tree: Any) -> Arrays:
+    """Arrays by name of nested mappings and lists, such as a parameter tree or scikit-learn's `coefs_`.
+
+    Raises:
+      ReconError: it holds something else.
+    """
+    found = {}
+    for name, leaf in leaves(tree):
+        if leaf is None:  # as neural-tangents has in the place of a bias
+            continue
+        value = widened(np.asarray(leaf))
+        if value.dtype.kind not in "biuf":
+            raise ReconError(f"{name or 'The tree'} is no array of numbers: give a tree or a mapping of arrays.")
+        found[name] = value
+    return found
 
 
 def load_weights(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from recon.benchmark import benchmarks
-from recon.cli.console import task_of
+from recon.cli.options import task_of
 from recon.records import Store, Stored, code_version, library_versions
 from tests.conftest import ROOT, processor_time
 
@@ -91,7 +91,7 @@ def test_list_names_everything(checkout, env):
         (["reproduce", "fig1", "--store", "--out", "x"], "give one of the two"),
         (["baseline", "update", "fig1", "--why", "x", "--records", "empty"], "no record of quick"),
         (["baseline", "update", "fig1", "--why", "x", "--records", "empty", "--repeats", "3"], "one of the two"),
-        (["data", "prepare", "imagenet"], "choose from mnist"),
+        (["data", "prepare", "imagenet"], "did you mean tiny_imagenet?"),
         (["reproduce", "fig1", "--out", "/proc/x"], "Cannot write /proc/x/fig1"),
         (["reproduce", "fig1", "--source", "samples", "--out", "file"], "the file file is in a folder's place"),
         ([*ATTACK, "--out", "file/x"], "the file file is in a folder's place"),

@@ -106,7 +106,7 @@ def make_figure(folder: Path, figure: str = "fig1", record: str = "quick-samples
 def read_figure(folder: Path) -> None:
     """`recon plot`, all but the drawing of a finished figure, and `recon check --records`."""
     from recon import benchmark, plots, regression
-    from recon.cli import check, console
+    from recon.cli import baseline, console
 
     figure = benchmark.find(ROOT, "fig1")
     with patch.object(plots, "save", lambda *_: []), patch.object(console, "out", nowhere()):
@@ -114,7 +114,7 @@ def read_figure(folder: Path) -> None:
         console.show(figure, folder / "quick-samples.json")
     (folder / "fig1").mkdir()
     shutil.move(folder / "quick-samples.json", folder / "fig1")
-    for made in check.stored_records(folder, "fig1", "quick"):
+    for made in baseline.stored_records(folder, "fig1", "quick"):
         regression.groups(made["cells"])
 
 
@@ -276,9 +276,9 @@ def make_set(folder: Path) -> None:
 
 
 def read_set(folder: Path) -> None:
-    from recon.cli.sets import distilled_set
+    from recon.distillation import DistilledSet
 
-    found = distilled_set(folder / "set.npz")
+    found = DistilledSet.load(folder / "set.npz")
     assert len(found.groups) == len(found.pixels())
 
 
