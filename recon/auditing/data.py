@@ -90,11 +90,7 @@ def load_images(source: Any, view: View) -> Images:
 
 
 def array(value: Any) -> np.ndarray:
-    """An array, or what NumPy makes one of.
-
-    Raises:
-      ReconError: it makes none, as of lists of different lengths.
-    """
+    """An array, or what NumPy makes one of; lists of different lengths, of which it makes none, are refused."""
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -104,11 +100,7 @@ def array(value: Any) -> np.ndarray:
 
 
 def chosen(arrays: Mapping[str, np.ndarray], view: View, where: str) -> Images:
-    """Images of the array that holds them.
-
-    Raises:
-      ReconError: names do not tell which does, or it holds none.
-    """
+    """Images of the array that holds them, as its name tells."""
     arrays = {name: a for name, a in arrays.items() if a.ndim > 1}
     named = [name for name in (*NAMES, *(arrays if len(arrays) == 1 else ())) if name in arrays]
     if not named:
@@ -123,11 +115,7 @@ def of_array(x: np.ndarray, view: View, where: str) -> Images:
 
 
 def shaped(x: np.ndarray, view: View, where: str) -> Float[np.ndarray, "n *shape"]:
-    """Images in the view's shape and the network's input space.
-
-    Raises:
-      ReconError: they are of another shape, or no finite numbers.
-    """
+    """Images in the view's shape and the network's input space; of other shapes, or not finite, they are refused."""
     if x.dtype.kind not in "uif" or x.ndim < 2 or not len(x) or not np.isfinite(x).all():
         form = ", ".join(map(str, view.shape))
         raise ReconError(f"{where} holds no images of finite numbers: give an array of them, (n, {form}).")

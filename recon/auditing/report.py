@@ -66,11 +66,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Remove an earlier audit's files, its report first: wherever this stops, none is left beside other arrays.
-
-    Raises:
-      ReconError: they cannot be removed.
-    """
+    """Remove an earlier audit's files, its report first: wherever this stops, none is left beside other arrays."""
     report = folder / "report.json"
     try:
         old = [report, folder / "report.md", *([folder / "overview.png"] if report.exists() else [])]

@@ -176,11 +176,7 @@ def comparisons(
 
 
 def check(seconds: Any, limit: Any, m: Any, key: Any) -> None:
-    """Refuse numbers that mean nothing, before anything is computed.
-
-    Raises:
-      ReconError: one of them, as `audit` takes them, is none.
-    """
+    """Refuse numbers that mean nothing, before anything is computed."""
     for name, value in (("seconds", seconds), ("limit", limit)):
         if value is not None and not (isinstance(value, int | float | np.number) and value > 0):
             raise ReconError(f"{name} is {value!r}: give a number above zero, or leave it out.")
@@ -270,11 +266,7 @@ def name_of(source: Source, otherwise: str) -> str:
 
 
 def refuse_unusable(params: Tree, layout: Layout, which: str) -> None:
-    """Refuse weights with which no attack can compute.
-
-    Raises:
-      ReconError: a first layer of one unit, or of zeros, whose units see nothing, or numbers whose products overflow.
-    """
+    """Refuse weights that no attack can use: a first layer of one unit or of zeros, products that overflow."""
     if params["Dense_0"]["kernel"].shape[1] < 2:
         raise ReconError(f"The first layer, {layout.names[0]}, has one unit, whose change tells no two images apart.")
     if not params["Dense_0"]["kernel"].any():

@@ -122,22 +122,14 @@ def audit(
 
 
 def sizes(text: str) -> tuple[int, ...]:
-    """The numbers of 28x28.
-
-    Raises:
-      ReconError: it is no such thing.
-    """
+    """The numbers of 28x28."""
     if not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5}){1,2}", text, re.ASCII):
         raise ReconError(f"{text!r} is no shape of an image: write 28x28 or 32x32x3.")
     return tuple(map(int, text.split("x")))
 
 
 def numbers(text: str | None) -> tuple[float, ...] | None:
-    """The numbers of 0.49,0.48,0.45; None where nothing is said.
-
-    Raises:
-      ReconError: it is no such thing.
-    """
+    """The numbers of 0.49,0.48,0.45; None where nothing is said."""
     try:
         return None if text is None else tuple(float(part) for part in text.split(","))
     except ValueError as error:

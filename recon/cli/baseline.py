@@ -101,11 +101,7 @@ def baselines_of(project: Path, figure: str, preset: str) -> list[Path]:
 
 
 def stored_records(folder: Path, figure: str, preset: str) -> list[dict[str, Any]]:
-    """A figure's records in a folder of results, none or several.
-
-    Raises:
-      ReconError: one cannot be compared.
-    """
+    """A figure's records in a folder of results, none or several, which can be compared."""
     from recon import regression
     from recon.reading import refused
     from recon.records import read_figure
@@ -119,11 +115,7 @@ def stored_records(folder: Path, figure: str, preset: str) -> list[dict[str, Any
 
 
 def one_record(folder: Path, figure: str, preset: str, source: str) -> dict[str, Any]:
-    """A figure's record in a folder of results; with the source "auto" the only one of the preset.
-
-    Raises:
-      ReconError: there is none, or several.
-    """
+    """A figure's only record in a folder of results, under a preset and a source, or "auto" for any."""
     found = [m for m in stored_records(folder, figure, preset) if source in ("auto", m["source"])]
     if len(found) != 1:
         there = f"has {len(found)} records" if found else "has no record"

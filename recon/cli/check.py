@@ -175,11 +175,7 @@ def update_command(figure: str, preset: str, source: str = "") -> str:
 
 
 def append(file: Path, text: str) -> None:
-    """Write at the end of a file, which is made if need be.
-
-    Raises:
-      ReconError: it cannot be written.
-    """
+    """Write at the end of a file, which is made if need be."""
     try:
         with open(file, "a", encoding="utf-8") as page:
             page.write(text)

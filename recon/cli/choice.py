@@ -61,11 +61,7 @@ def candidates(figure: str, preset: str | None, source: str | None, records: Pat
 
 
 def chosen(figure: str, preset: str | None, source: str | None, records: Path | None) -> Record:
-    """The first of the `candidates`; which one that is, is said.
-
-    Raises:
-      ReconError: as `candidates`.
-    """
+    """The first of the `candidates`; which one that is, is said."""
     first, *others = candidates(figure, preset, source, records)
     also = ", ".join(f"--preset {made['preset']} --source {made['source']}" for _, made in others)
     say(f"Record: {shown(first[0])}{f' (for others: {also})' if others else ''}", err)

@@ -165,11 +165,7 @@ def loaded(task: str | None, n: int, seed: int, source: str, data_dir: Path | No
 
 
 def network_of(widths: str) -> "MLP":
-    """The network of hidden layers "512,256".
-
-    Raises:
-      ReconError: these are no widths.
-    """
+    """The network of hidden layers "512,256"."""
     from recon.networks import MLP
 
     numbers = [part.strip() for part in widths.split(",")]
@@ -179,11 +175,7 @@ def network_of(widths: str) -> "MLP":
 
 
 def dynamics_of(name: str, loss: float | None = None) -> "Dynamics":
-    """The training rule of a name, run to a loss (None: its own).
-
-    Raises:
-      ReconError: there is none.
-    """
+    """The training rule of a name, run to a loss (None: its own)."""
     from recon.dynamics import Descent, GradientFlow, Linearised
 
     rules: dict[str, Linearised | GradientFlow | Descent] = {
@@ -198,11 +190,7 @@ def dynamics_of(name: str, loss: float | None = None) -> "Dynamics":
 
 
 def fits(chosen: "DistilledSet", drawn: "TaskData", file: Path) -> None:
-    """Refuse a set that the task's test images do not belong to.
-
-    Raises:
-      ReconError: other images, outputs or classes.
-    """
+    """Refuse a set that the task's test images do not belong to: of other images, outputs or classes."""
     mine = chosen.images.shape[1:], chosen.labels.shape[1], chosen.classes
     task = drawn.image_shape, drawn.outputs, tuple(drawn.task.groups) or chosen.classes
     if mine != task:

@@ -105,9 +105,6 @@ def find(arrays: Mapping[str, np.ndarray], wanted: Wanted, names: Collection[str
 
     Args:
       names: of the arrays that count (default: all).
-
-    Raises:
-      ReconError: as `arranged`.
     """
     refuse_adapters(arrays, wanted.where)
     every = considered(arrays)

@@ -83,9 +83,6 @@ def selected(weights: Mapping[str, Shape], every: Mapping[str, Shape], wanted: W
     Args:
       weights: arrays among which a name is looked for first, where it begins an array's name, then anywhere in it.
       every: where else it is looked for.
-
-    Raises:
-      ReconError: there is no layer of a name.
     """
     chosen: dict[str, Shape] = {}
     biases = dict(bundles(every))

@@ -19,8 +19,8 @@ Ends = tuple[int, int]
 def bundles(shapes: Mapping[str, Shape]) -> Pairs:
     """Kernels, in the order given, each with the one vector that belongs to it.
 
-    It stands in a module with no other kernel ('0/0', '0/1'), or is called as the kernel is but for the word for what it
-    is ('W1', 'b1'; 'coefs_/0', 'intercepts_/0').
+    It stands in a module with no other kernel ('0/0', '0/1'), or has the same `stem` ('W1', 'b1'; 'coefs_/0',
+    'intercepts_/0').
     """
     matrices = [name for name, shape in shapes.items() if len(shape) == 2]
     kernels = Counter(module(name) for name in matrices)

@@ -73,11 +73,7 @@ def program(path: Path, head: bytes) -> str | None:
 
 
 def flat(tree: Any) -> Arrays:
-    """Arrays by name of nested mappings and lists, such as a parameter tree or scikit-learn's `coefs_`.
-
-    Raises:
-      ReconError: it holds something else.
-    """
+    """Arrays by name of nested mappings and lists, such as a parameter tree or scikit-learn's `coefs_`."""
     found = {}
     for name, leaf in leaves(tree):
         if leaf is None:  # as neural-tangents has in the place of a bias

@@ -64,11 +64,7 @@ class Layout:
 
 
 def numbers(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    """One array.
-
-    Raises:
-      ReconError: it is not of finite floating-point numbers.
-    """
+    """One array, if it is of finite floating-point numbers."""
     value = arrays[name]
     if value.dtype.kind != "f":
         raise ReconError(f"{name} is of {value.dtype}: weights are floating-point numbers, save them as float32.")

@@ -50,11 +50,7 @@ class Wanted:
 
 
 def asked(widths: tuple[int, ...] | None, layers: str | Sequence[str], kernels: str | None, where: str) -> Wanted:
-    """What is known of a network, as `recon.weights.arranged` takes it.
-
-    Raises:
-      ReconError: kernels are not stored in that way.
-    """
+    """What is known of a network, as `recon.weights.arranged` takes it."""
     if isinstance(layers, str):
         layers = [name for part in layers.split(",") if (name := part.strip())]
     if kernels not in (None, *KERNELS):
@@ -123,11 +119,7 @@ def network(shapes: Mapping[str, Shape], wanted: Wanted) -> Layout:
 
 
 def paired(shapes: Mapping[str, Shape], where: str) -> Pairs:
-    """Kernels with their biases, in the order of the shapes: by their names, else one after the other.
-
-    Raises:
-      ReconError: arrays that no MLP has, or biases that belong to no kernel.
-    """
+    """Kernels with their biases, in the order of the shapes: by their names, else one after the other."""
     refuse_other_layers(shapes, where)
     matrices = [name for name, shape in shapes.items() if len(shape) == 2]
     vectors = [name for name, shape in shapes.items() if len(shape) == 1]

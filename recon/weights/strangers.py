@@ -30,11 +30,7 @@ DEFAULT_SLOPE = 0.25  # of PReLU, before training
 
 
 def refuse_adapters(names: Iterable[str], where: str) -> None:
-    """Refuse adapters, with or without the layers that they change.
-
-    Raises:
-      ReconError: one is there.
-    """
+    """Refuse adapters, with or without the layers that they change."""
     for name in names:
         if any(ADAPTER.fullmatch(part) for part in parts(name)):
             raise ReconError(
@@ -48,11 +44,7 @@ class NoNetwork(ReconError):
 
 
 def refuse_other_layers(shapes: Mapping[str, Shape], where: str) -> None:
-    """Refuse arrays that only layers of other kinds have.
-
-    Raises:
-      ReconError: one is there.
-    """
+    """Refuse arrays that only layers of other kinds have."""
     axes = [name for name, shape in shapes.items() if len(shape) > 2]
     if axes:
         raise NoNetwork(
@@ -166,9 +158,6 @@ def refuse_normalisation(
 
     Args:
       first, last: the same one, as the initial and as the final weights name its arrays.
-
-    Raises:
-      ReconError: it is not the identity in both.
     """
     values, later = (
         {role: np.asarray(arrays[name], np.float64) for role, name in one.arrays.items()}

@@ -8,12 +8,7 @@ from recon.weights.formats.base import OBJECTS, Arrays, Format
 
 
 def read(path: Path) -> Arrays:
-    """The array, as x.
-
-    Raises:
-      ReconError: it is of Python objects.
-      ValueError, OSError: a damaged file.
-    """
+    """The array, as x."""
     try:
         return {"x": reading.array(path)}
     except reading.Objects as error:

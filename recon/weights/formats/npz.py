@@ -14,13 +14,7 @@ MEMBERS = {"model.weights.h5": ".keras", "schema.json": ".skops"}  # of other pr
 
 
 def read(path: Path) -> Arrays:
-    """The arrays, each of the size that its header tells.
-
-    Raises:
-      ReconError: a pickle in a zip, as `torch.save` writes, arrays of Python objects, another program's zip, or one
-        that unpacks to more than weights do.
-      ValueError, OSError, zipfile.BadZipFile and others of a damaged archive.
-    """
+    """The arrays, each of the size that its header tells."""
     with reading.archive(path, LIMIT) as opened:
         told = opened.infolist()
     if any(member.filename.endswith(".pkl") for member in told):
