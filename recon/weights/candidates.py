@@ -2,26 +2,14 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from recon.errors import ReconError
 from recon.weights.chains import bundles, kind
-from recon.weights.names import (
-    BIAS,
-    KERNEL,
-    Shape,
-    begins,
-    called,
-    contains,
-    few,
-    module,
-    natural,
-    parts,
-    rooted,
-    unwrapped,
-)
+from recon.weights.names import BIAS, KERNEL, Shape, called, few, module, natural, parts, places, rooted, unwrapped
 from recon.weights.network import Wanted
 
 
@@ -87,17 +75,14 @@ def selected(weights: Mapping[str, Shape], every: Mapping[str, Shape], wanted: W
     chosen: dict[str, Shape] = {}
     biases = dict(bundles(every))
     for layer in wanted.layers:
-        ways = (
-            [name for name in pool if stands(name, path)]
-            for path in (parts(layer), unwrapped(parts(layer)))
-            for pool in (weights, every)
-            for stands in (begins, contains)
-        )
-        own = next(filter(None, ways), None)
-        if own is None:
+        ways = product((parts(layer), unwrapped(parts(layer))), (weights, every))
+        found = ({name: at for name in pool if (at := places(name, path))} for path, pool in ways)
+        standing = next(filter(None, found), None)
+        if standing is None:
             raise ReconError(
                 f"{wanted.where} has no layer {layer!r}: its arrays are {few(sorted(every, key=natural))}."
             )
+        own = [name for name, at in standing.items() if at[0] == 0] or [*standing]
         both = {*own, *(bias for name in own if (bias := biases.get(name)) is not None)}
         chosen |= {name: every[name] for name in sorted(both, key=natural) if name not in chosen}
     return chosen

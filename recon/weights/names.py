@@ -51,15 +51,10 @@ def stem(name: str) -> str:
     return "/".join(NAMED.sub(r"\1\2", part) for part in parts(name))
 
 
-def begins(name: str, path: tuple[str, ...]) -> bool:
-    """Whether a name begins with these parts."""
-    return parts(name)[: len(path)] == path
-
-
-def contains(name: str, path: tuple[str, ...]) -> bool:
-    """Whether these parts stand in a name, one after the other."""
+def places(name: str, path: tuple[str, ...]) -> list[int]:
+    """Where these parts stand in a name, one after the other."""
     own = parts(name)
-    return any(own[i : i + len(path)] == path for i in range(len(own)))
+    return [i for i in range(len(own)) if own[i : i + len(path)] == path]
 
 
 def unwrapped(path: tuple[str, ...]) -> tuple[str, ...]:
