@@ -77,16 +77,16 @@ def load_images(source: Any, view: View) -> Images:
     path = Path(source)
     if not os.access(path, os.R_OK):
         raise ReconError(f"{path} is not there or cannot be read: give a folder of pictures or an .npz of images.")
-    if path.is_dir():
-        if not view.pictures:
-            raise ReconError(f"{path} holds pictures, the network takes {view.shape[0]} numbers: give an .npz of them.")
-        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
-        if not files:
-            raise ReconError(f"{path} holds no picture: add some ({', '.join(sorted(SUFFIXES))}).")
-        names = tuple(f.relative_to(path).as_posix() for f in files)
-        pixels, others = pictures_in(files, view.shape[-1])
-        return Images(shaped(pixels, view, str(path)), names, pixels=True, converted=others)
-    return chosen(read_arrays(path), view, str(path))
+    if not path.is_dir():
+        return chosen(read_arrays(path), view, str(path))
+    if not view.pictures:
+        raise ReconError(f"{path} holds pictures, the network takes {view.shape[0]} numbers: give an .npz of them.")
+    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ReconError(f"{path} holds no picture: add some ({', '.join(sorted(SUFFIXES))}).")
+    names = tuple(f.relative_to(path).as_posix() for f in files)
+    pixels, others = pictures_in(files, view.shape[-1])
+    return Images(shaped(pixels, view, str(path)), names, pixels=True, converted=others)
 
 
 def array(value: Any) -> np.ndarray:
@@ -141,10 +141,7 @@ def compare(
       relative: measure distances in lengths of the image.
       scaled: brightness does not count: of each reconstruction the multiple counts that is nearest to the image.
     """
-    if not len(found):
-        apart = np.zeros((len(images.x), 0))
-    else:
-        apart = multiples_apart(images.x, found) if scaled else distances(images.x, found)
+    apart = (multiples_apart if scaled else distances)(images.x, found) if len(found) else np.zeros((len(images.x), 0))
     if relative:
         size = np.linalg.norm(images.x.reshape(len(images.x), -1), axis=1, keepdims=True)
         apart = apart / np.maximum(size, np.finfo(float).tiny)

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -54,11 +54,7 @@ def audit(
         str | None, typer.Option(help="Names of the layers from the input on, with commas, if unclear.")
     ] = None,
     kernels: Annotated[
-        str | None,
-        typer.Option(
-            help="How kernels are stored, in-out or out-in, if unclear.",
-            autocompletion=completion.one_of("in-out", "out-in"),
-        ),
+        Literal["in-out", "out-in"] | None, typer.Option(help="How kernels are stored, if unclear.")
     ] = None,
     linearised: Annotated[
         bool, flag("--linearised", "The weights are of a Taylor model around the initial ones.")

@@ -8,7 +8,7 @@ import typer
 
 from recon.cli import completion
 from recon.cli.console import overall, say, shown
-from recon.cli.options import Run, with_run_options
+from recon.cli.options import Run, grouped
 from recon.errors import ReconError
 from recon.records.places import folder_to_write, stored_results
 
@@ -24,7 +24,7 @@ baseline_app = typer.Typer(help="Baselines of `recon check`: results/baselines/.
 
 
 @baseline_app.command()
-@with_run_options
+@grouped
 def update(
     figure: Annotated[
         str,

@@ -10,7 +10,7 @@ from rich.markup import escape
 from recon.cli import completion
 from recon.cli.baseline import Kernels, baselines_of, folder_of, stored_records
 from recon.cli.console import err, out, overall, say, shown, table
-from recon.cli.options import Run, flag, with_run_options
+from recon.cli.options import Run, flag, grouped
 from recon.errors import ReconError
 from recon.records.places import file_to_write, folder_to_write, stored_results
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COLOURS = {"worse": "red", "missing": "red", "better": "green"}
 
 
-@with_run_options
+@grouped
 def check(
     run: Run,
     figures: Annotated[

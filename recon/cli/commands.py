@@ -16,7 +16,7 @@ from recon.cli.cache import cache_app
 from recon.cli.check import check, compare_with_stored
 from recon.cli.console import out, overall, say, show
 from recon.cli.data import data_app
-from recon.cli.options import DataDir, Figure, Force, Images, Rule, Run, Source, Task, flag, task_of, with_run_options
+from recon.cli.options import Draw, Figure, Force, Rule, Run, flag, grouped
 from recon.cli.report import report
 from recon.cli.sets import distill, dynamics_of, train
 from recon.cli.settings import Set, options_of, told_how_to_set
@@ -70,8 +70,9 @@ def list_() -> None:
 
 
 @app.command("attack")
+@grouped
 def attack_(
-    task: Task = None,
+    draw: Draw,
     n: Annotated[int, typer.Option("--n", help="Training images.")] = 20,
     width: Annotated[int, typer.Option(help="Width of each hidden layer.")] = 512,
     depth: Annotated[int, typer.Option(help="Hidden layers.")] = 2,
@@ -82,9 +83,6 @@ def attack_(
     steps: Annotated[int | None, typer.Option(help="Steps of the attack (default: its own).")] = None,
     set_: Set = None,
     seed: Annotated[int, typer.Option(help="Chooses images, weights and the attack's start.")] = 0,
-    data_dir: DataDir = None,
-    source: Source = "auto",
-    images: Images = None,
     force: Force = False,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Folder for the record and figure (default: .recon/attacks).")
@@ -101,14 +99,13 @@ def attack_(
             f"A network of {depth} hidden layers of width {width} has no hidden unit: choose at least 1 each."
         )
     options = options_of(attack, set_ or (), steps)
-    cell = AttackCell(task_of(task, images), n, MLP((width,) * depth), rule, attack, options, seed=seed)
+    cell = AttackCell(draw.name, n, MLP((width,) * depth), rule, attack, options, seed=seed)
     project = bench.project_root()
     found = bench.find(project, "fig1")
-    where = {"data_dir": data_dir, "source": source, "images": images}
     folder = out_dir or project / ".recon" / "attacks"
     folder_to_write(folder / found.name)
     with told_how_to_set(attack), overall(cell.title) as report:
-        made = bench.measure(found, [cell], cell.slug, root=project, where=where, force=force, report=report)
+        made = bench.measure(found, [cell], cell.slug, root=project, where=draw.where, force=force, report=report)
     path = bench.save(made | {"claims": []}, folder)  # those of the paper are not about a network of one's own
     bench.draw(found, path)
     show(found, path)
@@ -118,7 +115,7 @@ app.command("audit", no_args_is_help=True)(audit)
 
 
 @app.command()
-@with_run_options
+@grouped
 def reproduce(
     figure: Figure,
     run: Run,

@@ -110,24 +110,41 @@ class Run:
         return {"where": where, "force": self.force, "jobs": self.jobs, "ray": self.ray}
 
 
-def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that Typer gives the options of a `Run`, in place of the parameter `run`, by its signature."""
-    signature, options = inspect.signature(command), fields(Run)
+@dataclass(frozen=True)
+class Draw:
+    """The options of every command that draws the images of a task."""
+
+    task: Task = None
+    data_dir: DataDir = None
+    source: Source = "auto"
+    images: Images = None
+
+    @property
+    def name(self) -> str:
+        """The task that is asked for; unsaid, that of one's own pictures where there are any, else of digits."""
+        return self.task or ("pictures" if self.images is not None else "mnist_odd_even")
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """What `recon.data.load_images` takes of it."""
+        return {"data_dir": self.data_dir, "source": self.source, "images": self.images}
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that Typer gives the options of a `Run` or a `Draw` in the place of its parameter of that type."""
+    signature = inspect.signature(command)
+    groups = {p.name: p.annotation for p in signature.parameters.values() if p.annotation in (Run, Draw)}
     parameters: list[inspect.Parameter] = []
     for p in signature.parameters.values():
-        mine = [p.replace(name=f.name, annotation=f.type, default=f.default) for f in options]
-        parameters += mine if p.name == "run" else [p]
+        options = fields(groups[p.name]) if p.name in groups else ()
+        parameters += [p.replace(name=o.name, annotation=o.type, default=o.default) for o in options] or [p]
 
     @functools.wraps(command)
     def called(**given: Any) -> None:
-        run = Run(**{f.name: given.pop(f.name) for f in options})
-        command(run=run, **given)
+        for name, group in groups.items():
+            given[name] = group(**{option.name: given.pop(option.name) for option in fields(group)})
+        command(**given)
 
     vars(called)["__signature__"] = signature.replace(parameters=parameters)
     called.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
     return called
-
-
-def task_of(task: str | None, images: Path | None) -> str:
-    """The task that is asked for; unsaid, that of one's own pictures where there are any, else of digits."""
-    return task or ("pictures" if images is not None else "mnist_odd_even")

@@ -8,7 +8,7 @@ import typer
 
 from recon.cli import completion
 from recon.cli.console import say
-from recon.cli.options import DataDir, Images, Rule, Source, Task, task_of
+from recon.cli.options import Draw, Rule, grouped
 from recon.errors import ReconError, unknown
 from recon.records.places import file_to_write, folder_to_write
 
@@ -24,8 +24,9 @@ SET, NET = Path(".recon/distilled.npz"), Path(".recon/trained")  # which git ign
 Number = Annotated[int, typer.Option("--n", help="Training images.")]
 
 
+@grouped
 def distill(
-    task: Task = None,
+    draw: Draw,
     n: Number = 500,
     per_class: Annotated[int, typer.Option(help="Images of each class in the set.")] = 10,
     method: Annotated[
@@ -33,27 +34,22 @@ def distill(
     ] = "rkip",
     steps: Annotated[int | None, typer.Option(help="Steps of the optimiser (default: its own).")] = None,
     select: Annotated[
-        str | None,
-        typer.Option(
-            help="Keep the images of least 'loss' or best on 'held_out' ones (default: loss).",
-            autocompletion=completion.one_of("loss", "held_out"),
-        ),
+        Literal["loss", "held_out"] | None,
+        typer.Option(help="Keep the images of least 'loss' or best on 'held_out' ones (default: loss)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Chooses images and the method's start.")] = 0,
-    data_dir: DataDir = None,
-    source: Source = "auto",
-    images: Images = None,
     path: Annotated[Path, typer.Option("--out", help="The set, for `recon train --data`.")] = SET,
     pngs: Annotated[Path | None, typer.Option(help="Empty folder for the set as pictures too.")] = None,
 ) -> None:
     """Make a small training set from a task's images and save it. Ctrl-C keeps the best so far."""
     from recon.distillation import distill as run
     from recon.distillation import infinite_accuracy
+    from recon.tasks import load_task
 
     file_to_write(path)
     if pngs is not None and folder_to_write(pngs).exists() and any(pngs.iterdir()):
         raise ReconError(f"{pngs} holds something already: give an empty or a new folder.")
-    data = loaded(task, n, seed, source, data_dir, images)
+    data = load_task(draw.name, n, seed=seed, **draw.where)
     classes = max(2, data.outputs)  # one output tells two apart
     if per_class * classes >= n:
         raise ReconError(
@@ -76,11 +72,12 @@ def distill(
     say(f"Stored in {path}.")
 
 
+@grouped
 def train(
+    draw: Draw,
     data: Annotated[
         Path | None, typer.Option(help="A distilled set to train on (default: images of the task).")
     ] = None,
-    task: Task = None,
     n: Number = 500,
     widths: Annotated[str, typer.Option(help="Widths of the hidden layers, with commas.")] = "512,512",
     dynamics: Rule = "standard",
@@ -88,9 +85,6 @@ def train(
         float | None, typer.Option(help="Train until the mean of ½(f − y)² is below this (default: the rule's own).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Chooses images and initial weights.")] = 0,
-    data_dir: DataDir = None,
-    source: Source = "auto",
-    images: Images = None,
     folder: Annotated[Path, typer.Option("--out", help="Folder for initial.npz, final.npz and train.json.")] = NET,
     kind: Annotated[
         Literal["npz", "safetensors"], typer.Option("--format", help="Of the weights: npz or safetensors.")
@@ -108,12 +102,14 @@ def train(
     from recon.dynamics import train as run
     from recon.metrics import share_right
     from recon.records import json_bytes, provenance, write_bytes
+    from recon.tasks import load_task
     from recon.weights import save_weights
 
     network, rule = network_of(widths), dynamics_of(dynamics, loss)
     folder_to_write(folder)
     chosen = None if data is None else DistilledSet.load(data)
-    drawn = loaded(task, n if chosen is None else max(2, len(chosen.classes)), seed, source, data_dir, images)
+    n = n if chosen is None else max(2, len(chosen.classes))  # whose test images are wanted
+    drawn = load_task(draw.name, n, seed=seed, **draw.where)
     x, y, test = drawn.train.x, drawn.train.y, drawn.test.x
     if chosen is not None and data is not None:
         fits(chosen, drawn, data)
@@ -155,13 +151,6 @@ def train(
     share = "the source has no test split" if tested is None else f"{100 * tested:.1f} % of {len(test)} images"
     say(f"Test accuracy on {drawn.task.title}: {share}.")
     say(f"Stored in {folder}/: initial.{kind}, final.{kind}, train.json.")
-
-
-def loaded(task: str | None, n: int, seed: int, source: str, data_dir: Path | None, images: Path | None) -> "TaskData":
-    """A task's draw, see `task_of`."""
-    from recon.tasks import load_task
-
-    return load_task(task_of(task, images), n, seed=seed, data_dir=data_dir, source=source, images=images)
 
 
 def network_of(widths: str) -> "MLP":

@@ -68,16 +68,13 @@ def widths_of(network: object) -> tuple[int, ...] | None:
         return None
     if isinstance(network, MLP):
         return network.widths
-    if not isinstance(network, str):
-        if not isinstance(network, Sequence) or not all(isinstance(w, int | np.integer) and w > 0 for w in network):
-            raise ReconError(f"{network!r} is no network: give 'mlp:1024x1024', widths as in (1024, 1024), or an MLP.")
-        return tuple(map(int, network))
-    family, _, sizes = network.partition(":")
-    if family != "mlp":
-        raise ReconError(f"Networks of the kind {family!r} cannot be audited: only plain ReLU MLPs, mlp:1024x1024.")
-    if not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})*", sizes, re.ASCII):
-        raise ReconError(f"{sizes!r} are no widths of hidden layers: write mlp:1024x1024.")
-    return tuple(map(int, sizes.split("x")))
+    if isinstance(network, str):
+        if not re.fullmatch(r"mlp:[1-9]\d{0,8}(x[1-9]\d{0,8})*", network, re.ASCII):
+            raise ReconError(f"{network!r} cannot be audited: only plain ReLU MLPs, by their widths, mlp:1024x1024.")
+        return tuple(map(int, network.removeprefix("mlp:").split("x")))
+    if not isinstance(network, Sequence) or not all(isinstance(w, int | np.integer) and w > 0 for w in network):
+        raise ReconError(f"{network!r} is no network: give 'mlp:1024x1024', widths as in (1024, 1024), or an MLP.")
+    return tuple(map(int, network))
 
 
 def network(shapes: Mapping[str, Shape], wanted: Wanted) -> Layout:

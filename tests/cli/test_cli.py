@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 
 from recon.benchmark import benchmarks
-from recon.cli.options import task_of
+from recon.cli.commands import app
+from recon.cli.options import Draw
 from recon.records import Store, Stored, code_version, library_versions
 from tests.conftest import ROOT, processor_time
 
@@ -49,6 +51,32 @@ def test_help_is_quick_and_loads_nothing_heavy(checkout, env):
     assert "reproduce" in done.stdout
 
 
+def test_commands_are_listed_in_the_order_in_which_one_needs_them():
+    commands = [*typer.main.get_command(app).commands]
+    assert commands[:5] == ["list", "attack", "audit", "reproduce", "plot"]
+    assert commands.index("report") < commands.index("check") < commands.index("cache")
+
+
+def test_options_without_a_value_show_none():
+    """`<bool>` beside a flag would ask for a word behind it."""
+    commands = [typer.main.get_command(app)]
+    while commands:
+        command = commands.pop()
+        commands += getattr(command, "commands", {}).values()
+        flags = [p for p in command.params if getattr(p, "is_flag", False) and "completion" not in p.name]
+        assert all(p.metavar == "" for p in flags), command.name
+
+
+def test_commands_without_what_they_need_say_how_to_call_them(checkout, env):
+    done = recon("audit", cwd=checkout, env=env)
+    assert "Example: recon audit --init init.safetensors --final" in " ".join(done.stdout.split())
+    shown, listed = (
+        recon("data", name, "--source", "samples", cwd=checkout, env=env).stdout for name in ("show", "ls")
+    )
+    assert shown == listed
+    assert "mnist" in shown
+
+
 def test_report_from_stored_records(checkout, env):
     made = ["report", "--records", str(ROOT / "results"), "--out", "page"]
     done = recon(*made, cwd=checkout, env=env)
@@ -75,8 +103,14 @@ def test_list_names_everything(checkout, env):
         (["reproduce", "fig1", "--preset", "huge"], "choose one of quick"),
         (["reproduce", "fig1", "--data-dir", "nowhere"], "make data"),
         (["reproduce", "fig1", "--preset", "full"], "choose N up to 10"),
-        ([*ATTACK, "--task", "mnist"], "Unknown task"),
-        ([*ATTACK, "--attack", "magic"], "Unknown attack"),
+        ([*ATTACK, "--task", "mnist_odd_evn"], "Unknown task 'mnist_odd_evn': did you mean mnist_odd_even?"),
+        ([*ATTACK, "--source", "tdfs"], "did you mean tfds?"),
+        (["distill", "--source", "samples", "--method", "kipp"], "did you mean kip?"),
+        (["train", "--dynamics", "linearized"], "did you mean linearised?"),
+        (["reproduce", "fig1", "--preset", "qick"], "did you mean quick?"),
+        ([*ATTACK, "--task", "magic"], "Unknown task 'magic': choose one of"),
+        ([*ATTACK, "--attack", "magic"], "Unknown attack 'magic': choose one of"),
+        ([*ATTACK, "--attack", "hybird"], "did you mean hybrid?"),
         ([*ATTACK, "--attack", "exact", "--steps", "9"], "no setting steps: with --set"),
         ([*ATTACK, "--set", "magic=1"], "no setting magic: with --set NAME=VALUE it takes box_weight"),
         ([*ATTACK, "--set", "steps"], "write NAME=VALUE"),
@@ -143,8 +177,9 @@ def test_attack_writes_a_record_and_pictures(checkout, env):
 def test_a_task_that_is_said_is_the_task():
     """Own pictures are a task of their own unless another is named, be it the one that is the default without them."""
     folder = Path("pictures")
-    assert (task_of(None, None), task_of(None, folder)) == ("mnist_odd_even", "pictures")
-    assert (task_of("mnist_odd_even", folder), task_of("mnist_10way", None)) == ("mnist_odd_even", "mnist_10way")
+    assert (Draw().name, Draw(images=folder).name) == ("mnist_odd_even", "pictures")
+    assert Draw(task="mnist_odd_even", images=folder).name == "mnist_odd_even"
+    assert Draw(task="mnist_10way").name == "mnist_10way"
 
 
 def test_a_run_is_kept_apart_from_the_stored_records(tiny, env):
