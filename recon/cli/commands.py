@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import recon
-from recon.cli import choice, completion
+from recon.cli import completion, share
 from recon.cli.audit import audit
 from recon.cli.baseline import baseline_app
 from recon.cli.cache import cache_app
@@ -17,10 +17,8 @@ from recon.cli.check import check, compare_with_stored
 from recon.cli.console import out, overall, say, show
 from recon.cli.data import data_app
 from recon.cli.options import Draw, Figure, Force, Rule, Run, flag, grouped
-from recon.cli.report import report
 from recon.cli.sets import distill, dynamics_of, train
 from recon.cli.settings import Set, options_of, told_how_to_set
-from recon.cli.share import cite, export
 from recon.errors import ReconError
 from recon.records.places import folder_to_write, made_results, stored_results
 
@@ -151,9 +149,9 @@ def reproduce(
 @app.command()
 def plot(
     figure: Figure,
-    preset: choice.Preset = None,
-    source: choice.Pictures = None,
-    records: choice.Records = None,
+    preset: share.Preset = None,
+    source: share.Pictures = None,
+    records: share.Records = None,
     every: Annotated[bool, flag("--all", "Draw all records that fit, not one.")] = False,
 ) -> None:
     """Draw a figure again from a record, beside it, computing nothing."""
@@ -161,12 +159,12 @@ def plot(
 
     found = bench.find(bench.project_root(), figure)
     asked = figure, preset, source, records
-    for path, _ in choice.candidates(*asked) if every else [choice.chosen(*asked)]:
+    for path, _ in share.candidates(*asked) if every else [share.chosen(*asked)]:
         bench.draw(found, path)
         show(found, path)
 
 
-for command in (report, cite, export, distill, train, check):
+for command in (share.report, share.cite, share.export, distill, train, check):
     app.command()(command)
 for name, group in (("baseline", baseline_app), ("data", data_app), ("cache", cache_app)):
     app.add_typer(group, name=name)

@@ -1,15 +1,70 @@
-"""`recon cite` and `recon export`: a record for papers and for other programs."""
+"""Stored records for others: as citations, as tidy tables, all as one page; and which record a command is about."""
 
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-from recon.cli.choice import Pictures, Preset, Records, chosen
+from recon.cli import completion
 from recon.cli.console import err, say, shown
 from recon.cli.options import Figure
+from recon.errors import ReconError
+from recon.records.places import folder_to_write, made_results, stored_results
+
+Record = tuple[Path, dict[str, Any]]
+"""A record's file and content."""
+
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="Preset of the record (default: the run made here last, else the fullest stored).",
+        autocompletion=completion.presets,
+    ),
+]
+Pictures = Annotated[
+    Literal["tfds", "folder", "mixed", "samples"] | None, typer.Option("--source", help="Its source of pictures.")
+]
+Records = Annotated[
+    Path | None,
+    typer.Option(
+        "--records",
+        help="Folder of records (default: .recon/results/ if a run there fits, else results/).",
+        metavar="DIR",
+    ),
+]
+
+
+def candidates(figure: str, preset: str | None, source: str | None, records: Path | None) -> list[Record]:
+    """The records that fit: those made here, the newest first, if there are any; else the stored ones, fullest first.
+
+    Args:
+      records: the folder to look in instead.
+
+    Raises:
+      ReconError: there is no such figure, or no such record of it.
+    """
+    from recon.benchmark import find, project_root
+    from recon.records.citation import records_of
+
+    project = project_root()
+    made, stored = made_results(project), stored_results(project)
+    if records is None and any((made / figure).glob(f"{preset or '*'}-{source or '*'}.json")):
+        found = records_of(made, figure, preset, source)
+        return sorted(found, key=lambda record: record[1]["provenance"]["made_at"], reverse=True)
+    folder = records or stored
+    if not (folder / figure).is_dir():
+        find(project, figure)
+    return records_of(folder, figure, preset, source)
+
+
+def chosen(figure: str, preset: str | None, source: str | None, records: Path | None) -> Record:
+    """The first of the `candidates`; which one that is, is said."""
+    first, *others = candidates(figure, preset, source, records)
+    also = ", ".join(f"--preset {made['preset']} --source {made['source']}" for _, made in others)
+    say(f"Record: {shown(first[0])}{f' (for others: {also})' if others else ''}", err)
+    return first
 
 
 class Format(StrEnum):
@@ -55,3 +110,29 @@ def export(
         say(shown(path))
     if formats is None and not installed:
         err.print("No Parquet: it needs DuckDB, the extra `parquet` (`pip install duckdb`).", highlight=False)
+
+
+def report(
+    records: Annotated[Path | None, typer.Option(help="Folder of records (default: results/).", metavar="DIR")] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for index.html (default: results/report/)."),
+    ] = None,
+) -> None:
+    """Write one self-contained page with every stored figure: claims, baselines, costs, provenance, an explorer.
+
+    Computes nothing and needs no network, neither here nor in the browser.
+    """
+    from recon import benchmark as bench
+    from recon.progress import reporter
+    from recon.report import write
+
+    project = bench.project_root()
+    folder = records or project / "results"
+    if not folder.is_dir():
+        raise ReconError(f"There is no folder {folder}: name the folder of records with --records.")
+    page = folder_to_write(out_dir or project / "results" / "report")
+    modules = {name: benchmark.path for name, benchmark in bench.benchmarks(project).items()}
+    with reporter("report") as told:
+        file = write(page, folder, modules, told)
+    say(f"{file} ({file.stat().st_size / 1e6:.1f} MB)")
