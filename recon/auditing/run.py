@@ -11,8 +11,7 @@ import numpy as np
 
 from recon.attacks import Reconstruction, attacks, reconstruct
 from recon.auditing.data import Images, compare, drawn, load_images
-from recon.auditing.pair import unrelated, weights_like
-from recon.auditing.premises import at_unknown_factors, of_unit_kernels, unmet
+from recon.auditing.premises import at_unknown_factors, of_unit_kernels, unmet, unrelated, weights_like
 from recon.auditing.result import Audit, count_certified, count_vouched
 from recon.auditing.verdict import verdict
 from recon.auditing.view import View, view_of
