@@ -26,13 +26,13 @@ def considered(arrays: Mapping[str, np.ndarray]) -> dict[str, Shape]:
         return (axes == 2 and (called(name, KERNEL) or not worded)) or (axes == 1 and called(name, BIAS))
 
     shapes = {n: array.shape for n, array in arrays.items() if array.size and (n in floats or packed(n, array.ndim))}
-    modules: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    tuples: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, shape in shapes.items():
-        if len(shape) == 2 and module(name):
-            modules[module(name)].append(name)
-    # Without a word for it, a bias is the second of its module's two matrices, a row as long as the first puts out.
-    pairs = [sorted(own, key=natural) for own in modules.values() if len(own) == 2]
-    rows = {bias for kernel, bias in pairs if shapes[bias] == (1, shapes[kernel][1]) and not called(bias, KERNEL)}
+        if len(shape) == 2 and module(name) and module(name)[-1].isdecimal() and not called(name, KERNEL):
+            tuples[module(name)].append(name)
+    # In tuples of tuples, which have no word for it, a bias is the second of two, a row as long as the first puts out.
+    pairs = [sorted(own, key=natural) for own in tuples.values() if len(own) == 2]
+    rows = {bias for kernel, bias in pairs if shapes[bias] == (1, shapes[kernel][1])}
     rows |= {name for name, shape in shapes.items() if len(shape) == 2 and min(shape) == 1 and called(name, BIAS)}
     return {name: (max(shape),) if name in rows else shape for name, shape in shapes.items()}
 

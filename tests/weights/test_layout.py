@@ -258,6 +258,18 @@ def test_biases_in_some_layers_count_as_zero_in_the_others(some, rng):
         arranged_both(named(rng, names, (6, 9, 9, 2), ("out",)), named(rng, names, (6, 9, 9, 2), ("fc1", "out")))
 
 
+@pytest.mark.parametrize("kind", ["PyTorch module", "Flax", "scikit-learn", "W and b", "Haiku"])
+def test_a_layers_bias_comes_with_its_kernel(kind, rng):
+    pairs = layers(rng)
+    arrays = {name: a for i, pair in enumerate(pairs) for name, a in zip(FOREIGN[kind](i)[:2], pair)}
+    if FOREIGN[kind](0)[2]:
+        arrays = {name: a.T for name, a in arrays.items()}
+    copy = {f"ema.{name}": a for name, a in arrays.items()}
+    named_ = arranged(arrays | copy, layers=[FOREIGN[kind](i)[0] for i in range(4)])
+    assert named_.layers == tuple(FOREIGN[kind](i)[:2] for i in range(4))
+    same_function(named_.tree(arrays), pairs, rng)
+
+
 ADAPTERS = (
     "fc1.lora_A.weight",
     "base_model.model.fc1.lora_B.default.weight",
