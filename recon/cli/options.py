@@ -84,11 +84,7 @@ class Run:
 
     @property
     def ray(self) -> "Resources | None":
-        """What each cell is given on the Ray cluster; None: cells are computed on this machine.
-
-        Raises:
-          ReconError: an option of the other executor.
-        """
+        """What each cell is given on the Ray cluster; None: cells are computed on this machine."""
         if self.executor == "local":
             if (self.cpus, self.gpus, self.memory) != (None, None, None):
                 raise ReconError(

@@ -41,9 +41,6 @@ def candidates(figure: str, preset: str | None, source: str | None, records: Pat
 
     Args:
       records: the folder to look in instead.
-
-    Raises:
-      ReconError: there is no such figure, or no such record of it.
     """
     from recon.benchmark import find, project_root
     from recon.records.citation import records_of

@@ -46,11 +46,7 @@ class Layout:
         return tuple(sorted(others, key=natural))
 
     def tree(self, arrays: Mapping[str, np.ndarray]) -> Tree:
-        """The arrays in Flax layout; all layers have biases if one has.
-
-        Raises:
-          ReconError: they make no plain MLP, or are not finite floating-point numbers.
-        """
+        """The arrays in Flax layout; all layers have biases if one has."""
         made: Tree = {}
         for i, (kernel, bias) in enumerate(self.layers):
             value = numbers(arrays, kernel)
