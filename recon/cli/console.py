@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,44 +33,31 @@ def overall(title: str) -> Iterator[Callable[[Sequence[Any]], CellReport]]:
     """
     from recon.progress import bars, plain
 
-    def announced(planned: Sequence[Any]) -> list[str]:
+    def reports(planned: Sequence[Any]) -> CellReport:
         for source in dict.fromkeys(p.data.source for p in planned):
             err.print(f"Pictures: {escape(source)}", highlight=False)
-        return [p.cell.title for p in planned]
+        names, done, line = [p.cell.title for p in planned], [0.0] * len(planned), plain(title)
+        whole = display.add_task(title, total=float(len(planned)), text="")
+        running: dict[int, TaskID] = {}
 
-    if not err.is_terminal:
+        def report(i: int, fraction: float, text: str) -> None:
+            done[i] = fraction
+            if not err.is_terminal:
+                line(sum(done) / len(done), f"({names[i]}: {text})")
+                return
+            display.update(whole, completed=sum(done), text=f"{done.count(1.0)} of {len(done)} cells")
+            if fraction < 1.0:
+                if i not in running:
+                    running[i] = display.add_task(names[i], total=1.0, text="")
+                display.update(running[i], completed=fraction, text=text)
+            elif i in running:
+                display.remove_task(running.pop(i))
 
-        def lines(planned: Sequence[Any]) -> CellReport:
-            names, report, done = announced(planned), plain(title), [0.0] * len(planned)
+        return report
 
-            def line(i: int, fraction: float, text: str) -> None:
-                done[i] = fraction
-                report(sum(done) / len(done), f"({names[i]}: {text})")
-
-            return line
-
-        yield lines
-        return
-    with bars(err) as display:
-
-        def both(planned: Sequence[Any]) -> CellReport:
-            names, done = announced(planned), [0.0] * len(planned)
-            whole = display.add_task(title, total=float(len(planned)), text="")
-            running: dict[int, TaskID] = {}
-
-            def report(i: int, fraction: float, text: str) -> None:
-                done[i] = fraction
-                display.update(whole, completed=sum(done), text=f"{done.count(1.0)} of {len(done)} cells")
-                if fraction < 1.0:
-                    if i not in running:
-                        running[i] = display.add_task(names[i], total=1.0, text="")
-                    display.update(running[i], completed=fraction, text=text)
-                elif i in running:
-                    display.remove_task(running.pop(i))
-
-            return report
-
-        yield both
+    display = bars(err)
+    with display if err.is_terminal else nullcontext():
+        yield reports
 
 
 def say(text: str, console: Console = out) -> None:
