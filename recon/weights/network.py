@@ -178,11 +178,9 @@ def other_first(layout: Layout, shapes: Mapping[str, Shape]) -> bool:
     """
     pairs = sorted(layout.layers, key=lambda pair: natural(pair[0]))
     ends = ends_of(pairs, shapes, layout.transposed)
-    first = pairs.index(layout.layers[0])
+    first, last = (pairs.index(layout.layers[i]) for i in (0, -1))
     size = ends[first][0]
-    if [fan_in for fan_in, _ in ends].count(size) == 1 and ends_of(layout.layers, shapes, layout.transposed)[-1][
-        1
-    ] != size:
-        return False  # as no chain through all layers begins elsewhere
+    if [fan_in for fan_in, _ in ends].count(size) == 1 and ends[last][1] != size:
+        return False  # no chain through all layers begins elsewhere
     found = chains(ends, [kind(kernel) for kernel, _ in pairs])
     return any(chain is None or (len(chain) == len(pairs) and chain[0] != first) for chain in found)

@@ -1,6 +1,7 @@
 """What a message offers where it is not clear which arrays are the network: values of --layers that work."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from recon.weights.chains import bundles, chains, ends_of, kind
 from recon.weights.layout import Layout
@@ -28,14 +29,15 @@ def offered(
     """
     groups = copies(weights)[:MOST_OFFERED]
     some = [own for group in groups for own in deepest({n: weights[n] for n in group}, wanted)[:1]]
-    made: list[str] = []
-    for pairs in [*(some or deepest(weights, wanted)), *(deepest(every, wanted) if every != weights else [])][
-        :MOST_TRIED
-    ]:
+    tried = some or deepest(weights, wanted)
+    tried += [] if every == weights else deepest(every, wanted)
+
+    def value(pairs: Chain) -> tuple[str, ...] | None:
         working = (value for value in spelled(pairs) if (found := layout_of(value)) and found.layers == pairs)
-        if len(made) < MOST_OFFERED and (value := next(working, None)):
-            made.append(f"--layers {','.join(value)}")
-    return made
+        return next(working, None)
+
+    values = filter(None, map(value, tried[:MOST_TRIED]))
+    return [f"--layers {','.join(value)}" for value in islice(values, MOST_OFFERED)]
 
 
 def spelled(pairs: Chain) -> Iterator[tuple[str, ...]]:
