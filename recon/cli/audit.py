@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from recon.cli import completion
-from recon.cli.console import out
+from recon.cli.console import out, say
 from recon.cli.interrupts import leave
 from recon.cli.options import flag
 from recon.errors import ReconError
@@ -112,7 +112,7 @@ def audit(
     )
     save(made, folder)
     out.print(f"[{'red' if leaks(made) else 'yellow'}]{escape(made.verdict)}[/]", highlight=False, soft_wrap=True)
-    out.print(f"{made.seconds:.1f} s. Report: {escape(str(folder / 'report.md'))}", soft_wrap=True, highlight=False)
+    say(f"{made.seconds:.1f} s. Report: {folder / 'report.md'}")
     if made.interrupted or made.out_of_time:
         leave()
 

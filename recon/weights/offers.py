@@ -32,11 +32,10 @@ def offered(
     tried = some or deepest(weights, wanted)
     tried += [] if every == weights else deepest(every, wanted)
 
-    def value(pairs: Chain) -> tuple[str, ...] | None:
-        working = (value for value in spelled(pairs) if (found := layout_of(value)) and found.layers == pairs)
-        return next(working, None)
+    def working(pairs: Chain) -> tuple[str, ...] | None:
+        return next((v for v in spelled(pairs) if (found := layout_of(v)) and found.layers == pairs), None)
 
-    values = filter(None, map(value, tried[:MOST_TRIED]))
+    values = filter(None, map(working, tried[:MOST_TRIED]))
     return [f"--layers {','.join(value)}" for value in islice(values, MOST_OFFERED)]
 
 
