@@ -178,9 +178,10 @@ def other_first(layout: Layout, shapes: Mapping[str, Shape]) -> bool:
     """
     pairs = sorted(layout.layers, key=lambda pair: natural(pair[0]))
     ends = ends_of(pairs, shapes, layout.transposed)
+    kinds = [kind(kernel) for kernel, _ in pairs]
     first, last = (pairs.index(layout.layers[i]) for i in (0, -1))
     size = ends[first][0]
-    if [fan_in for fan_in, _ in ends].count(size) == 1 and ends[last][1] != size:
-        return False  # no chain through all layers begins elsewhere
-    found = chains(ends, [kind(kernel) for kernel, _ in pairs])
+    if len({*kinds}) == 1 or ([fan_in for fan_in, _ in ends].count(size) == 1 and ends[last][1] != size):
+        return False  # by their numbers, or as no chain through all of them begins elsewhere
+    found = chains(ends, kinds)
     return any(chain is None or (len(chain) == len(pairs) and chain[0] != first) for chain in found)

@@ -115,6 +115,9 @@ def test_told_widths_choose_and_refuse(rng):
     for widths in ((9, 9), (8, 9, 9), (9, 9, 9, 2)):
         with pytest.raises(ReconError, match="no plain MLP with hidden layers of"):
             arranged(arrays, widths=widths)
+    # Told widths overrule the numbers in names.
+    swapped = {f"fc{i}/weights": a for i, (a, _) in zip((1, 0), layers(rng, (5, 9, 5)), strict=True)}
+    assert arranged(swapped, widths=(9,), kernels="in-out").names == ("fc1/weights", "fc0/weights")
     assert widths_of("mlp:1024x12") == (1024, 12)
     for wrong in ("cnn:32", "mlp", "mlp:", "mlp:3x", "mlp:0", "mlp:²"):
         with pytest.raises(ReconError, match=r"mlp:1024x1024\.$"):
