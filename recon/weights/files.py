@@ -8,7 +8,7 @@ import numpy as np
 
 from recon.errors import ReconError
 from recon.networks import Params
-from recon.reading import LIMIT, plain, refused
+from recon.reading import LIMIT, Objects, plain, refused
 from recon.records.files import npz_bytes, write_bytes
 from recon.weights.arrange import arranged
 from recon.weights.formats import formats
@@ -49,7 +49,13 @@ def read_arrays(path: str | Path) -> Arrays:
         names = ", ".join(suffix for f in known.values() for suffix in f.suffixes)
         raise ReconError(f"{path} is of no format that holds weights here ({names}, an Orbax folder): save it as one.")
     with refused(f"{path} holds no weights", "save them again"):
-        arrays = chosen.read(path)
+        try:
+            arrays = chosen.read(path)
+        except Objects as error:
+            raise ReconError(
+                f"{path} holds no weights (an array of Python objects, a pickle, not of plain numbers): save each "
+                'array under a name of its own, as by numpy.savez("weights.npz", W1=..., b1=..., W2=...).'
+            ) from error
         strange = next((array.dtype for array in arrays.values() if not plain(array.dtype)), None)
         if strange is not None:
             raise ReconError(KIND.format(path, strange))

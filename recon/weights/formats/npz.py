@@ -5,7 +5,7 @@ from pathlib import Path
 from recon import reading
 from recon.errors import ReconError
 from recon.reading import LIMIT
-from recon.weights.formats.base import OBJECTS, PICKLE, Arrays, Format, foreign
+from recon.weights.formats.base import PICKLE, Arrays, Format, foreign
 
 # Weights are packed to a half at best, with most of them pruned to a tenth; images of few colours to a fiftieth.
 DENSEST = 100  # times that an archive may unpack to its size,
@@ -27,10 +27,7 @@ def read(path: Path) -> Arrays:
         raise ReconError(
             f"{path} unpacks from {packed >> 20} to {unpacked >> 20} MiB, as no weights do: save the network's alone."
         )
-    try:
-        return reading.arrays(path, LIMIT)
-    except reading.Objects as error:
-        raise ReconError(OBJECTS.format(path)) from error
+    return reading.arrays(path, LIMIT)
 
 
 FORMAT = Format("npz", (".npz",), lambda _, head: head.startswith(b"PK"), read)
