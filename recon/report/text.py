@@ -13,7 +13,7 @@ from PIL import Image
 
 from recon.regression.tables import number
 
-SIDES = {"above": "above", "below": "below", "alike": "nearer to none than", "exact": "at most"}
+SIDES = {"above": "above", "below": "below", "alike": "within", "exact": "at most"}
 QUALITY = 65  # of figures re-encoded as WebP: under half of their PNGs' size
 
 
