@@ -21,9 +21,8 @@ BARS = ("solvers", "recovery", "pool", "certificate", "foreign", "procedures", "
 VERDICTS = ("reproduced", "not reproduced", "inconclusive")
 HEAD = """# Measurements
 
-Written by `make readme` from the records in `results/`, checked by the tests. A *cell* is one run: a network trained
-and attacked. *Certified*: vouched for by the attack, without a look at training images. *Held-out* and *start* are
-controls: the same distance to images that were not trained on, and from what the attack started from.
+Written by `make readme` from the records in `results/`, checked by the tests.
+[Words](index.md#words) defines the terms.
 """
 START, END = "<!-- numbers: written by `make readme` from results/, checked by the tests -->", "<!-- /numbers -->"
 
@@ -44,7 +43,7 @@ def bar_lines() -> list[str]:
         made, benchmark = read_json(paths[0]), find(ROOT, name)
         title, columns, rows = benchmark.module().table(made["summary"])
         place = f"`{paths[0].relative_to(ROOT)}`, `make reproduce-{name} PRESET={made['preset']}`"
-        lines += [f"{title} ({place}):", ""]
+        lines += [f"## {title}", "", f"{place}.", ""]
         lines += [f"- {c['statement']} {c['verdict'].capitalize()}: {c['effect']}" for c in made["claims"]]
         lines += ["", markdown_table(columns, rows), ""]
     return lines
@@ -53,12 +52,13 @@ def bar_lines() -> list[str]:
 def claim_lines() -> list[str]:
     """How many claims held, figure by figure: the paper's first, then what its reviewers asked for."""
     lines = [
-        "Every figure, with how many of its claims were reproduced, not reproduced and inconclusive (effects and "
-        "intervals in [results/README.md](../results/README.md)), the seconds that `make` took on two cores, and those "
-        "that its cells took on one. Code: current, or stale if something that the cells ran was edited since:",
+        "## Figures and their claims",
+        "",
+        "Effects and intervals are in [results/README.md](../results/README.md). Times are in seconds: of `make` on "
+        "two cores with an empty and with a full cache, where measured, and of the cells on one core.",
         "",
     ]
-    columns = ["figure", "preset", "pictures", *VERDICTS, "from an empty cache", "again", "cells", "code"]
+    columns = ["figure", "preset", "source", *VERDICTS, "empty cache", "full cache", "cells", "code"]
     measured = load("figure-times.json") or {}
     found = []
     for path in (ROOT / "results").glob("*/*.json"):
@@ -85,9 +85,11 @@ def reference_lines() -> list[str]:
     cell = made["cells"][0]
     s = cell["scores"]
     return [
-        f"The published attack step for step (`ntk`, {cell['attack']['steps']:,} steps, standard dynamics, N = "
+        "## The published attack with its full schedule",
+        "",
+        f"`ntk`, {cell['attack']['steps']:,} steps, standard dynamics, N = "
         f"{cell['cell']['n_train']}, W = {cell['cell']['network']['widths'][0]}, {cell['data']['source']}; "
-        f"`results/reference/ntk-published-schedule.json`): mean L2 {s['train']['mean']:.2f}, "
+        f"`results/reference/ntk-published-schedule.json`: mean L2 {s['train']['mean']:.2f}, "
         f"{s['train']['below']['2.5']} of {cell['cell']['n_train']} under 2.5, held-out control "
         f"{s['held_out']['mean']:.2f}, {cell['attack']['seconds']['run'] / 60:.0f} minutes on one core.",
         "",
@@ -102,9 +104,10 @@ def standing_lines() -> str:
         verdicts = counted(stands)
         sizes = dict.fromkeys(f"{s.size} ({s.published_size})" if s.published_size != NONE else s.size for s in stands)
         rows.append([claim.short, *(str(verdicts[v]) for v in VERDICTS), "; ".join(sizes)])
-    head = "| claim | reproduced | not | inconclusive | size (the paper's) |\n|---|---|---|---|---|\n"
+    head = "| claim | reproduced | not reproduced | inconclusive | size (the paper's) |\n|---|---|---|---|---|\n"
     states = Counter(made.state for claim in PAPER for made in standings(claim, found))
-    code = f"\nRecords: {', '.join(f'{n} of {state} code' for state, n in states.items())}."
+    code = f"\nCode of the records: {', '.join(f'{n} {state}' for state, n in states.items())}. "
+    code += "A record is stale if code that it ran has been edited since."
     return head + "".join(f"| {' | '.join(row)} |\n" for row in rows) + code
 
 

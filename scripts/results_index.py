@@ -22,10 +22,11 @@ from recon.report.results import records, seconds
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = """# Stored results
 
-Written by `make results-index` from the records in this folder, checked by the tests. A record (JSON) holds all of a
-figure's numbers, its claims, and what made each cell; `recon plot FIGURE` draws its pictures again from it alone, as
-PDF and SVG too. The code of a record is *current* if all that its cells ran is as it was, *stale* if something was
-edited since, *unknown* if they do not say what they ran; {counts}.
+Written by `make results-index` from the records in this folder, checked by the tests. A record (JSON) holds all numbers
+of a figure, its claims and their verdicts, and what made each of its *cells*, the units that are computed and stored.
+`recon plot FIGURE` draws its pictures again from the record alone, also as PDF and SVG. The code of a record is
+*current* if the code that its cells ran is unchanged, *stale* if it has been edited since, and *unknown* if the record
+does not name it; {counts}. [Results](../docs/results.md) and [claims](../docs/baselines.md) explain the rest.
 """
 ENTRY = """
 ### {preset}, {source}
@@ -36,7 +37,8 @@ ENTRY = """
 CLAIMS = """
 ## The paper's claims
 
-Each with the claims of figures that check it, from the largest stored run: verdict, statement, measured effect.
+Below each claim of the paper are the checks of it, from the largest stored run of each figure: verdict, statement,
+effect with its 95 % interval. Sources: `tfds` is prepared data sets, `samples` pictures inside installed packages.
 
 """
 KINDS = {"md": "table"}

@@ -316,23 +316,23 @@ def tables(root: Path) -> dict[str, str]:
     return {
         "ray": ray_words(read_json(root / "results" / "ray-test.json")),
         "plan": markdown_table(
-            ["GPUs", "days", "no packing takes less than", *(f"days at {part:.0%}" for part in SUSTAINED[1:])], plan
+            ["GPUs", "days", "least possible", *(f"days at {part:.0%}" for part in SUSTAINED[1:])], plan
         ),
         "sum": f"In all {SEEDS * len(costs):,} cells, {flops:.2g} FLOPs, {sum(seconds) / 3600:,.0f} GPU hours and, "
-        f"beside them, {core / 3600:,.0f} hours of a core. The longest cell takes {max(seconds) / 3600:.1f} GPU hours. "
-        f"{SEEDS * over:,} cells would need more steps of training than `Descent` takes before it gives up, by the law "
-        "of its times; they are counted with that many.",
+        f"in parallel, {core / 3600:,.0f} core hours. The longest cell takes {max(seconds) / 3600:.1f} GPU hours. "
+        f"{SEEDS * over:,} cells would by this estimate need more training steps than `Descent` allows; they are "
+        "counted with the most that it allows.",
         "figures": markdown_table([*heads, "core hours"], rows),
         "steps": markdown_table(["attack or method", "FLOPs / size", "measured at"], per_step),
         "laws": markdown_table(
-            ["quantity", "measurements", "power of N", "power of W or of the weights", "misses by a factor of"],
+            ["quantity", "measurements", "power of N", "power of W or of the weights", "typical error, factor"],
             [
                 [name, str(law.n), f"{law.powers[0]:.2f}", f"{law.powers[1]:.2f}", f"{law.misses:.1f}"]
                 for name, law in laws.items()
             ],
         ),
-        "speed": f"The core that all seconds were measured on does {known.speed / 1e9:.0f} GFLOP/s in the published "
-        "attack, the median of the stored runs; the GPU is taken to be "
+        "speed": f"The core on which all seconds were measured reaches {known.speed / 1e9:.0f} GFLOP/s in the "
+        "published attack, the median of the stored runs; the GPU is assumed to be "
         f"{SUSTAINED[0] * PEAK / known.speed:.0f} times as fast.",
     }
 
@@ -342,8 +342,8 @@ def ray_words(test: Settings) -> str:
     ran, kill = test["ray"], test["ray"]["kill"]
     return (
         f"`tests/resilience/lost_node.py` (`results/ray-test.json`, Ray {test['ray_version']}): {test['cells']} cells, "
-        f"{test['nodes']} nodes on one machine, all processes of one node killed when {kill['cells_finished']} cells "
-        f"were stored; {len(ran['computed_again'])} begun again on the {ran['nodes_left']} nodes that were left; "
+        f"{test['nodes']} nodes on one machine, all processes of one node killed after {kill['cells_finished']} cells "
+        f"were stored; {len(ran['computed_again'])} computed again on the {ran['nodes_left']} nodes that were left; "
         f"records and arrays {test['verdict']} with those of a local run."
     )
 
