@@ -38,7 +38,7 @@ def _network(p: Mapping[str, Any]) -> dict[str, Any]:
     ]
     return {
         "name": f"{p['title']}, {p['dynamics']} dynamics, N = {p['n']}, W = {p['width']} ({p['source']})",
-        **{k: p[k] for k in ("recognisable", "kept", "shown", "label", "dual_norm")},
+        **{k: p[k] for k in ("kept", "shown", "label", "dual_norm")},
         "train": address(p["train"]),
         "attacks": attacks,
         "curve": curve(p),

@@ -154,14 +154,14 @@ class Result:
             ("commit", f"{made['commit'] or 'unknown'}{' with changes' if made['dirty'] else ''}"),
             ("cells", f"{len(cells)}, computed by {', '.join(f'{k} ({n})' for k, n in commits.items())}"),
             ("pictures", "; ".join(dict.fromkeys(c["data"]["source"] for c in cells if "data" in c))),
-            ("training sets", ", ".join(sorted(prints))),
+            ("fingerprints of training sets", ", ".join(sorted(prints))),
             ("code", code_words(self.made)),
             ("code version", made["code_version"]),
             ("versions", ", ".join(f"{k} {v}" for k, v in made["versions"].items())),
             ("device", f"{device['count']} × {device['kind']} ({device['platform']})"),
             ("machine", f"{machine['system']} {machine['architecture']}, cores: {machine['cpus']}"),
             ("precision", made["precision"]),
-            ("made at", made["made_at"]),
+            ("time", made["made_at"]),
         ]
 
 
