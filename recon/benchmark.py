@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.claims import Summary, judge
 from recon.errors import ReconError
+from recon.publish import csv_table, latex_table, markdown_claims, markdown_table
 from recon.reading import refused
 from recon.records import (
     ClaimRecord,
@@ -35,12 +36,8 @@ from recon.records import (
     cell_key,
     code_version,
     cores,
-    csv_table,
     figure_bytes,
-    latex_table,
     library_versions,
-    markdown_claims,
-    markdown_table,
     provenance,
     read_figure,
     write_bytes,

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from recon.benchmark import find
-from recon.records import markdown_table, read_json, record_state
+from recon.publish import markdown_table
+from recon.records import read_json, record_state
 from recon.report.paper import NONE, PAPER, counted, standings
 from recon.report.results import records
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from recon.benchmark import benchmarks
 from recon.benchmark import tables as tables_of
-from recon.records import code_words, json_bytes, latex_document, markdown_claims, record_state, write_bytes
-from recon.records.citation import read_cff
-from recon.records.crate import NAME, crate
+from recon.publish import latex_document, markdown_claims
+from recon.publish.citation import read_cff
+from recon.publish.crate import NAME, crate
+from recon.records import code_words, json_bytes, record_state, write_bytes
 from recon.report.paper import PAPER, standings
 from recon.report.results import records, seconds
 

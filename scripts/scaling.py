@@ -24,7 +24,8 @@ import numpy as np
 from recon.attacks import with_options
 from recon.benchmark import benchmarks, project_root
 from recon.distillation import with_options as with_method_options
-from recon.records import markdown_table, read_json
+from recon.publish import markdown_table
+from recon.records import read_json
 
 SEEDS, GPUS = 10, (1, 8, 64)
 PEAK = 19.5e12  # FLOP/s of an A100 in float32, by its data sheet

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from recon import ReconError
-from recon.records.tidy import export, tidy
+from recon.publish.tidy import export, tidy
 from tests.conftest import ROOT
 
 MADE = {
