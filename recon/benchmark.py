@@ -33,11 +33,13 @@ from recon.records import (
     ClaimRecord,
     Store,
     Stored,
+    as_read,
     cell_key,
     code_version,
     cores,
     figure_bytes,
     library_versions,
+    outline,
     provenance,
     read_figure,
     write_bytes,
@@ -257,7 +259,7 @@ def record(benchmark: Benchmark, label: str, results: Sequence[Stored], seconds:
         "claims": judged(benchmark, json.loads(figure_bytes(summary))),
         "seconds": seconds,
         "provenance": provenance(),
-        "cells": [r.record for r in results],
+        "cells": [outline(as_read(r).record) for r in results],
     }
 
 
