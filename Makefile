@@ -36,15 +36,14 @@ reproduce-recovery reproduce-foreign: $(DEV) # scikit-learn
 
 benchmark-solvers: reproduce-solvers ## compare the solvers (the same as reproduce-solvers)
 
-benchmark-kernels: $(READY) $(DEV) #- time the kernels into results/kernels.json: trace, compile and run apart
-	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json results/kernels.json $(ARGS)
+benchmark-kernels: $(READY) $(DEV) #- time the kernels into .recon/kernels.json: trace, compile and run apart
+	@mkdir -p .recon
+	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json .recon/kernels.json
 
 check: $(READY) ## compare every figure's metrics with its stored baseline (results/baselines/)
 	$(BIN)/recon check --preset $(PRESET) $(ARGS)
 
-check-kernels: $(READY) $(DEV) #- time the kernels and compare them with their baseline
-	@mkdir -p .recon
-	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json .recon/kernels.json
+check-kernels: benchmark-kernels #- time the kernels and compare them with their baseline
 	$(BIN)/recon check --kernels .recon/kernels.json $(ARGS)
 
 report: $(READY) ## write results/report/index.html from the stored records: one page, opens from disk

@@ -55,12 +55,11 @@ def claim_lines() -> list[str]:
     """How many claims held, figure by figure: the paper's first, then what its reviewers asked for."""
     lines = [
         "Every figure, with how many of its claims were reproduced, not reproduced and inconclusive (effects and "
-        "intervals in [results/README.md](../results/README.md)), the seconds that `make` took on two cores, and those "
-        "that its cells took on one. Code: current, or stale if something that the cells ran was edited since:",
+        "intervals in [results/README.md](../results/README.md)), and the seconds that its cells took, each on a core. "
+        "Code: current, or stale if something that the cells ran was edited since:",
         "",
     ]
-    columns = ["figure", "preset", "pictures", *VERDICTS, "from an empty cache", "again", "cells", "code"]
-    measured = load("figure-times.json") or {}
+    columns = ["figure", "preset", "pictures", *VERDICTS, "seconds", "code"]
     found = []
     for path in (ROOT / "results").glob("*/*.json"):
         made = load(str(path.relative_to(ROOT / "results")))
@@ -71,10 +70,8 @@ def claim_lines() -> list[str]:
         found, key=lambda m: (not m["figure"].startswith(PAPERS), m["figure"], m["preset"], m["source"])
     ):
         counts = [str(sum(c["verdict"] == v for c in made["claims"])) for v in VERDICTS]
-        took = measured.get(f"{made['preset']}-{made['source']}", {}).get(made["figure"])
-        times = [f"{took[k]:.0f}" if took else "–" for k in ("seconds_empty", "seconds_again")]
         spent = f"{sum(cell['seconds'] for cell in made['cells']):,.0f}"
-        rows.append([made["figure"], made["preset"], made["source"], *counts, *times, spent, record_state(made)])
+        rows.append([made["figure"], made["preset"], made["source"], *counts, spent, record_state(made)])
     return [*lines, markdown_table(columns, rows), ""] if rows else []
 
 

@@ -315,7 +315,6 @@ def tables(root: Path) -> dict[str, str]:
     laws |= {f"seconds of training, {rule}": law for rule, law in sorted(known.closed.items())}
     laws |= {"seconds of `exact`": known.exact}
     return {
-        "ray": ray_words(read_json(root / "results" / "ray-test.json")),
         "plan": markdown_table(
             ["GPUs", "days", "no packing takes less than", *(f"days at {part:.0%}" for part in SUSTAINED[1:])], plan
         ),
@@ -336,17 +335,6 @@ def tables(root: Path) -> dict[str, str]:
         "attack, the median of the stored runs; the GPU is taken to be "
         f"{SUSTAINED[0] * PEAK / known.speed:.0f} times as fast.",
     }
-
-
-def ray_words(test: Settings) -> str:
-    """What the test with a killed node found."""
-    ran, kill = test["ray"], test["ray"]["kill"]
-    return (
-        f"`tests/resilience/lost_node.py` (`results/ray-test.json`, Ray {test['ray_version']}): {test['cells']} cells, "
-        f"{test['nodes']} nodes on one machine, all processes of one node killed when {kill['cells_finished']} cells "
-        f"were stored; {len(ran['computed_again'])} begun again on the {ran['nodes_left']} nodes that were left; "
-        f"records and arrays {test['verdict']} with those of a local run."
-    )
 
 
 def hours(seconds: float) -> str:
