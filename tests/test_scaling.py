@@ -2,7 +2,6 @@
 
 import importlib.util
 import itertools
-import math
 import subprocess
 import sys
 
@@ -48,15 +47,6 @@ def test_packing_is_within_its_bound_of_the_best(scaling, rng, machines):
         )
         made = scaling.packed(seconds, machines)
         assert best * (1 - 1e-12) <= made <= best * (4 / 3 - 1 / (3 * machines)) * (1 + 1e-12)  # Graham 1969
-
-
-def test_a_law_of_powers_is_found(scaling, rng):
-    rows = [((n, w), 0.3 * n**1.5 / w) for n, w in rng.uniform(1, 100, size=(9, 2))]
-    law = scaling.Law.fitted(rows)
-    assert law(7.0, 11.0) == pytest.approx(0.3 * 7**1.5 / 11)
-    assert law.misses == pytest.approx(1)
-    missed = [(at, value * math.exp(0.2 * rng.choice([-1, 1]))) for at, value in rows]
-    assert 1 < scaling.Law.fitted(missed).misses <= math.exp(0.2) + 1e-9
 
 
 @pytest.mark.parametrize("task", ["mnist_odd_even", "mnist_10way", "cifar10_animal_vehicle", "tiny_imagenet_5way"])
