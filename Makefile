@@ -8,7 +8,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-ray benchmark-solvers benchmark-kernels check check-kernels report test lint format docs data \
-	data-tiny-imagenet figure-times fuzz readme results-index tables scaling lock clean
+	data-tiny-imagenet figure-times fuzz pages tables lock clean
 .DELETE_ON_ERROR:
 
 # Users' targets are described behind ##, maintainers' behind #-.
@@ -82,18 +82,12 @@ fuzz: $(READY) $(DEV) #- feed every file reader with damaged files (hours); resu
 	@$(MAKE) --no-print-directory $(VENV)/.ready-fuzz
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
-readme: $(READY) #- write the numbers in README.md from results/
-	$(BIN)/python scripts/readme.py $(ARGS)
-
-results-index: $(READY) #- write tables, README.md and ro-crate-metadata.json in results/ from the records there
-	$(BIN)/python scripts/results_index.py $(ARGS)
+pages: $(READY) #- write what follows from the records in results/: README.md, docs/, tables, ro-crate-metadata.json
+	$(BIN)/python scripts/pages.py $(ARGS)
 
 tables: #- compile the LaTeX of all stored tables to .recon/tables/all.pdf (needs pdflatex and booktabs)
 	@mkdir -p .recon/tables
 	pdflatex -halt-on-error -interaction=batchmode -output-directory .recon/tables results/tables/all.tex
-
-scaling: $(READY) #- write the tables in docs/scaling.md from results/
-	$(BIN)/python scripts/scaling.py $(ARGS)
 
 lock: #- rewrite requirements/ with uv (pip install uv) from pyproject.toml
 	sh scripts/lock.sh

@@ -1,16 +1,12 @@
-"""What the paper's full grid costs on GPUs: writes the tables in docs/scaling.md from the records in results/.
-
-    python scripts/scaling.py [--check]
+"""What the paper's full grid costs on GPUs: the tables in docs/scaling.md.
 
 The cells are those that the presets `paper` in benchmarks/ list, each setting once however many figures ask for it,
 with ten seeds. FLOPs a step and times of gradient flow come from stored records, carried to the sizes of the paper by
 the rules that the page names. The speed of a GPU is an assumption.
 """
 
-import argparse
 import heapq
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -160,7 +156,7 @@ def cost(known: Measured, cell: Settings) -> Steps:
     return [*steps, (known.per_step[measured_as][0] * size(cell), schedule.steps)]
 
 
-def grid(root: Path) -> dict[str, dict[str, Settings]]:
+def grid() -> dict[str, dict[str, Settings]]:
     """Each figure's settings under the preset `paper`, by themselves without seeds."""
 
     def seedless(value: Any) -> Any:
@@ -172,7 +168,7 @@ def grid(root: Path) -> dict[str, dict[str, Settings]]:
         plain = [seedless(c.settings()) for c in cells]
         return {json.dumps(settings, sort_keys=True): settings for settings in plain}
 
-    known = {name: figure for name, figure in benchmarks(root).items() if "paper" in figure.module().PRESETS}
+    known = {name: figure for name, figure in benchmarks(project_root()).items() if "paper" in figure.module().PRESETS}
     return {name: keyed(figure.cells("paper")) for name, figure in known.items()}
 
 
@@ -184,9 +180,9 @@ def packed(seconds: Sequence[float], machines: int) -> float:
     return max(ends)
 
 
-def tables(root: Path) -> dict[str, str]:
+def tables(results: Path) -> dict[str, str]:
     """The page's tables, by the names in its marks."""
-    known, figures = measured(root / "results"), grid(root)
+    known, figures = measured(results), grid()
     every = {key: cell for cells in figures.values() for key, cell in cells.items()}
     costs = {key: cost(known, cell) for key, cell in every.items()}
     rows, counted = [], set[str]()
@@ -236,29 +232,3 @@ def of_network(cell: Settings) -> str:
     """A stored cell's widths, or that it has none."""
     network = cell.get("network") or cell["options"].get("network")
     return "W = " + "×".join(map(str, network["widths"])) if network else "infinite width"
-
-
-def written(text: str, made: Mapping[str, str]) -> str:
-    """The page with what stands between its marks replaced."""
-    for name, table in made.items():
-        start, end = f"<!-- {name}: written by scripts/scaling.py -->", f"<!-- /{name} -->"
-        before, rest = text.split(start)
-        text = f"{before}{start}\n\n{table}\n\n{end}{rest.split(end)[1]}"
-    return text
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="only say whether the page is that of the records")
-    parser.add_argument("--root", type=Path, default=project_root())
-    args = parser.parse_args()
-    page = args.root / "docs" / "scaling.md"
-    text = page.read_text(encoding="utf-8")
-    wanted = written(text, tables(args.root))
-    if args.check:
-        sys.exit(None if wanted == text else f"{page} differs from the records in results/: run `make scaling`.")
-    page.write_text(wanted, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
