@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon.errors import ReconError
+from recon.errors import ReconError, reason
 from recon.records import LIBRARIES, Store, code_version, library_versions
 from recon.workers import Job, Kind, News, computed, keep
 
@@ -58,8 +58,21 @@ class Tasks:
 
     def __init__(self, ray: Any, store: Store, force: bool, resources: Resources) -> None:
         """Of a cluster with a node that is large enough."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         self.ray, self.store, self.force, self.resources = ray, store, force, resources
-        self.words, self.task = words_on_this_node(ray), task_of(ray, resources)
+        # Progress is told to an actor beside this process, so that no other node's end is its own.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.words = ray.remote(Words).options(num_cpus=0, scheduling_strategy=here).remote()
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(resources.cpus))
+        variables = threads | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
+        self.task = ray.remote(work).options(
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus,
+            memory=int(resources.memory * GB) or None,
+            max_retries=0,  # this process begins anew what is lost, and so can count and say it
+            runtime_env={"env_vars": variables},
+        )
         self.sent: dict[int, Any] = {}  # cells share their images
         self.running: dict[Any, Job] = {}
 
@@ -85,9 +98,10 @@ class Tasks:
                 keep(key, cell, made, self.store, self.force)
             yield job, kind, 1.0, "done" if kind == "done" else made
         at_work = {job[0]: job for job in self.running.values()}
-        for key, (fraction, text) in heard(self.ray, self.words).items():
-            if key in at_work:
-                yield at_work[key], "progress", fraction, text
+        with suppress(self.ray.exceptions.RayError):  # no result depends on words
+            for key, (fraction, text) in self.ray.get(self.words.taken.remote(), timeout=POLL).items():
+                if key in at_work:
+                    yield at_work[key], "progress", fraction, text
         if self.running:
             require_room(self.ray, self.resources)
 
@@ -132,9 +146,7 @@ def cluster() -> Iterator[Any]:
     try:
         ray.init(address, logging_level="error", log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ReconError(
-            f"There is no Ray cluster at RAY_ADDRESS={address} ({first_line(error)}): start it."
-        ) from error
+        raise ReconError(f"There is no Ray cluster at RAY_ADDRESS={address} ({reason(error)}): start it.") from error
     try:
         yield ray
     finally:
@@ -157,28 +169,15 @@ def require_room(ray: Any, resources: Resources) -> None:
         )
 
 
-def task_of(ray: Any, resources: Resources) -> Any:
-    """`work` as a task of the cluster. This process, not Ray, begins anew what is lost, and so can count and say it."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(resources.cpus))
-    variables = threads | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
-    return ray.remote(work).options(
-        num_cpus=resources.cpus,
-        num_gpus=resources.gpus,
-        memory=int(resources.memory * GB) or None,
-        max_retries=0,
-        runtime_env={"env_vars": variables},
-    )
-
-
 def outcome(ray: Any, ref: Any) -> tuple[Kind, Any]:
     """What became of a task: ("done", its result), ("failed", why) or ("lost", why)."""
     gone = ray.exceptions
     try:
         kind, made = ray.get(ref)
     except (gone.WorkerCrashedError, gone.NodeDiedError, gone.OutOfMemoryError, gone.ObjectLostError) as error:
-        return "lost", f"was lost, {first_line(error)}"
+        return "lost", f"was lost, {reason(error)}"
     except gone.RayError as error:
-        return "failed", f"no worker could begin it: {first_line(getattr(error, 'cause', None) or error)}"
+        return "failed", f"no worker could begin it: {reason(getattr(error, 'cause', None) or error)}"
     return kind, made
 
 
@@ -197,22 +196,6 @@ class Words:
         """All that is new, by the cells' keys."""
         said, self.said = self.said, {}
         return said
-
-
-def words_on_this_node(ray: Any) -> Any:
-    """An actor beside this process, so that no other node's end is its own."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(Words).options(num_cpus=0, scheduling_strategy=here).remote()
-
-
-def heard(ray: Any, words: Any) -> dict[str, tuple[float, str]]:
-    """New words on progress; none where they cannot be had, for no result depends on them."""
-    with suppress(ray.exceptions.RayError):
-        new: dict[str, tuple[float, str]] = ray.get(words.taken.remote(), timeout=POLL)
-        return new
-    return {}
 
 
 def work(key: str, cell: "Cell", data: bytes, wanted: dict[str, str], cpus: int, words: Any) -> tuple[str, Any]:
@@ -286,8 +269,3 @@ def bind(cpus: int) -> list[Any]:
     others = [core for core in mine[start:] + mine[:start] if core not in claims]
     os.sched_setaffinity(0, {*claims, *others[: cpus - len(claims)]})
     return list(claims.values())
-
-
-def first_line(error: Exception) -> str:
-    """The beginning of an error's text."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
