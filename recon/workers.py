@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing import resource_tracker
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from recon.errors import ReconError
 from recon.progress import Report
@@ -35,6 +35,7 @@ News = tuple[Job, Kind, float, str]
 """What a worker says: of which cell, how it is with it, the fraction that is done, a text."""
 
 
+@runtime_checkable
 class Pool(Protocol):
     """Workers; `tries` for a cell whose worker is lost."""
 
