@@ -8,7 +8,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-ray benchmark-solvers benchmark-kernels check check-kernels report test lint format docs data \
-	data-tiny-imagenet figure-times fuzz readme results-index tables scaling lock clean
+	data-tiny-imagenet figure-times fuzz pages tables lock clean
 .DELETE_ON_ERROR:
 
 # Users' targets are described behind ##, maintainers' behind #-.
@@ -36,15 +36,14 @@ reproduce-recovery reproduce-foreign: $(DEV) # scikit-learn
 
 benchmark-solvers: reproduce-solvers ## compare the solvers (the same as reproduce-solvers)
 
-benchmark-kernels: $(READY) $(DEV) #- time the kernels' tracing, compilation and runs, into results/kernels.json
-	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json results/kernels.json $(ARGS)
+benchmark-kernels: $(READY) $(DEV) #- time the kernels' tracing, compilation and runs, into .recon/kernels.json
+	@mkdir -p .recon
+	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json .recon/kernels.json
 
 check: $(READY) ## compare every figure's metrics with its stored baseline (results/baselines/)
 	$(BIN)/recon check --preset $(PRESET) $(ARGS)
 
-check-kernels: $(READY) $(DEV) #- time the kernels and compare them with their baseline
-	@mkdir -p .recon
-	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json .recon/kernels.json
+check-kernels: benchmark-kernels #- time the kernels and compare them with their baseline
 	$(BIN)/recon check --kernels .recon/kernels.json $(ARGS)
 
 report: $(READY) ## write all stored results into one page, results/report/index.html
@@ -83,18 +82,12 @@ fuzz: $(READY) $(DEV) #- feed damaged files to every file reader (hours; resumes
 	@$(MAKE) --no-print-directory $(VENV)/.ready-fuzz
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
-readme: $(READY) #- write docs/measurements.md and the numbers in README.md from results/
-	$(BIN)/python scripts/readme.py $(ARGS)
-
-results-index: $(READY) #- write tables, README.md and ro-crate-metadata.json in results/ from its records
-	$(BIN)/python scripts/results_index.py $(ARGS)
+pages: $(READY) #- write what follows from the records in results/: README.md, docs/, tables, ro-crate-metadata.json
+	$(BIN)/python scripts/pages.py $(ARGS)
 
 tables: #- compile the LaTeX of all stored tables to .recon/tables/all.pdf (needs pdflatex and booktabs)
 	@mkdir -p .recon/tables
 	pdflatex -halt-on-error -interaction=batchmode -output-directory .recon/tables results/tables/all.tex
-
-scaling: $(READY) #- write the tables in docs/scaling.md from results/
-	$(BIN)/python scripts/scaling.py $(ARGS)
 
 lock: #- rewrite requirements/ with uv (pip install uv) from pyproject.toml
 	sh scripts/lock.sh

@@ -50,7 +50,7 @@ def candidates(figure: str, preset: str | None, source: str | None, records: Pat
       ReconError: there is no such figure, or no such record of it.
     """
     from recon.benchmark import find, project_root
-    from recon.records.citation import records_of
+    from recon.publish.citation import records_of
 
     project = project_root()
     made, stored = made_results(project), stored_results(project)

@@ -21,7 +21,7 @@ class Format(StrEnum):
 def cite(figure: Figure, preset: Preset = None, source: Pictures = None, records: Records = None) -> None:
     """Print BibTeX of the paper, of this suite at its commit, and of the exact record, by the hash of its bytes."""
     from recon.benchmark import project_root
-    from recon.records.citation import bibliography, read_cff
+    from recon.publish.citation import bibliography, read_cff
 
     path, made = chosen(figure, preset, source, records)
     print(bibliography(path, made, read_cff(), project_root()), end="")
@@ -47,7 +47,7 @@ def export(
     PRESET-SOURCE-columns.csv says what every column holds. Parquet needs DuckDB, the extra `parquet`.
     """
     from recon.benchmark import project_root
-    from recon.records.tidy import export as write
+    from recon.publish.tidy import export as write
 
     _, made = chosen(figure, preset, source, records)
     installed = find_spec("duckdb") is not None

@@ -10,13 +10,13 @@ import msgspec
 
 from recon.errors import ReconError
 from recon.progress import Report, silent
-from recon.records import read_json, write_bytes
+from recon.records import write_bytes
 from recon.regression import cells_of
 from recon.report import charts
 from recon.report.paper import PAPER, beyond, counted, standings
 from recon.report.published import beside, published
-from recon.report.results import SOURCES, Figure, figures, records
-from recon.report.text import blocks, coded, criterion, duration, embedded, packed, scaled
+from recon.report.results import Figure, figures, records
+from recon.report.text import blocks, coded, criterion, duration, embedded, packed
 
 EXPLORER, SOLVERS = "explorer", "solvers"  # the figures that the interactive parts are made of
 MOST_BYTES = 15_000_000  # a page that a phone opens
@@ -81,7 +81,6 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
         "criterion": criterion,
         "duration": duration,
         "marked": MARKS.__getitem__,
-        "scaled": scaled,
     }
     page = environment.get_template("page.html.j2").render(
         figures=found,
@@ -96,9 +95,6 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
         networks=networks,
         anytime=anytime,
         data=_in_script({"networks": networks, "anytime": anytime}),
-        sources=SOURCES,
-        times=_stored(results / "figure-times.json", {}),
-        kernels=_stored(results / "kernels.json", {"benchmarks": []}),
         style=_asset("style.css"),
         script=_asset("script.js"),
         plotly=packed(get_plotlyjs()),
@@ -110,10 +106,6 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
 def _summaries(found: list[Figure], name: str) -> list[Any]:
     """The summaries of a figure's records."""
     return [r.made["summary"] for f in found if f.name == name for r in f.results]
-
-
-def _stored(file: Path, otherwise: Any) -> Any:
-    return read_json(file) if file.exists() else otherwise
 
 
 def _asset(name: str) -> str:

@@ -160,7 +160,6 @@ class Result:
             ("versions", ", ".join(f"{k} {v}" for k, v in made["versions"].items())),
             ("device", f"{device['count']} × {device['kind']} ({device['platform']})"),
             ("machine", f"{machine['system']} {machine['architecture']}, cores: {machine['cpus']}"),
-            ("precision", made["precision"]),
             ("time", made["made_at"]),
         ]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from recon.errors import ReconError
+from recon.publish.tables import latex_text
 from recon.records.files import read_json
 from recon.records.provenance import ROOT, commit
-from recon.records.tables import latex_text
 
 # Where a figure has several records, the fullest one of the original data comes first.
 PRESETS = ("paper", "full", "quick")

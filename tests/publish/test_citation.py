@@ -9,7 +9,7 @@ import yaml
 from pybtex.database import parse_string
 
 from recon import ReconError
-from recon.records.citation import bibliography, read_cff, records_of
+from recon.publish.citation import bibliography, read_cff, records_of
 from tests.conftest import ROOT
 
 
