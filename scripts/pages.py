@@ -23,7 +23,7 @@ from recon.publish.citation import read_cff
 from recon.publish.crate import NAME, crate
 from recon.records import code_words, json_bytes, read_json, record_state, write_bytes
 from recon.report.paper import NONE, PAPER, counted, standings
-from recon.report.results import records, seconds
+from recon.report.results import Result, records, seconds
 
 Pages = Iterator[tuple[Path, bytes]]
 PAPERS = ("fig", "table", "theorem")  # beginnings of the names of what is in the paper
@@ -172,11 +172,10 @@ def entry(path: Path, made: dict[str, Any], results: Path) -> str:
     facts = made["provenance"]
     files = {"table": ".md", "csv": ".csv", "tex": ".tex", "png": ".png"}
     there = {kind: file for kind, suffix in files.items() if (file := path.with_suffix(suffix)).exists()}
-    data = " ARGS='--source samples'" if made["source"] == "samples" else ""
     return ENTRY.format(
         preset=made["preset"],
         source=made["source"],
-        command=made.get("command", f"make reproduce-{made['figure']} PRESET={made['preset']}{data}"),
+        command=Result(path, made, None).command,
         seconds=seconds(made),
         date=facts["made_at"][:10],
         commit=(facts["commit"] or "unknown")[:12] + (" with changes" if facts["dirty"] else ""),

@@ -7,7 +7,7 @@ import typer
 
 from recon.cli import completion
 from recon.cli.console import err, say, shown
-from recon.records.places import made_results, stored_results
+from recon.records.places import made_results, records_of, stored_results
 
 Record = tuple[Path, dict[str, Any]]
 """A record's file and content."""
@@ -50,7 +50,6 @@ def candidates(figure: str, preset: str | None, source: str | None, records: Pat
       ReconError: there is no such figure, or no such record of it.
     """
     from recon.benchmark import find, project_root
-    from recon.publish.citation import records_of
 
     project = project_root()
     made, stored = made_results(project), stored_results(project)
