@@ -138,8 +138,8 @@ def test_timed_cells_are_computed_one_at_a_time_after_all_others(tmp_path, monke
     timed = [RecoveryCell("mnist_odd_even", 6, Plain(32), seed=s) for s in range(2)]
     batches = []
 
-    def compute_all(todo, store, force, jobs, report):
-        batches.append(([cell for _, cell, _ in todo], jobs))
+    def compute_all(todo, pool, report):
+        batches.append(([cell for _, cell, _ in todo], len(pool.crew)))
         raise ReconError(f"{len(todo)} cells failed.")
 
     monkeypatch.setattr(bench, "compute_all", compute_all)

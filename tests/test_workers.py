@@ -113,7 +113,7 @@ def test_failures_are_said_after_the_others_are_stored(probe, store):
     planned = [probe.make("a", "dies"), probe.make("b", "fails"), probe.make("c", "breaks"), probe.make("d")]
     with pytest.raises(ReconError, match="3 of 4 cells failed") as error:
         run_cells(planned, store, False, lambda *_: None, 2)
-    for text in ("probe a: its worker was killed by signal 9, 2 times over", "probe b: no such luck", "KeyError"):
+    for text in ("probe a: its worker was killed by signal 9 (2 tries)", "probe b: no such luck", "KeyError"):
         assert text in str(error.value)
     assert "all others are stored" in str(error.value)
     assert [p.name for p in store.root.iterdir()] == ["key-d"]

@@ -19,7 +19,8 @@ from recon.auditing.data import Compared
 from recon.auditing.result import Audit
 from recon.auditing.verdict import leaks, many
 from recon.errors import ReconError, reason
-from recon.records import json_bytes, markdown_table, provenance, write_bytes
+from recon.publish import markdown_table
+from recon.records import json_bytes, provenance, write_bytes
 from recon.records.files import npz_bytes
 from recon.records.places import folder_to_write
 from recon.weights.layout import KERNELS

@@ -141,7 +141,7 @@ def reproduce(
         path = bench.reproduce(found, cells, run.preset, root=project, out=folder, report=report, **options)
     show(found, path)
     if store:
-        say("The pages that show it: `make readme results-index`.")
+        say("The pages that show it: `make pages`.")
     else:
         compare_with_stored(path, stored_results(project))
 

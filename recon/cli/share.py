@@ -11,7 +11,7 @@ from recon.cli import completion
 from recon.cli.console import err, say, shown
 from recon.cli.options import Figure
 from recon.errors import ReconError
-from recon.records.places import folder_to_write, made_results, stored_results
+from recon.records.places import folder_to_write, made_results, records_of, stored_results
 
 Record = tuple[Path, dict[str, Any]]
 """A record's file and content."""
@@ -43,7 +43,6 @@ def candidates(figure: str, preset: str | None, source: str | None, records: Pat
       records: the folder to look in instead.
     """
     from recon.benchmark import find, project_root
-    from recon.records.citation import records_of
 
     project = project_root()
     made, stored = made_results(project), stored_results(project)
@@ -74,7 +73,7 @@ class Format(StrEnum):
 def cite(figure: Figure, preset: Preset = None, source: Pictures = None, records: Records = None) -> None:
     """Print BibTeX of the paper, of this suite at its commit, and of the exact record, by the hash of its bytes."""
     from recon.benchmark import project_root
-    from recon.records.citation import bibliography, read_cff
+    from recon.publish.citation import bibliography, read_cff
 
     path, made = chosen(figure, preset, source, records)
     print(bibliography(path, made, read_cff(), project_root()), end="")
@@ -98,7 +97,7 @@ def export(
     PRESET-SOURCE-columns.csv says what every column holds. Parquet needs DuckDB, the extra `parquet`.
     """
     from recon.benchmark import project_root
-    from recon.records.tidy import export as write
+    from recon.publish.tidy import export as write
 
     _, made = chosen(figure, preset, source, records)
     installed = find_spec("duckdb") is not None

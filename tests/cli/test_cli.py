@@ -198,7 +198,7 @@ def test_a_run_is_kept_apart_from_the_stored_records(tiny, env):
     kept = recon(*run, "--store", **here)
     assert kept.returncode == 0, kept.stderr
     assert stored.exists()
-    assert "make readme results-index" in kept.stdout
+    assert "make pages" in kept.stdout
     again = recon(*run, **here)
     assert re.search(
         r"^Beside results/tiny/quick-samples\.json \(.* code current\):\nmetrics: \d+ same", again.stdout, re.M

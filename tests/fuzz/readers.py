@@ -129,7 +129,15 @@ def read_baseline(folder: Path) -> None:
 
 
 def make_kernels(folder: Path) -> None:
-    shutil.copy(ROOT / "results" / "kernels.json", folder)
+    from recon.records import json_bytes, provenance
+
+    extra = {"trace_seconds": 0.08, "flops": 4e7, "bytes_accessed": 5e6, "temporary_bytes": 168640}
+    stats = {"min": 0.002, "median": 0.0024, "mean": 0.0024, "stddev": 0.0002, "iqr": 0.0003, "rounds": 15}
+    timed = [
+        {"name": f"test_{kernel}", "extra_info": extra | {"reference_seconds": 0.012}, "stats": stats}
+        for kernel in ("ntk_block[20/512-ntk]", "relu_kernels")
+    ]
+    (folder / "kernels.json").write_bytes(json_bytes({"benchmarks": timed, "provenance": provenance()}))
 
 
 def read_kernels(folder: Path) -> None:

@@ -1,5 +1,6 @@
 import ast
 import getpass
+import itertools
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from recon.cells.recovery import RecoveryCell
 from recon.dynamics import Linearised
 from recon.kernels.infinite import InfiniteMLP
 from recon.networks import MLP
-from recon.records import Store, Stored, cell_key, figure_bytes, json_bytes, provenance, read_json, write_bytes
+from recon.records import Store, Stored, cell_key, figure_bytes, json_bytes, outline, provenance, read_json, write_bytes
 from recon.records.code_version import (
     COMPUTING,
     PACKAGE,
@@ -221,6 +222,32 @@ def test_a_figures_record_has_a_line_for_each_cell():
     assert '"cells": [\n{"a":[[1,2],[]]},\n{"a":{}}\n],\n"claims": []\n}\n' in text
     assert json.loads(text) == {**made, "curve": [0.3333333, 2]}
     assert figure_bytes(json.loads(text)).decode() == text
+
+
+def test_a_figures_record_outlines_its_cells():
+    rows = [{"step": i, "mean": i / 7} for i in range(25)]
+    cell = {
+        "cell": {"kept": [1 / 3]},
+        "attack": {"seconds": {"trace": 1 / 3}, "trace": [[0, 0.5], [1, 0.25]], "anytime": rows},
+        "training": {"trace": []},
+        "images": {"distance": [1 / 3, 2], "certified": [True, False], "label": None},
+    }
+    made = outline(cell)
+    steps = [row["step"] for row in made["attack"].pop("anytime")]
+    assert (steps[0], steps[-1], len(steps)) == (0, 24, 10)
+    assert {b - a for a, b in itertools.pairwise(steps)} == {2, 3}
+    assert made.pop("images") == {"distance": [0.33333, 2], "certified": [True, False], "label": None}
+    assert made == {k: {n: v for n, v in cell[k].items() if n != "anytime"} for k in made}
+    assert outline(outline(cell)) == outline(cell)
+
+
+RECORDS = sorted(p for p in ROOT.glob("results/*/*-*.json") if p.parent.name not in ("baselines", "reference"))
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_stored_records_are_as_they_are_written_today(path):
+    made = read_json(path)
+    assert path.read_bytes() == figure_bytes({**made, "cells": [outline(c) for c in made["cells"]]})
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--within", type=float, default=1.0, help="kill within this part of a run's length")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--root", type=Path, default=project_root(), help="checkout with benchmarks/")
-    parser.add_argument("--out", type=Path, default=project_root() / "results" / "kill-test.json")
+    parser.add_argument("--out", type=Path, default=project_root() / ".recon" / "kill-test.json")
     args = parser.parse_args()
     rng, kills, found = random.Random(args.seed), [], []
     with tempfile.TemporaryDirectory(prefix="kill-test-") as folder:

@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--source", default="samples")
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--out", type=Path, default=project_root() / "results" / "ray-test.json")
+    parser.add_argument("--out", type=Path, default=project_root() / ".recon" / "ray-test.json")
     args = parser.parse_args()
     cells = small() if args.figure is None else find(project_root(), args.figure).cells(args.preset)
     planned = plan(cells, {"source": args.source, "data_dir": args.data_dir})

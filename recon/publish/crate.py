@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from recon.records.citation import digest, paper_of
+from recon.publish.citation import digest, paper_of
 
 NAME = "ro-crate-metadata.json"
 SPECIFICATION = "https://w3id.org/ro/crate/1.2"
 LICENCES = "https://spdx.org/licenses/"
-DEVELOPERS = "#developers"
 # Of what is kept in git; PDF and SVG are drawn again from a record.
 MEDIA_TYPES = {
     ".csv": "text/csv",
@@ -36,42 +35,59 @@ def crate(results: Path, records: Records, cff: Mapping[str, Any]) -> Entity:
       records: the records of figures in it, by path.
       cff: the suite's citation metadata.
     """
+    paper, licence, developers = paper_of(cff), LICENCES + cff["license"], {"@id": "#developers"}
+    people = [_person(p) for p in paper["authors"]]
+    article = {
+        "@id": f"https://doi.org/{paper['doi']}",
+        "@type": "ScholarlyArticle",
+        "name": paper["title"],
+        "author": _references(people),
+        "datePublished": str(paper["year"]),
+        "url": paper["url"],
+    }
+    context = [
+        {"@id": licence, "@type": "CreativeWork", "name": cff["license"],
+         "description": f"{cff['license']}, by its identifier in the SPDX licence list"},
+        {**developers, "@type": "Organization", "name": cff["authors"][0]["name"]},
+        article,
+        *people,
+    ]  # fmt: skip
+    # The suite at every commit that a record was made at.
+    software = {}
+    for facts in (made["provenance"] for made in records.values()):
+        software[_software_id(facts)] = {
+            "@id": _software_id(facts),
+            "@type": "SoftwareApplication",
+            "name": cff["title"],
+            "softwareVersion": facts["versions"]["recon"],
+            "version": f"commit {facts['commit'] or 'unknown'}{' with changes' if facts['dirty'] else ''}",
+            # The identifier of a commit that ISO/IEC 18670 gives it, wherever the repository is kept.
+            **({"url": f"swh:1:rev:{facts['commit']}"} if facts["commit"] else {}),
+            "license": {"@id": licence},
+            "author": developers,
+        }
+    actions = [_action(path, made, results, developers) for path, made in records.items()]
     files = [_file(path, results, records) for path in sorted(results.rglob("*")) if _belongs(path, results)]
     folders = list(_folders(files, results, records))
-    loose = [f for f in files if "/" not in f["@id"]]
-    actions = [action(path, made, results) for path, made in records.items()]
-    people = [_person(p) for p in paper_of(cff)["authors"]]
     root = {
         "@id": "./",
         "@type": "Dataset",
         "name": f"Results of {cff['title']}",
         "description": cff["abstract"].strip(),
         "datePublished": max(made["provenance"]["made_at"] for made in records.values())[:10],
-        "license": {"@id": LICENCES + cff["license"]},
-        "author": {"@id": DEVELOPERS},
-        "publisher": {"@id": DEVELOPERS},
-        "citation": {"@id": _paper(cff)["@id"]},
-        "hasPart": _references([*folders, *loose]),
+        "license": {"@id": licence},
+        "author": developers,
+        "publisher": developers,
+        "citation": {"@id": article["@id"]},
+        "hasPart": _references([*folders, *(f for f in files if "/" not in f["@id"])]),
         "mentions": _references(actions),
     }
-    descriptor = {
-        "@id": NAME,
-        "@type": "CreativeWork",
-        "conformsTo": {"@id": SPECIFICATION},
-        "about": {"@id": "./"},
-    }
-    licence = {
-        "@id": LICENCES + cff["license"],
-        "@type": "CreativeWork",
-        "name": cff["license"],
-        "description": f"{cff['license']}, by its identifier in the SPDX licence list",
-    }
-    developers = {"@id": DEVELOPERS, "@type": "Organization", "name": cff["authors"][0]["name"]}
-    context = [licence, developers, _paper(cff), *people, *_software(records, cff), *actions]
-    return {"@context": f"{SPECIFICATION}/context", "@graph": [descriptor, root, *folders, *files, *context]}
+    about = {"@id": NAME, "@type": "CreativeWork", "conformsTo": {"@id": SPECIFICATION}, "about": {"@id": "./"}}
+    graph = [about, root, *folders, *files, *context, *(software[name] for name in sorted(software)), *actions]
+    return {"@context": f"{SPECIFICATION}/context", "@graph": graph}
 
 
-def action(path: Path, made: Mapping[str, Any], results: Path) -> Entity:
+def _action(path: Path, made: Mapping[str, Any], results: Path, developers: Entity) -> Entity:
     """What created a record: the suite at a commit, with its libraries' versions."""
     facts = made["provenance"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
@@ -80,7 +96,7 @@ def action(path: Path, made: Mapping[str, Any], results: Path) -> Entity:
         "@type": "CreateAction",
         "name": made.get("command", f"recon reproduce {made['figure']} --preset {made['preset']}"),
         "description": f"Pictures: {made['source']}. {versions}.",
-        "agent": {"@id": DEVELOPERS},
+        "agent": developers,
         "instrument": {"@id": _software_id(facts)},
         "endTime": facts["made_at"],
         "result": {"@id": _id(path, results)},
@@ -112,37 +128,6 @@ def _folders(files: Sequence[Entity], results: Path, records: Records) -> Iterat
         parts = [f for f in files if f["@id"].rpartition("/")[0] == folder]
         name = titles.get(folder, folder.capitalize())
         yield {"@id": f"{folder}/", "@type": "Dataset", "name": name, "hasPart": _references(parts)}
-
-
-def _software(records: Records, cff: Mapping[str, Any]) -> list[Entity]:
-    """The suite at every commit that a record was made at."""
-    found = {_software_id(made["provenance"]): made["provenance"] for made in records.values()}
-    return [
-        {
-            "@id": identity,
-            "@type": "SoftwareApplication",
-            "name": cff["title"],
-            "softwareVersion": facts["versions"]["recon"],
-            "version": f"commit {facts['commit'] or 'unknown'}{' with changes' if facts['dirty'] else ''}",
-            # The identifier of a commit that ISO/IEC 18670 gives it, wherever the repository is kept.
-            **({"url": f"swh:1:rev:{facts['commit']}"} if facts["commit"] else {}),
-            "license": {"@id": LICENCES + cff["license"]},
-            "author": {"@id": DEVELOPERS},
-        }
-        for identity, facts in sorted(found.items())
-    ]
-
-
-def _paper(cff: Mapping[str, Any]) -> Entity:
-    paper = paper_of(cff)
-    return {
-        "@id": f"https://doi.org/{paper['doi']}",
-        "@type": "ScholarlyArticle",
-        "name": paper["title"],
-        "author": _references([_person(p) for p in paper["authors"]]),
-        "datePublished": str(paper["year"]),
-        "url": paper["url"],
-    }
 
 
 def _person(person: Mapping[str, str]) -> Entity:

@@ -8,8 +8,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from recon.records.citation import read_cff
-from recon.records.crate import crate
+from recon.publish.citation import read_cff
+from recon.publish.crate import crate
 from tests.conftest import ROOT
 
 RESULTS = ROOT / "results"

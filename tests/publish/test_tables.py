@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from recon.records import csv_table, latex_document, latex_table, markdown_table
-from recon.records.tables import latex_text
+from recon.publish import csv_table, latex_document, latex_table, markdown_table
+from recon.publish.tables import latex_text
 from tests.conftest import ROOT
 
 COLUMNS = ["set", "accuracy, %"]

@@ -12,18 +12,16 @@
 A column of "cells" is named by its path in the record, `scores.train.mean`, say. Missing values are empty.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from recon.errors import ReconError
-from recon.records.files import write_bytes
+from recon.publish.tables import csv_table
+from recon.records import write_bytes
 
 Kind = Literal["truth", "integer", "number", "text"]
 Row = dict[str, Any]
@@ -33,15 +31,12 @@ KEY = ("figure", "preset", "source")
 # Columns by image, in a cell's record: of an attacked network, and of a set matched to its training images.
 MATCHED = {"train": "distance", "held_out": "held_out", "start": "start"}
 
-# What a column holds: the first pattern that its table and name match. Distances are L2 in the network's input space.
+# What a column holds where its name does not say it all: the first pattern that its table and name match. Distances are
+# L2 in the network's input space.
 MEANINGS = {
-    "*:figure": "name of the figure",
-    "*:preset": "preset of the record",
-    "*:source": "where the pictures came from: tfds, samples, folder or mixed",
     "*:cell": "number of the cell in the record, from 0",
     "images:image": "number of the training image in the cell, from 0",
     "images:certified": "whether the attack vouches for the reconstruction matched to the image",
-    "images:label": "class of the image in its data set",
     "images:distance": "distance to the reconstruction that greedy one-to-one matching gives the image",
     "images:distance_nearest": "distance to the nearest reconstruction",
     "images:psnr_db": "PSNR of the matched reconstruction, dB, of pixels clipped to [0, 1]",
@@ -55,88 +50,46 @@ MEANINGS = {
     "images:to_nearest": "distance to the nearest other training image",
     "images:own_class": "whether the start that the image was matched to is of its class",
     "traces:trace": "which loss: path of the list in the cell's record",
-    "traces:step": "step at which it was looked at",
-    "traces:loss": "the loss",
-    "anytime:step": "step of the snapshot",
-    "anytime:seconds": "wall seconds since the attack began",
-    "anytime:flops": "floating-point operations since the attack began",
     "anytime:mean": "mean matched distance of the training images",
     "anytime:near": "training images with a reconstruction nearer than 0.1",
     "pruning:order": "criterion by which images were dropped, largest first; all: none was, random: at random",
     "pruning:reverse": "whether smallest were dropped first",
-    "pruning:draw": "number of the random order",
-    "pruning:kept": "share of the images kept",
-    "pruning:n": "images kept",
-    "pruning:accuracy": "test accuracy after training again on them",
+    "pruning:accuracy": "test accuracy after training again on the images kept",
     "summary:quantity": "path of the value in the record's summary; [] stands for a position in a list",
     "summary:position": "those positions, from 0, outermost first, between dots",
-    "summary:number": "the value, if it is a number or a truth value (0 or 1)",
-    "summary:text": "the value, if it is a word",
-    "claims:name": "short name of the claim",
-    "claims:statement": "what is claimed",
     "claims:kind": "where estimates are to lie: above or below the margin, alike (nearer to 0), exact (an identity)",
     "claims:margin": "the least effect that would matter, in the estimates' units",
-    "claims:reason": "why this margin",
-    "claims:verdict": "reproduced, not reproduced or inconclusive",
-    "claims:effect": "the measured effect, with its interval",
-    "estimates:claim": "short name of the claim",
-    "estimates:label": "what was measured",
     "estimates:scale": "what the numbers are: log2 ratio (of a ratio), share, correlation, dB",
-    "estimates:value": "the effect",
     "estimates:low": "lower end of its 95 % interval; empty: no interval",
-    "estimates:high": "upper end",
     "estimates:n": "points that it was taken from",
     "estimates:groups": "independent groups of them",
-    "cells:seconds": "wall seconds that the whole cell took",
-    "cells:reference_seconds": "wall seconds of a reference computation beside it",
-    "cells:cell.n_train": "setting: number of training images N",
+    "cells:reference_seconds": "wall seconds of a reference computation beside the cell",
     "cells:cell.n_per_class": "setting: images of each class in the distilled set",
     "cells:cell.m_ratio": "setting: reconstructions for each training image",
-    "cells:cell.seed": "setting: chooses images, initial weights and the attack's start",
-    "cells:cell.networks.*": "setting of a network that the set is tested on, by its name",
     "cells:cell.*": "setting of the cell",
     "cells:data.fingerprints.*": "hash of the pixels and labels of a split",
     "cells:data.pool": "training images that the draw was taken from",
     "cells:data.mean": "mean subtracted from pixels, by channel",
     "cells:data.recognisable": "distance below which an image counts as recognisable",
-    "cells:data.*": "what the images are",
-    "cells:training.initial_loss": "mean of ½‖f − y‖² over the training images at the initial weights",
-    "cells:training.loss": "mean of ½‖f − y‖² over the training images at the final weights",
+    "cells:training.*loss": "mean of ½‖f − y‖² over the training images at the final, or the initial weights",
     "cells:training.time": "time of gradient flow",
-    "cells:training.seconds": "wall seconds of training",
     "cells:training.kernel_distance": "distance between the training images' kernels at initial and final weights",
-    "cells:training.test_accuracy": "share of test images classified right by the trained network",
-    "cells:training.work.*": "how often training did what is costly",
-    "cells:training.*": "outcome of training",
-    "cells:attack.found": "reconstructions returned",
-    "cells:attack.certified": "reconstructions that the attack vouches for",
     "cells:attack.n_estimated": "number of training images as the attack estimates it",
     "cells:attack.peak_bytes": "bytes by which the process's memory rose at most during the attack",
     "cells:attack.steps_to_half": "steps until the mean distance is half the start's",
-    "cells:attack.seconds.*": "wall seconds of a part of the attack",
     "cells:attack.work.*": "cost of the attack: operations, bytes and memory as XLA counts them, starts, rounds",
-    "cells:attack.*": "outcome of the attack",
-    "cells:scores.*.mean": "mean matched distance; train: training images, held_out and start: the two controls",
-    "cells:scores.*.median": "median matched distance",
-    "cells:scores.*.best": "smallest matched distance",
-    "cells:scores.*.worst": "largest matched distance",
     "cells:scores.*.mean_optimal": "mean distance under optimal one-to-one matching",
     "cells:scores.*.mean_nearest": "mean distance to the nearest reconstruction",
-    "cells:scores.*.psnr_db_mean": "mean PSNR of matched reconstructions, dB",
-    "cells:scores.*.ssim_mean": "mean SSIM of matched reconstructions",
     "cells:scores.*.below.*": "images with a matched distance below the number in the name",
-    "cells:set.seconds.*": "wall seconds of a part of distillation",
-    "cells:set.*": "the distilled set and what it cost",
+    "cells:scores.*": "of matched distances; train: training images, held_out and start: the two controls",
     "cells:losses.*": "a loss of the set on the training images, whichever loss it was distilled by",
-    "cells:accuracy.*": "share of test images classified right by a network trained on the set",
-    "cells:tested.*": "what the set was tested on",
+    "*:*accuracy*": "share of test images classified right",
     "cells:nearest.*": "mean distance from an image of the set to the nearest image of a split",
-    "cells:provenance.*": "what made the cell: commit, code, versions, device, time",
+    "*:*seconds*": "wall seconds",
 }
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column of a table: its name, the kind of its values, and what they mean."""
 
     name: str
@@ -144,8 +97,7 @@ class Column:
     meaning: str
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A tidy table; a row has an entry for each column, None where it has no value."""
 
     columns: tuple[Column, ...]
@@ -169,13 +121,9 @@ def tidy(made: Mapping[str, Any]) -> dict[str, Table]:
 
 
 def csv_bytes(table: Table) -> bytes:
-    """A table as comma-separated values (RFC 4180, but for its line ends); numbers read back exactly."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([c.name for c in table.columns])
-    kinds = [c.kind for c in table.columns]
-    writer.writerows([_written(value, kind) for value, kind in zip(row, kinds)] for row in table.rows)
-    return out.getvalue().encode()
+    """A table as comma-separated values; numbers read back exactly."""
+    rows = [[str(v).lower() if isinstance(v, bool) else v for v in row] for row in table.rows]
+    return csv_table([c.name for c in table.columns], rows).encode()
 
 
 def write_parquet(source: Path, table: Table, path: Path) -> None:
@@ -184,7 +132,6 @@ def write_parquet(source: Path, table: Table, path: Path) -> None:
     Raises:
       ReconError: DuckDB is not installed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _duckdb().connect() as connection:
         types = {c.name: DUCKDB[c.kind] for c in table.columns}
         read = connection.read_csv(
@@ -225,7 +172,7 @@ def columns_of(tables: Mapping[str, Table]) -> Table:
 def meaning(table: str, column: str) -> str:
     """What a column holds."""
     said = (text for pattern, text in MEANINGS.items() if fnmatch(f"{table}:{column}", pattern))
-    return next(said, "as at this path in the record")
+    return next(said, "what its name says, at this path in the record")
 
 
 def _duckdb() -> Any:
@@ -273,7 +220,7 @@ def _leaves(value: Any, path: str, position: tuple[int, ...]) -> Iterator[Row]:
     """A row for each number and word of a summary."""
     if isinstance(value, Mapping):
         for name, part in value.items():
-            if name != "png":
+            if name not in ("png", "webp"):
                 yield from _leaves(part, f"{path}.{name}" if path else name, position)
     elif isinstance(value, list):
         for i, part in enumerate(value):
@@ -289,33 +236,16 @@ def _leaves(value: Any, path: str, position: tuple[int, ...]) -> Iterator[Row]:
 
 
 def _table(name: str, rows: list[Row]) -> Table:
-    names = list(dict.fromkeys(column for row in rows for column in row))
-    kinds = {column: _kind(row.get(column) for row in rows) for column in names}
-    columns = tuple(Column(column, kinds[column], meaning(name, column)) for column in names)
-    return Table(columns, tuple(tuple(_as(row.get(c.name), c.kind) for c in columns) for row in rows))
-
-
-def _kind(values: Iterable[Any]) -> Kind:
-    types = {type(v) for v in values if v is not None}
-    for kind, allowed in (("truth", {bool}), ("integer", {int}), ("number", {int, float})):
-        if types and types <= allowed:
-            return kind  # type: ignore[return-value]
-    return "text"
+    columns = []
+    for column in dict.fromkeys(column for row in rows for column in row):
+        types = {type(row[column]) for row in rows if row.get(column) is not None}
+        kinds: tuple[tuple[Kind, set[type]], ...] = (("truth", {bool}), ("integer", {int}), ("number", {int, float}))
+        kind: Kind = next((kind for kind, allowed in kinds if types and types <= allowed), "text")
+        columns.append(Column(column, kind, meaning(name, column)))
+    return Table(tuple(columns), tuple(tuple(_as(row.get(c.name), c.kind) for c in columns) for row in rows))
 
 
 def _as(value: Any, kind: Kind) -> Any:
-    if value is None or (kind == "text" and isinstance(value, str)):
+    if value is None or kind in ("truth", "integer"):
         return value
-    return float(value) if kind == "number" else str(value) if kind == "text" else value
-
-
-def _written(value: Any, kind: Kind) -> str:
-    return (
-        ""
-        if value is None
-        else str(value).lower()
-        if kind == "truth"
-        else repr(value)
-        if kind == "number"
-        else str(value)
-    )
+    return float(value) if kind == "number" else str(value)

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from tabulate import tabulate
 
@@ -72,7 +73,7 @@ def _encoded(text: str, non_ascii_only: bool) -> str:
     return str(encoder.unicode_to_latex(text))
 
 
-def csv_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def csv_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A table as comma-separated values (RFC 4180, but for its line ends)."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([columns, *rows])

@@ -9,7 +9,7 @@ import yaml
 from pybtex.database import parse_string
 
 from recon import ReconError
-from recon.records.citation import bibliography, read_cff, records_of
+from recon.publish.citation import bibliography, read_cff
 from tests.conftest import ROOT
 
 
@@ -17,15 +17,6 @@ def made(preset="quick", source="tfds", **fields):
     facts = {"commit": "c0ffee", "dirty": False, "made_at": "2026-01-02T03:04:05+00:00"}
     words = {"figure": "fig0", "title": "Figure 0: |α| & 5 % of x_0 — ‖θ‖ ≥ ε", "preset": preset, "source": source}
     return words | {"cells": [], "provenance": facts} | fields
-
-
-@pytest.fixture
-def results(tmp_path):
-    (tmp_path / "fig0").mkdir()
-    for preset, source in (("quick", "samples"), ("quick", "tfds"), ("full", "samples")):
-        (tmp_path / "fig0" / f"{preset}-{source}.json").write_text(json.dumps(made(preset, source)))
-    (tmp_path / "fig0" / "notes.json").write_text("{}")
-    return tmp_path
 
 
 def test_citation_file_follows_the_official_schema():
@@ -39,9 +30,11 @@ def test_citation_file_follows_the_official_schema():
     assert f'version = "{cff["version"]}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
-def test_bibtex_reads_back_with_the_paper_the_suite_and_the_record(results):
-    path = results / "fig0" / "quick-tfds.json"
-    text = bibliography(path, made(), read_cff(), results)
+def test_bibtex_reads_back_with_the_paper_the_suite_and_the_record(tmp_path):
+    path = tmp_path / "fig0" / "quick-tfds.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(made()))
+    text = bibliography(path, made(), read_cff(), tmp_path)
     assert text.isascii()
     entries = parse_string(text, "bibtex").entries
     paper, suite, record = (entries[key] for key in ("loo2024", "recon", "recon-fig0-quick-tfds"))
@@ -51,7 +44,7 @@ def test_bibtex_reads_back_with_the_paper_the_suite_and_the_record(results):
     assert "Version 0.1.0" in suite.fields["note"]
     assert re.search(r"commit [0-9a-f]{40}|of no commit", suite.fields["note"])
     assert "fig0/quick-tfds.json" in record.fields["howpublished"]
-    assert str(results) not in text
+    assert str(tmp_path) not in text
     for fact in (
         hashlib.sha256(path.read_bytes()).hexdigest(),
         "c0ffee",
@@ -64,16 +57,6 @@ def test_bibtex_reads_back_with_the_paper_the_suite_and_the_record(results):
         assert sign in record.fields["title"]
 
 
-def test_the_fullest_record_of_the_original_data_comes_first(results):
-    def found(**asked):
-        return [path.stem for path, _ in records_of(results, "fig0", **asked)]
-
-    assert found() == ["full-samples", "quick-tfds", "quick-samples"]
-    assert found(source="tfds") == ["quick-tfds"]
-    assert found(preset="quick") == ["quick-tfds", "quick-samples"]
-    with pytest.raises(ReconError, match="no record of paper tfds: choose one of full samples, quick samples"):
-        found(preset="paper", source="tfds")
-    with pytest.raises(ReconError, match="recon reproduce fig9"):
-        records_of(results, "fig9")
+def test_outside_a_checkout_it_says_so(tmp_path):
     with pytest.raises(ReconError, match="checkout"):
-        read_cff(results / "CITATION.cff")
+        read_cff(tmp_path / "CITATION.cff")

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from recon import ReconError
-from recon.records.tidy import export, tidy
+from recon.publish.tidy import export, tidy
 from tests.conftest import ROOT
 
 MADE = {
@@ -117,7 +117,7 @@ def test_parquet_without_duckdb_names_the_extra(tmp_path, monkeypatch):
 def leaves(value):
     """Numbers, truth values and words of a JSON value that are no picture."""
     if isinstance(value, dict):
-        return [x for k, part in value.items() if k != "png" for x in leaves(part)]
+        return [x for k, part in value.items() if k not in ("png", "webp") for x in leaves(part)]
     if isinstance(value, list):
         return [x for part in value for x in leaves(part)]
     return [value] if value is not None and value != "" else []
