@@ -15,7 +15,7 @@ from recon.errors import ReconError, reason
 
 # What pages do not show of a cell takes little room in a figure's record: rows along a run, and columns by image.
 SERIES, MOST_ROWS = ("trace", "anytime"), 10
-COLUMNS, COLUMN_DIGITS = ("images", "matched"), 5
+COLUMNS, COLUMN_DIGITS = ("images", "matched"), 6
 
 
 def write_bytes(path: Path, content: bytes) -> None:

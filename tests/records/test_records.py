@@ -236,7 +236,7 @@ def test_a_figures_record_outlines_its_cells():
     steps = [row["step"] for row in made["attack"].pop("anytime")]
     assert (steps[0], steps[-1], len(steps)) == (0, 24, 10)
     assert {b - a for a, b in itertools.pairwise(steps)} == {2, 3}
-    assert made.pop("images") == {"distance": [0.33333, 2], "certified": [True, False], "label": None}
+    assert made.pop("images") == {"distance": [0.333333, 2], "certified": [True, False], "label": None}
     assert made == {k: {n: v for n, v in cell[k].items() if n != "anytime"} for k in made}
     assert outline(outline(cell)) == outline(cell)
 
