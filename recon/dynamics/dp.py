@@ -18,7 +18,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 from optax.contrib import differentially_private_aggregate
 
 from recon.arrays import enable_x64
@@ -28,9 +28,8 @@ from recon.dynamics.base import (
     State,
     Targets,
     Trained,
-    mean_loss,
+    loss_at,
     measure_start,
-    outputs,
     to_host,
 )
 from recon.errors import ReconError
@@ -62,62 +61,50 @@ class PrivateDescent(Dynamics):
     seed: int = 0
 
     def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> Trained:
-        """Follow the rule: see `train`."""
-        return train(network, params0, x, y, self, report)
+        """Descend for `steps`.
 
-
-def train(
-    network: Network,
-    params0: Params,
-    x: Float[np.ndarray, "n *shape"],
-    y: Float[np.ndarray, "n c"],
-    settings: PrivateDescent,
-    report: Report = silent,
-) -> Trained:
-    """Descend for `settings.steps`.
-
-    Raises:
-      ReconError: settings out of range, noise without a clip to measure it by, or outputs that are not finite.
-    """
-    start = time.perf_counter()
-    check(settings)
-    n = len(x)
-    duals = measure_start(network, params0, x, y).duals
-    with enable_x64(settings.dtype == "float64"):
-        params = jax.tree.map(lambda a: jnp.asarray(a, settings.dtype), params0)
-        data = jnp.asarray(x, settings.dtype), jnp.asarray(y, settings.dtype)
-        advance = compiled(network, settings.sampling_rate)
-        k_noise, k_coins = jax.random.split(jax.random.key(settings.seed))
-        # Not infinity, which times no noise would be NaN.
-        clip = settings.clip or float(np.finfo(np.float32).max)
-        numbers = tuple(
-            jnp.asarray(v, settings.dtype) for v in (clip, settings.noise_multiplier, settings.learning_rate)
+        Raises:
+          ReconError: settings out of range, noise without a clip to measure it by, or outputs that are not finite.
+        """
+        start = time.perf_counter()
+        check(self)
+        n = len(x)
+        before = measure_start(network, params0, x, y)
+        with enable_x64(self.dtype == "float64"):
+            params = jax.tree.map(lambda a: jnp.asarray(a, self.dtype), params0)
+            data = jnp.asarray(x, self.dtype), jnp.asarray(y, self.dtype)
+            advance = compiled(network, self.sampling_rate)
+            k_noise, k_coins = jax.random.split(jax.random.key(self.seed))
+            # Not infinity, which times no noise would be NaN.
+            clip = self.clip or float(np.finfo(np.float32).max)
+            numbers = tuple(jnp.asarray(v, self.dtype) for v in (clip, self.noise_multiplier, self.learning_rate))
+            state = differentially_private_aggregate(*numbers[:2], k_noise).init(params)
+            losses = jnp.zeros((self.steps, n), self.dtype)
+            for first, last in chunks(self.steps):
+                params, state, losses = advance((params, state, losses), data, k_coins, numbers, first, last)
+                loss = float(jnp.mean(losses[last - 1]))
+                if not np.isfinite(loss):
+                    raise ReconError(
+                        f"Private training diverged before step {last}: lower the learning rate or the clip."
+                    )
+                report(last / self.steps, f"loss {loss:.1e}")
+            final, each = to_host(params), np.asarray(losses, np.float64)
+        p0 = to_host(params0)
+        reached = loss_at(network, p0, final, x, y)
+        if not np.isfinite(reached):
+            raise ReconError("Private training diverged at its last step: lower the learning rate or the clip.")
+        means = [*each.mean(axis=1), reached]
+        return Trained(
+            initial=State(p0, means[0], 0, 0.0),
+            final=State(final, reached, self.steps, float("nan")),
+            linearised=False,
+            duals=before.duals,
+            loss_path=each.sum(axis=0) * self.learning_rate,
+            trace=np.array(list(enumerate(means))),
+            why=f"{self.steps} steps taken",
+            seconds=time.perf_counter() - start,
+            work={"steps": self.steps},
         )
-        state = differentially_private_aggregate(*numbers[:2], k_noise).init(params)
-        losses = jnp.zeros((settings.steps, n), settings.dtype)
-        for first, last in chunks(settings.steps):
-            params, state, losses = advance((params, state, losses), data, k_coins, numbers, first, last)
-            loss = float(jnp.mean(losses[last - 1]))
-            if not np.isfinite(loss):
-                raise ReconError(f"Private training diverged before step {last}: lower the learning rate or the clip.")
-            report(last / settings.steps, f"loss {loss:.1e}")
-        final, each = to_host(params), np.asarray(losses, np.float64)
-    p0 = to_host(params0)
-    reached = mean_loss(outputs(network, p0, final, x, linearised=False) - y)
-    if not np.isfinite(reached):
-        raise ReconError("Private training diverged at its last step: lower the learning rate or the clip.")
-    means = [*each.mean(axis=1), reached]
-    return Trained(
-        initial=State(p0, means[0], 0, 0.0),
-        final=State(final, reached, settings.steps, float("nan")),
-        linearised=False,
-        duals=duals,
-        loss_path=each.sum(axis=0) * settings.learning_rate,
-        trace=np.array(list(enumerate(means))),
-        why=f"{settings.steps} steps taken",
-        seconds=time.perf_counter() - start,
-        work={"steps": settings.steps},
-    )
 
 
 def check(settings: PrivateDescent) -> None:
