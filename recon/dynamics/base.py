@@ -176,6 +176,11 @@ def mean_loss(residual: np.ndarray) -> float:
     return float(0.5 * np.sum(np.asarray(residual, np.float64) ** 2) / len(residual))
 
 
+def nearness(first: float, loss: float, target: float) -> float:
+    """How far a loss has come from its first value to the one to stop at, in decades, as a share from 0 to 1."""
+    return float(np.clip(np.log(first / loss) / np.log(first / target), 0, 1)) if first > target else 1.0
+
+
 def loss_integral(
     eigenvalues: Float[np.ndarray, " k"],
     vectors: Float[np.ndarray, "k k"],

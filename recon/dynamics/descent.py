@@ -21,6 +21,7 @@ from recon.dynamics.base import (
     Trained,
     loss_at,
     measure_start,
+    nearness,
     to_host,
 )
 from recon.errors import ReconError
@@ -103,7 +104,7 @@ class Descent(Dynamics):
                         f"Training diverged at step {step} (loss {loss:.1e}): lower the rate "
                         f"(now {learning_rate:.1e}, {learning_rate * curvature:.2f}/L)."
                     )
-                report(float(np.clip(np.log(loss0 / loss) / np.log(loss0 / self.loss), 0, 1)), f"loss {loss:.1e}")
+                report(nearness(loss0, loss, self.loss), f"loss {loss:.1e}")
                 if loss <= self.loss:
                     break
             else:

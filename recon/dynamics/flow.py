@@ -31,6 +31,7 @@ from recon.dynamics.base import (
     loss_at,
     loss_integral,
     measure_start,
+    nearness,
     to_host,
 )
 from recon.errors import ReconError
@@ -98,8 +99,7 @@ class GradientFlow(Dynamics):
                     targets.pop(0)
                 if not targets:
                     break
-                done = np.log(loss0 / loss) / np.log(loss0 / self.loss)
-                report(float(np.clip(done, 0, 1)), f"loss {loss:.1e}, step {step}")
+                report(nearness(loss0, loss, self.loss), f"loss {loss:.1e}, step {step}")
                 if step >= self.max_steps:
                     raise ReconError(
                         f"Gradient flow stopped at loss {loss:.1e} after {step} steps, above {self.loss:.0e}: "

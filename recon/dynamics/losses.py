@@ -31,6 +31,7 @@ from recon.dynamics.base import (
     Trained,
     apply,
     measure_start,
+    nearness,
     outputs,
     to_host,
 )
@@ -98,8 +99,7 @@ class LossDescent(Dynamics):
                 trace.append((step, loss))
                 if not np.isfinite(loss) or loss > 1e6 * loss0:
                     raise ReconError(f"Training diverged at step {step} (loss {loss:.1e}): lower the rate.")
-                done = np.log(loss0 / loss) / np.log(loss0 / self.loss) if loss0 > self.loss else 1.0
-                report(float(np.clip(done, 0, 1)), f"loss {loss:.1e}")
+                report(nearness(loss0, loss, self.loss), f"loss {loss:.1e}")
             if linearised:
                 (change,) = jax.vjp(lambda p: apply(network, p, x64), p64)[1](alpha)
                 weights = jax.tree.map(lambda a, d: keep**step * a + d, p64, change)

@@ -77,7 +77,8 @@ class Margin(Dynamics):
         data = jnp.asarray(x), jnp.asarray(y)
 
         def measured(params: Any) -> tuple[Tensor, Tensor]:
-            return _stationarity(network, params, *data, self.objective, self.weight_decay)
+            found: tuple[Tensor, Tensor] = _stationarity(network, params, *data, self.objective, self.weight_decay)
+            return found
 
         loss0 = loss = _mean_loss(network, initial, x, y, self.objective)
         trace, step, why, path = [(0, loss0)], 0, "steps done", np.zeros(n)
