@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import Tensor
-from recon.attacks.adam import DescentSettings, check, first_variables, known_of, result, run_adam
+from recon.attacks.adam import DescentSettings, Known, check, first_variables, known_of, result, run_adam
 from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.gradient_matching import Matching, Target, projection
 from recon.networks import Activation, Network, Params
@@ -68,7 +68,12 @@ class ByAutodiff(Matching):
 
     matched = staticmethod(matching_loss)
     least = staticmethod(projected_loss)
-    projected = partial(jax.jit, static_argnums=0)(Matching.projected)
+
+
+@partial(jax.jit, static_argnums=0)
+def best_duals(objective: ByAutodiff, x: Tensor, step: Tensor, known: Known) -> Tensor:
+    """The duals of the projection at a step."""
+    return objective.projected(x, step, known)[1]
 
 
 def run(problem: Problem, settings: DescentSettings, key: PRNGKeyArray, report: Report) -> Reconstruction:
@@ -83,7 +88,7 @@ def run(problem: Problem, settings: DescentSettings, key: PRNGKeyArray, report: 
     done, program = run_adam(objective, variables, known, settings, report)
     duals: Tensor | None = done.variables.get("duals")
     if duals is None and not done.busy:
-        _, duals = objective.projected(done.variables["x"], jnp.asarray(float(done.step)), known)
+        duals = best_duals(objective, done.variables["x"], jnp.asarray(float(done.step)), known)
     return result("ntk-autodiff", problem, done, program, variables["x"], duals)
 
 

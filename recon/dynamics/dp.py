@@ -10,9 +10,8 @@ the inputs are centred by and every setting here. `recon.metrics.privacy` turns 
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -73,7 +72,6 @@ class PrivateDescent(Dynamics):
         with enable_x64(self.dtype == "float64"):
             params = jax.tree.map(lambda a: jnp.asarray(a, self.dtype), params0)
             data = jnp.asarray(x, self.dtype), jnp.asarray(y, self.dtype)
-            advance = compiled(network, self.sampling_rate)
             k_noise, k_coins = jax.random.split(jax.random.key(self.seed))
             # Not infinity, which times no noise would be NaN.
             clip = self.clip or float(np.finfo(np.float32).max)
@@ -81,7 +79,9 @@ class PrivateDescent(Dynamics):
             state = differentially_private_aggregate(*numbers[:2], k_noise).init(params)
             losses = jnp.zeros((self.steps, n), self.dtype)
             for first, last in chunks(self.steps):
-                params, state, losses = advance((params, state, losses), data, k_coins, numbers, first, last)
+                params, state, losses = _descend(
+                    network, self.sampling_rate, (params, state, losses), data, k_coins, numbers, first, last
+                )
                 loss = float(jnp.mean(losses[last - 1]))
                 if not np.isfinite(loss):
                     raise ReconError(
@@ -122,35 +122,33 @@ def check(settings: PrivateDescent) -> None:
         raise ReconError("DP-SGD's noise is measured by its clip: give a clip, or noise_multiplier=0.")
 
 
-@cache
-def compiled(network: Network, sampling_rate: float) -> Callable[..., tuple[Any, Any, Array]]:
-    """Steps from the first up to the last.
+@partial(jax.jit, static_argnums=(0, 1))
+def _descend(
+    network: Network, sampling_rate: float, start: Any, data: Any, key: Array, numbers: Any, first: Array, last: Array
+) -> tuple[Any, Any, Array]:
+    """Steps from the first up to the last, compiled once for all data of the same shapes.
 
-    It takes (weights, optax's state, losses by step and image), the data, the key of the coins, (clip, noise
-    multiplier, learning rate), and the two steps, and returns the first of these as they are then.
+    They lead from (weights, optax's state, losses by step and image) to these as they are then. `data` are images and
+    targets, `key` is that of the coins, `numbers` are clip, noise multiplier and learning rate.
     """
+    (x, y), (clip, noise_multiplier, rate) = data, numbers
+    rule = differentially_private_aggregate(clip, noise_multiplier, key)  # its noise follows the key in its state
 
     def loss(params: Params, x: Array, y: Array) -> Array:
         return 0.5 * jnp.sum((network.apply(params, x[None])[0] - y) ** 2)
 
     by_image = jax.vmap(jax.value_and_grad(loss), in_axes=(None, 0, 0))
 
-    @jax.jit
-    def advance(carry: Any, data: Any, key: Array, numbers: Any, first: Array, last: Array) -> Any:
-        (x, y), (clip, noise_multiplier, rate) = data, numbers
-        rule = differentially_private_aggregate(clip, noise_multiplier, key)  # its noise follows the key in its state
+    def body(step: Array, carry: Any) -> Any:
+        params, state, losses = carry
+        each, gradients = by_image(params, x, y)
+        if sampling_rate < 1:
+            # A left-out image counts as a gradient of zero, so that shapes stay and the sum is over the drawn.
+            drawn = jax.random.bernoulli(jax.random.fold_in(key, step), sampling_rate, (len(x),))
+            gradients = jax.tree.map(lambda g: jnp.where(drawn.reshape(-1, *[1] * (g.ndim - 1)), g, 0.0), gradients)
+        update, state = rule.update(gradients, state)
+        params = jax.tree.map(lambda p, u: p - rate / sampling_rate * u, params, update)
+        return params, state, losses.at[step].set(each)
 
-        def body(step: Array, carry: Any) -> Any:
-            params, state, losses = carry
-            each, gradients = by_image(params, x, y)
-            if sampling_rate < 1:
-                # A left-out image counts as a gradient of zero, so that shapes stay and the sum is over the drawn.
-                drawn = jax.random.bernoulli(jax.random.fold_in(key, step), sampling_rate, (len(x),))
-                gradients = jax.tree.map(lambda g: jnp.where(drawn.reshape(-1, *[1] * (g.ndim - 1)), g, 0.0), gradients)
-            update, state = rule.update(gradients, state)
-            params = jax.tree.map(lambda p, u: p - rate / sampling_rate * u, params, update)
-            return params, state, losses.at[step].set(each)
-
-        return jax.lax.fori_loop(first, last, body, carry)
-
-    return advance
+    done: tuple[Any, Any, Array] = jax.lax.fori_loop(first, last, body, start)
+    return done
