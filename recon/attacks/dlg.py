@@ -25,16 +25,7 @@ import optax
 from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import Tensor
-from recon.attacks.adam import (
-    Descended,
-    DescentSettings,
-    Known,
-    compiled_loop,
-    descend,
-    first_images,
-    known_of,
-    result,
-)
+from recon.attacks.adam import Descended, DescentSettings, Known, compiled_loop, descend, first_images, known_of, result
 from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.gradient_matching import box_penalty
 from recon.errors import ReconError

@@ -21,16 +21,7 @@ from jaxtyping import Float, PRNGKeyArray
 from optax.tree_utils import tree_norm
 
 from recon.arrays import Tensor
-from recon.attacks.adam import (
-    DescentSettings,
-    Known,
-    cosine,
-    first_images,
-    known_of,
-    result,
-    run_adam,
-    untimed,
-)
+from recon.attacks.adam import DescentSettings, Known, cosine, first_images, known_of, result, run_adam, untimed
 from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.gradient_matching import Matching, box_penalty, matching_loss, projected_loss
 from recon.errors import ReconError

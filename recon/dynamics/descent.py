@@ -13,17 +13,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from recon.arrays import enable_x64
-from recon.dynamics.base import (
-    Dynamics,
-    Images,
-    State,
-    Targets,
-    Trained,
-    loss_at,
-    measure_start,
-    nearness,
-    to_host,
-)
+from recon.dynamics.base import Dynamics, Images, State, Targets, Trained, loss_at, measure_start, nearness, to_host
 from recon.errors import ReconError
 from recon.loops import chunks
 from recon.networks import Network, Params

@@ -21,16 +21,7 @@ from jaxtyping import Array
 from optax.contrib import differentially_private_aggregate
 
 from recon.arrays import enable_x64
-from recon.dynamics.base import (
-    Dynamics,
-    Images,
-    State,
-    Targets,
-    Trained,
-    loss_at,
-    measure_start,
-    to_host,
-)
+from recon.dynamics.base import Dynamics, Images, State, Targets, Trained, loss_at, measure_start, to_host
 from recon.errors import ReconError
 from recon.loops import chunks
 from recon.networks import Network, Params
