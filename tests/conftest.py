@@ -7,6 +7,8 @@ import os
 os.environ.update(dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
 import resource
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,15 +17,12 @@ import numpy as np
 import pytest
 
 from recon.arrays import enable_x64
+from recon.cli import main
 from recon.data import prepared
 from recon.networks import MLP
+from tests.probes import Probes
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="session", autouse=True)
-def decoded_images_in_a_folder_of_their_own(tmp_path_factory):
-    os.environ["RECON_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +30,11 @@ def shared_dir(tmp_path_factory):
     """A folder that all workers of this run share."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session", autouse=True)
+def decoded_images_in_a_folder_of_their_own(shared_dir):
+    os.environ["RECON_CACHE_DIR"] = str(shared_dir / "cache")
 
 
 class Spent:
@@ -50,6 +54,27 @@ def processor_time():
     spent, began = Spent(), now()
     yield spent
     spent.seconds = now() - began
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """Runs `recon` as a process of its own would, in this one: what it takes two seconds to import is here already.
+
+    Takes its words and the folder to work in; returns what `subprocess.run` would.
+    """
+    monkeypatch.setattr("recon.cli.interrupts.heed_interrupts", lambda: None)  # Ctrl-C stays pytest's
+    monkeypatch.setattr("recon.cli.audit.leave", lambda: None)
+
+    def run(*words, cwd=None):
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["recon", *map(str, words)])
+            patch.chdir(cwd or Path.cwd())
+            with pytest.raises(SystemExit) as end:
+                main()
+        return subprocess.CompletedProcess(words, end.value.code or 0, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +123,13 @@ def tiny(tmp_path):
     (tmp_path / "checkout" / "benchmarks").mkdir(parents=True)
     (tmp_path / "checkout" / "benchmarks" / "tiny_figure.py").write_text(TINY)
     return tmp_path / "checkout"
+
+
+@pytest.fixture
+def probe(tmp_path):
+    """Makes cells that do as they are told."""
+    (tmp_path / "log").mkdir()
+    return Probes(tmp_path / "log")
 
 
 @pytest.fixture
