@@ -1,4 +1,3 @@
-import dataclasses
 import signal
 import threading
 
