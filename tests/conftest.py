@@ -107,7 +107,7 @@ def summarise(results):
 
 
 def plot(summary):
-    made = new_figure(2, 2)
+    made = new_figure(2.0, 2.0)
     made.subplots().plot(summary["means"])
     return made
 
