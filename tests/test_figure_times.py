@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 
 def test_a_figure_is_timed_twice_and_its_results_are_kept(tiny, tmp_path):
-    command = [sys.executable, "-m", "tests.resilience.figure_times", "tiny", "--source", "samples"]
+    command = [sys.executable, "-m", "tests.resilience.figure_times", "tiny", "--source", "samples", "--jobs", "1"]
     command += ["--root", tiny, "--results", tmp_path / "results"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
