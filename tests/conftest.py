@@ -9,16 +9,18 @@ os.environ.update(dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREA
 import resource
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from recon import loops
 from recon.arrays import enable_x64
 from recon.cli import main
 from recon.data import prepared
+from recon.memory import peak_memory
 from recon.networks import MLP
 from tests.probes import Probes
 
@@ -35,6 +37,21 @@ def shared_dir(tmp_path_factory):
 @pytest.fixture(scope="session", autouse=True)
 def decoded_images_in_a_folder_of_their_own(shared_dir):
     os.environ["RECON_CACHE_DIR"] = str(shared_dir / "cache")
+
+
+LEAN = 2.5e9  # bytes that a worker may hold from one module to the next: programs and data sets pile up
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_that_is_given_back():
+    yield
+    with suppress(OSError):  # no /proc here
+        if int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() > LEAN:
+            for cache in (loops._compiled, loops._costs, prepared._load):
+                cache.cache_clear()
+            jax.clear_caches()
+            with peak_memory():  # first gives back what nobody uses
+                pass
 
 
 class Spent:
@@ -89,6 +106,7 @@ TINY = '''"""Tiny: a figure of three cells that take a blink each."""
 
 from recon.cells import AttackCell
 from recon.dynamics import Linearised
+from recon.memory import peak_memory
 from recon.networks import MLP
 from recon.plots import new_figure
 
