@@ -1,9 +1,8 @@
 """`recon cite` and `recon export` on stored records, as a user meets them, and which record they take."""
 
 import json
-import os
-import subprocess
 import sys
+from importlib.machinery import PathFinder
 
 import pytest
 from pybtex.database import parse_string
@@ -15,12 +14,13 @@ from tests.conftest import ROOT
 STORED = ROOT / "results"
 
 
-def recon(*args, **options):
-    command = [sys.executable, "-m", "recon", *args, "--records", "results"]  # whatever was run here
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
+@pytest.fixture
+def recon(command):
+    """Runs `recon` on the stored records, whatever was run here."""
+    return lambda *words: command(*words, "--records", "results", cwd=ROOT)
 
 
-def test_cite_prints_three_entries_and_says_which_record_it_took():
+def test_cite_prints_three_entries_and_says_which_record_it_took(recon):
     done = recon("cite", "fig1")
     assert done.returncode == 0, done.stderr
     assert {"loo2024", "recon", "recon-fig1-quick-tfds"} == set(parse_string(done.stdout, "bibtex").entries)
@@ -33,7 +33,7 @@ def test_cite_prints_three_entries_and_says_which_record_it_took():
     assert "fig1 has no record of huge: choose one of" in wrong.stderr
 
 
-def test_export_writes_both_formats_and_says_where(tmp_path):
+def test_export_writes_both_formats_and_says_where(recon, tmp_path):
     done = recon("export", "fig6", "--source", "tfds", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     files = {p.name for p in (tmp_path / "fig6").iterdir()}
@@ -48,24 +48,21 @@ def test_export_writes_both_formats_and_says_where(tmp_path):
 
 
 @pytest.fixture
-def without_duckdb(tmp_path):
-    """An environment in which nothing called duckdb is found."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "from importlib.machinery import PathFinder\n"
-        "found = PathFinder.find_spec\n"
-        "PathFinder.find_spec = lambda name, *rest: None if name == 'duckdb' else found(name, *rest)\n"
-    )
-    paths = [str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+def without_duckdb(monkeypatch):
+    """Nothing called duckdb is found."""
+    found = PathFinder.find_spec
+    monkeypatch.delitem(sys.modules, "duckdb", raising=False)
+    hidden = staticmethod(lambda name, *rest: None if name == "duckdb" else found(name, *rest))
+    monkeypatch.setattr(PathFinder, "find_spec", hidden)
 
 
-def test_export_without_duckdb_names_the_extra(tmp_path, without_duckdb):
-    asked = recon("export", "fig7", "--format", "parquet", "--out", str(tmp_path / "a"), env=without_duckdb)
+def test_export_without_duckdb_names_the_extra(recon, tmp_path, without_duckdb):
+    asked = recon("export", "fig7", "--format", "parquet", "--out", str(tmp_path / "a"))
     assert asked.returncode == 1
     assert "extra `parquet`" in asked.stderr
     assert "Traceback" not in asked.stderr
     assert not (tmp_path / "a").exists()
-    unasked = recon("export", "fig7", "--out", str(tmp_path / "b"), env=without_duckdb)
+    unasked = recon("export", "fig7", "--out", str(tmp_path / "b"))
     assert unasked.returncode == 0
     assert "No Parquet" in unasked.stderr
     assert {p.suffix for p in (tmp_path / "b" / "fig7").iterdir()} == {".csv"}

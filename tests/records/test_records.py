@@ -151,22 +151,17 @@ def test_the_version_of_a_kind_of_cell_covers_what_it_runs(cell):
 def test_an_edit_makes_cells_of_other_versions(edited, stale, tmp_path):
     shutil.copytree(PACKAGE, tmp_path / "recon", ignore=shutil.ignore_patterns("__pycache__"))
     modules = {type(cell).__name__.removesuffix("Cell").lower(): cell.modules for cell in BY_KIND}
-    modules = {name: modules[name] for name in ("audit", "certificate", "attack")}
-    script = (
-        "import json; from recon.records import code_version; "
-        f"print(json.dumps({{name: code_version(tuple(of)) for name, of in {modules!r}.items()}}))"
-    )
-
-    def versions():
-        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-        command = [sys.executable, "-c", script]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
-        return json.loads(done.stdout)
-
-    before = versions()
+    before = {name: code_version(modules[name]) for name in ("audit", "certificate", "attack")}
     with (tmp_path / "recon" / edited).open("a") as file:
         file.write("EDITED = 1\n")
-    after = versions()
+    script = (
+        "import json; from recon.records import code_version; "
+        f"print(json.dumps({{name: code_version({modules!r}[name]) for name in {[*before]}}}))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
+    after = json.loads(done.stdout)
     assert {name for name in before if before[name] != after[name]} == stale
 
 
