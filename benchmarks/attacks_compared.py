@@ -37,9 +37,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import MNIST10, Row, compared, grouped, means, over, sources
+from benchmarks._estimates import A_TENTH, compared, over
+from benchmarks._presets import MNIST10
+from benchmarks._rows import Row, grouped, sources, where
+from benchmarks._tables import Table, means
 from recon.cells.compared import ComparedCell
-from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
+from recon.claims import Claim, Effect, Summary, ratio
 from recon.dynamics import Descent, Dynamics, Linearised
 from recon.dynamics.margin import Margin
 from recon.networks import MLP
@@ -164,7 +167,7 @@ def plot(summary: Summary) -> Figure:
         left.set_title(TITLES[term], loc="left")
         names = [name for name in panel if name != "training"]
         for i, name in enumerate(names):
-            for r in (r for r in summary["rows"] if (r["term"], r["attack"]) == (term, name)):
+            for r in _of(summary, term, name):
                 for control in ("held_out", "start"):
                     right.plot(min(r[control], top), i, "|", color=COLOURS[control], markersize=8)
                 right.plot(min(r["error"], top), i, "o", color=COLOUR[name], markersize=4)
@@ -180,7 +183,7 @@ def plot(summary: Summary) -> Figure:
     return figure
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Mean and spread over draws for each training and attack."""
     columns = ["training", "N/W", "steps trained", "‖θ − Σα∇f‖/‖θ‖", "attack", "must know", "mean L2",
                "recognisable", "held-out", "held-out recognisable", "start", "steps", "s"]  # fmt: skip
@@ -198,7 +201,7 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
 
 
 def _of(summary: Summary, term: str, attack: str) -> list[Row]:
-    return [r for r in summary["rows"] if (r["term"], r["attack"]) == (term, attack)]
+    return where(summary["rows"], term=term, attack=attack)
 
 
 def _against_held_out(summary: Summary, term: str, attack: str) -> Effect:
@@ -221,52 +224,45 @@ CLAIMS = (
         "Beyond the paper: on its own terms with weight decay, KKT comes nearer to training images than to held-out "
         "ones, from the final weights alone.",
         partial(_against_held_out, term="decayed", attack="kkt"),
-        TENTH,
-        EYE,
+        *A_TENTH,
     ),
     Claim(
         "kkt-works-on-margin",
         "Beyond the paper: on its own terms with a margin, KKT comes nearer to training images than to held-out ones.",
         partial(_against_held_out, term="margin", attack="kkt"),
-        TENTH,
-        EYE,
+        *A_TENTH,
     ),
     Claim(
         "kkt-fails-on-plain",
         "Beyond the paper: after plain training, KKT comes no nearer to training images than to held-out ones.",
         partial(_against_held_out, term="plain", attack="kkt"),
-        TENTH,
-        EYE,
+        *A_TENTH,
         "below",
     ),
     Claim(
         "ntk-beats-kkt-on-plain",
         "Beyond the paper: on the shared terms ntk-fast's error is below KKT's.",
         partial(_over_better, term="plain", worse=("kkt",), better="ntk-fast"),
-        TENTH,
-        EYE,
+        *A_TENTH,
     ),
     Claim(
         "ntk-fails-on-decayed",
         "Beyond the paper: after weight decay to the end, ntk-fast comes no nearer to training images than to held-out "
         "ones.",
         partial(_against_held_out, term="decayed", attack="ntk-fast"),
-        TENTH,
-        EYE,
+        *A_TENTH,
         "below",
     ),
     Claim(
         "simudy-beats-ntk-on-plain",
         "Beyond the paper: told the training rule, SimuDy's error is below ntk-fast's.",
         partial(_over_better, term="plain", worse=("ntk-fast",), better="simudy"),
-        TENTH,
-        EYE,
+        *A_TENTH,
     ),
     Claim(
         "exact-beats-all-on-plain",
         "Beyond the paper: on the shared terms the exact recovery's error is below every other attack's.",
         partial(_over_better, term="plain", worse=("kkt", "simudy", "ntk-fast"), better="exact"),
-        TENTH,
-        EYE,
+        *A_TENTH,
     ),
 )

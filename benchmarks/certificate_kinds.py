@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from benchmarks._shared import CIFAR, MNIST, sources
+from benchmarks._presets import CIFAR, MNIST
+from benchmarks._rows import sources, where
+from benchmarks._tables import Table
 from recon import statistics
 from recon.cells.certificate import CertificateCell
 from recon.cells.kinds import KINDS, PATCHES, PLAIN, SHARED, SHORT
@@ -87,7 +89,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     places = dict.fromkeys((box, run["group"]) for box in (True, False) for run in runs)
     lines = []
     for group, box in [(group, box) for box, group in places]:
-        mine = [run for run in runs if run["group"] == group and run["box"] == box]
+        mine = where(runs, group=group, box=box)
         each = [counted([run]) for run in mine]
         lines.append(
             {
@@ -136,7 +138,7 @@ def plot(summary: Summary) -> Figure:
     lines = summary["lines"]
     figure = new_figure(9.0, 1.1 + 0.19 * len(lines) / 2)
     for axes, box in zip(figure.subplots(1, 2, sharex=True), (True, False), strict=True):
-        mine = [line for line in lines if line["box"] == box]
+        mine = where(lines, box=box)
         for y, line in enumerate(mine):
             sure, more = line["certified"] / line["images"], line["up_to_scale"] / line["images"]
             axes.barh(y, sure, color=COLOURS["standard"], label=None if y else "certified")
@@ -153,7 +155,7 @@ def plot(summary: Summary) -> Figure:
     return figure
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """A line for each group, with the box and without."""
     columns = ["training", "box", "networks", "images", "certified", "false", "up to scale", "false up to scale",
                "right in whole", "sure and right", "AUC"]  # fmt: skip
@@ -164,9 +166,9 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
          "–" if line["auc"] is None else f"{line['auc']:.2f}"]
         for line in summary["lines"]
     ]  # fmt: skip
-    where = sources(summary["networks"])
+    source = sources(summary["networks"])
     within = f"false: farther than L2 {summary['within']} from every training image"
-    return f"What a certificate is worth; {within} ({where})", columns, rows
+    return f"What a certificate is worth; {within} ({source})", columns, rows
 
 
 def _right(summary: Summary, certificate: str, label: str, wrong: str) -> Effect:

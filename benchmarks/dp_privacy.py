@@ -24,14 +24,18 @@ makes of noise lies far from every image. The series named "exact" goes beyond t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import MNIST, Row, along, compared, draw_means, draw_points, grouped, means, sources
-from recon import statistics
+from benchmarks._estimates import A_TENTH, along, average, compared
+from benchmarks._panels import draw_means, draw_points
+from benchmarks._presets import MNIST
+from benchmarks._rows import Row, grouped, published, sources, where
+from benchmarks._tables import Table, count, error, mean, tabulated
 from recon.cells import AttackCell
 from recon.cells.base import Cell
 from recon.cells.noised_state import NoisedStateCell
@@ -43,7 +47,7 @@ from recon.kernels.infinite import InfiniteMLP
 from recon.metrics.privacy import DELTA, epsilon, gaussian_epsilon, noise_multiplier, reconstruction_bound
 from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, shades
-from recon.records import Stored, mean_and_spread
+from recon.records import Stored
 from recon.statistics import Estimate
 
 KERNEL = InfiniteMLP(b_std=0.1)  # figure theorem1's
@@ -150,16 +154,16 @@ def summarise(results: Sequence[Stored]) -> Summary:
 
 def _trained(summary: Summary, exact: bool = False) -> list[Row]:
     """Rows of DP-SGD with a clip."""
-    mine = [r for r in summary["rows"] if not r["released"] and (r["attack"] == "exact") == exact]
-    return [r for r in mine if r["clip"] is not None]
+    mine = where(summary["rows"], released=False)
+    return [r for r in mine if r["clip"] is not None and (r["attack"] == "exact") == exact]
 
 
 def _unclipped(summary: Summary) -> list[Row]:
-    return [r for r in summary["rows"] if not r["released"] and r["clip"] is None and r["attack"] != "exact"]
+    return published(summary["rows"], released=False, clip=None)
 
 
 def _released(summary: Summary, width: int | None) -> list[Row]:
-    return [r for r in summary["rows"] if r["released"] and r["width"] == width]
+    return where(summary["rows"], released=True, width=width)
 
 
 def _widths(summary: Summary) -> list[int | None]:
@@ -245,36 +249,36 @@ def _kappa(summary: Summary) -> float | None:
     return max(found) if found else None
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Error, controls, bound and accuracy by mechanism and ε, averaged over draws."""
-    columns = ["state", "N", "W", "attack", "ε", "ε (accountant)", "σ", "mean L2", "held-out", "start"]
-    columns += ["recognisable", "bound", "test accuracy", "draws", "s"]
-    kappa, rows = _kappa(summary), []
-    for mine in grouped(summary["rows"], "released", "clip", "n", "width", "attack", "sigma").values():
-        first = mine[0]
-        bound = "–"
-        if kappa is not None and not first["released"] and first["mu"] is not None:
-            bound = f"{100 * reconstruction_bound(kappa, first['mu']):.0f} %"
-        rows.append(
-            [
-                "closed form" if first["released"] else "DP-SGD" if first["clip"] is not None else "no clip",
-                str(first["n"]),
-                str(first["width"] or "∞"),
-                first["attack"],
-                "∞" if first["epsilon"] is None else f"{first['epsilon']:g}",
-                "∞" if first["epsilon"] is None else f"{first['epsilon_accountant']:.4g}",
-                f"{first['sigma']:g}",
-                mean_and_spread([r["error"] for r in mine]),
-                *means(mine, "held_out", "start"),
-                f"{100 * np.mean([r['recovered'] for r in mine]):.0f} %",
-                bound,
-                f"{100 * np.mean([r['accuracy'] for r in mine]):.0f} %",
-                str(len(mine)),
-                *means(mine, "seconds", spec=".1f"),
-            ]
-        )
-    where = f"MNIST odd/even, δ = {DELTA:g}, {sources(summary['rows'])}"
-    return f"Reconstruction and accuracy by ε ({where})", columns, rows
+    kappa = _kappa(summary)
+
+    def bound(rows: Sequence[Row]) -> str:
+        if kappa is None or rows[0]["released"] or rows[0]["mu"] is None:
+            return "–"
+        return f"{100 * reconstruction_bound(kappa, rows[0]['mu']):.0f} %"
+
+    def in_percent(key: str) -> Callable[[Sequence[Row]], str]:
+        return lambda rows: f"{100 * np.mean([r[key] for r in rows]):.0f} %"
+
+    columns = {"ε (accountant)": lambda rows: _epsilon(rows[0]["epsilon_accountant"], ".4g")}
+    columns |= {"σ": lambda rows: f"{rows[0]['sigma']:g}", "mean L2": error, "held-out": mean("held_out")}
+    columns |= {"start": mean("start"), "recognisable": in_percent("recovered"), "bound": bound}
+    columns |= {"test accuracy": in_percent("accuracy"), "draws": count, "s": mean("seconds", ".1f")}
+    rows = [
+        r | {"state": _state(r), "width": r["width"] or "∞", "ε": _epsilon(r["epsilon"], "g")} for r in summary["rows"]
+    ]
+    _, heads, lines = tabulated("", rows, ("state", "n", "width", "attack", "ε"), columns)
+    told = f"MNIST odd/even, δ = {DELTA:g}, {sources(summary['rows'])}"
+    return f"Reconstruction and accuracy by ε ({told})", heads, lines
+
+
+def _state(row: Row) -> str:
+    return "closed form" if row["released"] else "DP-SGD" if row["clip"] is not None else "no clip"
+
+
+def _epsilon(value: float | None, spec: str) -> str:
+    return "∞" if value is None else f"{value:{spec}}"
 
 
 def _order(row: Row) -> float:
@@ -293,7 +297,7 @@ def _against_held_out(row: Row) -> float:
 
 def _of_draws(values: list[tuple[str, float]]) -> Estimate:
     """The mean of one value for each draw."""
-    return statistics.mean(np.array([v for _, v in values], float), np.array([draw for draw, _ in values]))
+    return average([{"draw": draw, "value": value} for draw, value in values], itemgetter("value"))
 
 
 def _error_along_epsilon(summary: Summary, of: str) -> Effect:
@@ -323,13 +327,13 @@ def _defended(mine: list[Row]) -> Row | None:
 
 
 def _cost_of_defence(summary: Summary) -> Effect:
-    lost, where = [], []
+    lost, places = [], []
     for mine in _by_draw(_trained(summary)):
         row, plain = _defended(mine), mine[-1]
         if row is not None and plain["epsilon"] is None:
-            where.append(f"{_order(row):g} ({100 * row['accuracy']:.0f} % of {100 * plain['accuracy']:.0f} %)")
+            places.append(f"{_order(row):g} ({100 * row['accuracy']:.0f} % of {100 * plain['accuracy']:.0f} %)")
             lost.append((row["draw"], plain["accuracy"] - row["accuracy"]))
-    label = f"with test accuracy there and without noise: {', '.join(where) or 'none'}"
+    label = f"with test accuracy there and without noise: {', '.join(places) or 'none'}"
     return [points(f"Accuracy lost at the largest such ε of each draw ({label})", _of_draws(lost))]
 
 
@@ -406,8 +410,7 @@ CLAIMS = (
         "finding-clip-is-no-defence",
         "Clipping without noise raises the error by less than a tenth.",
         _clipped_over_bare,
-        TENTH,
-        EYE,
+        *A_TENTH,
         "below",
     ),
 )

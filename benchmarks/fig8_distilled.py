@@ -17,11 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import Row, compared, sources
+from benchmarks._estimates import A_TENTH, compared
+from benchmarks._panels import stacked
+from benchmarks._presets import MNIST
+from benchmarks._rows import Row, sources, where
+from benchmarks._sets import DISTILLED, LABELS, PRESETS, distilled, name_of
+from benchmarks._tables import Table
 from recon.cells.distillation import DistillationCell
-from recon.cells.distilled import DISTILLED, LABELS, MNIST, PRESETS, name_of
-from recon.cells.distilled import cells as distilled_cells
-from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
+from recon.claims import Claim, Effect, Summary, ratio
 from recon.plots import Figure, new_figure, strips
 from recon.records import Stored
 
@@ -33,7 +36,7 @@ EACH = 5  # pictures of each of two classes; of ten, one
 
 def cells(preset: dict[str, Any]) -> list[DistillationCell]:
     """The distilled sets of table 1, and its random images."""
-    return distilled_cells(preset, SHOWN)
+    return distilled(preset, SHOWN)
 
 
 def summarise(results: Sequence[Stored]) -> Summary:
@@ -61,9 +64,7 @@ def plot(summary: Summary) -> Figure:
     panels = summary["panels"]
     heights = [0.62 * len(p["strips"]) + 0.3 for p in panels]
     figure = new_figure(8.0, sum(heights))
-    for axes, p in zip(
-        figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0], panels, strict=True
-    ):
+    for axes, p in stacked(figure, panels, height_ratios=heights):
         names = [name for name in SHOWN if name in p["strips"]]
         strips.draw(axes, [p["strips"][name] for name in names], [_label(name) for name in names], ranked=False)
         axes.set_anchor("W")
@@ -75,13 +76,13 @@ def _label(name: str) -> str:
     return "real images" if name == "random" else LABELS[name]
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Mean distance to the nearest real image by task and set."""
     columns = ["task", "images", "set", "nearest training image, L2", "nearest held-out image, L2", "seeds"]
     rows = []
     for panel in summary["panels"]:
         for name in SHOWN:
-            mine = [r for r in summary["rows"] if r["task"] == panel["task"] and r["set"] == name]
+            mine = where(summary["rows"], task=panel["task"], set=name)
             if mine:
                 means = [f"{np.mean([r['nearest'][k] for r in mine]):.2f}" for k in ("train", "held_out")]
                 rows.append([panel["title"], str(mine[0]["m"]), _label(name), *means, str(len(mine))])
@@ -90,8 +91,7 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
 
 def _nearest(summary: Summary, name: str, split: str = "train") -> list[Row]:
     """Mean distance of a set's images to the nearest real ones, by seed."""
-    mine = [r for r in summary["rows"] if r["task"] == MNIST and r["set"] == name]
-    return [{"seed": r["seed"], "nearest": r["nearest"][split]} for r in mine]
+    return [r | {"nearest": r["nearest"][split]} for r in where(summary["rows"], task=MNIST, set=name)]
 
 
 def _over_rkip_finite(summary: Summary, label: str, name: str, split: str) -> Effect:
@@ -112,7 +112,6 @@ CLAIMS = (
         "rkip-finite-nearer-than-kip",
         "MNIST: they are nearer to training images than those by KIP, by a tenth or more.",
         partial(_over_rkip_finite, label="KIP's distance", name="kip", split="train"),
-        TENTH,
-        EYE,
+        *A_TENTH,
     ),
 )

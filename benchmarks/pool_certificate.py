@@ -11,14 +11,16 @@ Expected: no false certificate, and all that comes back is certified where there
 network share its errors, so that intervals are over networks. Cells run one at a time: a search ends after 20 seconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import cycle, product
 from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import CIFAR, MNIST, MNIST10, grouped, sources
+from benchmarks._presets import CIFAR, MNIST, MNIST10
+from benchmarks._rows import Row, where
+from benchmarks._tables import Table, count, tabulated
 from recon import statistics
 from recon.cells.instances import Null, Plain
 from recon.cells.recovery import RecoveryCell
@@ -102,19 +104,14 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"rows": rows}
 
 
-def _of(summary: Summary, group: str) -> list[dict[str, Any]]:
-    return [r for r in summary["rows"] if r["group"] == group]
-
-
 def plot(summary: Summary) -> Figure:
     """Share of each network's images that came back, and that were certified, over its units for each image."""
     figure = new_figure(8.0, 3.2)
     for axes, group in zip(figure.subplots(1, 2, sharey=True), ("pool", "narrow"), strict=True):
-        mine = _of(summary, group)
+        mine = where(summary["rows"], group=group)
         units = [r["width"] / r["n"] for r in mine]
-        axes.plot(
-            units, [r["within"] / r["n"] for r in mine], "o", fillstyle="none", color="#222222", label="came back"
-        )
+        back = [r["within"] / r["n"] for r in mine]
+        axes.plot(units, back, "o", fillstyle="none", color="#222222", label="came back")
         right = [r["certified_within"] / r["n"] for r in mine]
         axes.plot(units, right, ".", color=COLOURS["standard"], label="certified, and right")
         false = [(u, r) for u, r in zip(units, mine) if r["certified"] > r["certified_within"]]
@@ -126,18 +123,17 @@ def plot(summary: Summary) -> Figure:
     return figure
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """A line for each kind of network: sums over its draws."""
-    columns = ["group", "task", "training", "N", "W", "networks", "images", "came back", "certified", "of these wrong"]
-    named = [{**r, "in": GROUPS[r["group"]]} for r in summary["rows"]]
-    rows = []
-    for key, mine in grouped(named, "in", "title", "rule", "n", "width").items():
-        total = {k: sum(r[k] for r in mine) for k in ("n", "within", "certified", "certified_within")}
-        wrong = total["certified"] - total["certified_within"]
-        counts = (len(mine), total["n"], total["within"], total["certified"], wrong)
-        rows.append([*map(str, key), *map(str, counts)])
-    where = sources(summary["rows"])
-    return f"What is certified on fresh networks ({where})", columns, rows
+
+    def total(key: str) -> Callable[[Sequence[Row]], str]:
+        return lambda rows: str(sum(r[key] for r in rows))
+
+    columns = {"networks": count, "images": total("n"), "came back": total("within"), "certified": total("certified")}
+    columns |= {"of these wrong": lambda rows: str(sum(r["certified"] - r["certified_within"] for r in rows))}
+    rows = [r | {"group": GROUPS[r["group"]], "training": r["rule"]} for r in summary["rows"]]
+    keys = ("group", "title", "training", "n", "width")
+    return tabulated("What is certified on fresh networks", rows, keys, columns)
 
 
 def _shares(rows: Sequence[dict[str, Any]], holds: Sequence[bool], label: str) -> Effect:
@@ -146,7 +142,7 @@ def _shares(rows: Sequence[dict[str, Any]], holds: Sequence[bool], label: str) -
 
 
 def _right(summary: Summary, group: str) -> Effect:
-    rows = [r for r in _of(summary, group) if r["certified"]]
+    rows = [r for r in where(summary["rows"], group=group) if r["certified"]]
     images, right = (sum(r[k] for r in rows) for k in ("certified", "certified_within"))
     beside = Part(
         f"images certified ({right} of {images} right)",
@@ -159,12 +155,12 @@ def _right(summary: Summary, group: str) -> Effect:
 
 
 def _all(summary: Summary) -> Effect:
-    rows = [r for r in _of(summary, "pool") if r["within"]]
+    rows = [r for r in where(summary["rows"], group="pool") if r["within"]]
     return _shares(rows, [r["certified_within"] >= RECALL * r["within"] for r in rows], "Networks")
 
 
 def _nothing(summary: Summary) -> Effect:
-    rows = _of(summary, "null")
+    rows = where(summary["rows"], group="null")
     return _shares(rows, [r["certified"] == 0 for r in rows], "Null instances")
 
 

@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import CIFAR, MNIST, MNIST10, sources
-from recon import statistics
+from benchmarks._estimates import over, share_of
+from benchmarks._presets import CIFAR, MNIST, MNIST10
+from benchmarks._rows import sources, where
+from benchmarks._tables import Table, each
 from recon.cells.foreign import NumpyDescent, ScikitLearn
 from recon.cells.instances import Head, Plain, Setting
 from recon.cells.recovery import RecoveryCell
@@ -245,46 +247,34 @@ def plot(summary: Summary) -> Figure:
     return figure
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """A number for each network."""
     columns = ["instance", "found", "certified", "within", "largest error", "held-out", "seconds", "bar", ""]
-    forms = (
-        ("found", "d"),
-        ("certified", "d"),
-        ("within", "d"),
-        ("worst", ".0e"),
-        ("held_out", ".1f"),
-        ("seconds", ".1f"),
-    )
+    forms = {"found": "d", "certified": "d", "within": "d", "worst": ".0e", "held_out": ".1f", "seconds": ".1f"}
     rows = []
     for row in summary["rows"]:
-        numbers = (" ".join(_number(run[k], form) for run in row["runs"]) for k, form in forms)
+        numbers = (each(key, form)(row["runs"]) for key, form in forms.items())
         reached = [run["reached"] for run in row["runs"]]
         counted = f"{sum(reached)} of {len(reached)}" if row["bar"] else ""
         rows.append([row["name"], *numbers, row["bar"] or "", counted])
-    where = sources(summary["rows"])
-    return f"Exact recovery, a number for each network ({where})", columns, rows
+    return f"Exact recovery, a number for each network ({sources(summary['rows'])})", columns, rows
 
 
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
-
-
-def _runs(summary: Summary, family: str, key: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    return [(row, run) for row in summary["rows"] if row["family"] == family and row[key] for run in row["runs"]]
+def _runs(summary: Summary, family: str, key: str) -> list[dict[str, Any]]:
+    rows = [row for row in where(summary["rows"], family=family) if row[key]]
+    return [run | {"allowed": row["seconds"]} for row in rows for run in row["runs"]]
 
 
 def _reached(summary: Summary, family: str) -> Effect:
-    runs = [run for _, run in _runs(summary, family, "bar")]
-    found = statistics.share(np.array([r["reached"] for r in runs], bool), np.array([r["draw"] for r in runs]))
-    return [share(f"Draws of images of which all {len(runs)} networks reach their counts", found)] if runs else []
+    runs = _runs(summary, family, "bar")
+    label = f"Draws of images of which all {len(runs)} networks reach their counts"
+    return [share(label, share_of(runs, lambda run: run["reached"]))] if runs else []
 
 
 def _in_time(summary: Summary, family: str) -> Effect:
     runs = _runs(summary, family, "seconds")
-    over = np.log2([run["seconds"] / row["seconds"] for row, run in runs])
-    found = statistics.mean(over, np.array([run["draw"] for _, run in runs]))
-    return [ratio("Seconds of the attack over those that its row allows", found)] if runs else []
+    label = "Seconds of the attack over those that its row allows"
+    return [ratio(label, over(runs, "seconds", "allowed"))] if runs else []
 
 
 CLAIMS = tuple(

@@ -19,11 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import NAMES, POINT, POINT_REASON, Row, percent
+from benchmarks._estimates import POINT, POINT_REASON
+from benchmarks._presets import NAMES
+from benchmarks._rows import Row, where
+from benchmarks._sets import LABELS, PRESETS, SETS, distilled, name_of
+from benchmarks._tables import Table, percent
 from recon import statistics
 from recon.cells.distillation import DistillationCell
-from recon.cells.distilled import LABELS, PRESETS, SETS, name_of
-from recon.cells.distilled import cells as distilled_cells
 from recon.claims import Claim, Effect, Summary, points
 from recon.plots import COLOURS, Figure, new_figure
 from recon.records import Stored
@@ -40,7 +42,7 @@ MARKS = {
 
 def cells(preset: dict[str, Any]) -> list[DistillationCell]:
     """Every set of every task and seed."""
-    return distilled_cells(preset)
+    return distilled(preset)
 
 
 def summarise(results: Sequence[Stored]) -> Summary:
@@ -69,7 +71,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
 
 def _of(summary: Summary, task: str, name: str) -> dict[int, dict[str, float]]:
     """Accuracies of a set by seed."""
-    return {r["seed"]: r["accuracy"] for r in summary["rows"] if r["task"] == task and r["set"] == name}
+    return {r["seed"]: r["accuracy"] for r in where(summary["rows"], task=task, set=name)}
 
 
 def _tasks(summary: Summary) -> list[Row]:
@@ -100,13 +102,13 @@ def plot(summary: Summary) -> Figure:
     return figure
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Accuracy in per cent by task and set, and what is left of the reconstruction loss."""
     columns = ["task", "images", "set", *WIDTHS.values(), "L_recon / ‖f‖²", "seeds", "s"]
     rows = []
     for task in _tasks(summary):
         for name in SETS:
-            mine = [r for r in summary["rows"] if r["task"] == task["task"] and r["set"] == name]
+            mine = where(summary["rows"], task=task["task"], set=name)
             if mine:
                 numbers = [percent([r["accuracy"][w] for r in mine if w in r["accuracy"]]) for w in WIDTHS]
                 loss, seconds = (float(np.mean([r[k] for r in mine])) for k in ("rkip", "seconds"))

@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import CIFAR, MNIST, sources
+from benchmarks._presets import CIFAR, MNIST
+from benchmarks._rows import distinct, grouped, sources, where
+from benchmarks._tables import Table
 from recon import statistics
 from recon.cells.distillation import DistillationCell
 from recon.claims import Claim, Effect, Part, Summary
@@ -68,22 +70,20 @@ def summarise(results: Sequence[Stored]) -> Summary:
 def plot(summary: Summary) -> Figure:
     """A row for each task and method, a column for each M: the loss and its terms along the run."""
     rows = summary["rows"]
-    places = list(dict.fromkeys((r["task"], r["method"]) for r in rows))
-    sizes = sorted({r["m"] for r in rows})
+    places, sizes = list(grouped(rows, "task", "method")), sorted(distinct(rows, "m"))
     figure = new_figure(2.9 * len(sizes) + 0.4, 2.4 * len(places) + 0.4)
     grid = figure.subplots(len(places), len(sizes), squeeze=False, sharex=True, sharey=True)
     for line, (task, method) in zip(grid, places, strict=True):
         for axes, m in zip(line, sizes, strict=True):
-            mine = [r for r in rows if (r["task"], r["method"], r["m"]) == (task, method, m)]
+            mine = where(rows, task=task, method=method, m=m)
             for name, (label, colour) in TERMS.items():
                 # λ is zero but for rounding where the set spans the training images.
                 value = np.maximum([r[name] for r in mine], 1e-16)
                 style = "--" if name == "rkip" else "-"
                 axes.plot([r["step"] + 1 for r in mine], value, f"o{style}", color=colour, markersize=3, label=label)
             axes.set(xscale="log", yscale="log")
-            axes.set_title(
-                f"{mine[0]['title']}, {METHODS[method]}, N = {mine[0]['n']}, M = {m}", loc="left", fontsize=8
-            )
+            title = f"{mine[0]['title']}, {METHODS[method]}, N = {mine[0]['n']}, M = {m}"
+            axes.set_title(title, loc="left", fontsize=8)
         line[0].set_ylabel("over that of an empty set")
     for axes in grid[-1]:
         axes.set_xlabel("steps")
@@ -91,7 +91,7 @@ def plot(summary: Summary) -> Figure:
     return figure
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """The loss, its terms and the gap between both sides, by run and step."""
     columns = ["task", "method", "N", "M", "step", "L / ‖f‖²", "first term", "λ", "gap / L", "KIP's loss"]
     rows = [

@@ -174,14 +174,14 @@ def _(cell: RecoveryCell):
 
 @shrunk.register
 def _(cell: CertificateCell):
-    kind = cell.kind if cell.kind in ("flips", *OWN) else "plain"
-    return dataclasses.replace(cell, n_train=4, kind=kind, depth=1, width=300 if cell.patches else 40, seed=0)
+    training = cell.training if cell.training in ("flips", *OWN) else "plain"
+    return dataclasses.replace(cell, n_train=4, training=training, depth=1, width=300 if cell.patches else 40, seed=0)
 
 
 @shrunk.register
 def _(cell: AuditCell):
     n = cell.n_train // 10
-    return dataclasses.replace(cell, n_train=n, network=dataclasses.replace(cell.network, width=64), seed=0)
+    return dataclasses.replace(cell, n_train=n, setting=dataclasses.replace(cell.setting, width=64), seed=0)
 
 
 @shrunk.register

@@ -1,37 +1,23 @@
 """Cells that do something to an attack cell: other images, other initial weights, another start."""
 
 import dataclasses
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, Self
 
 from recon.cells.attack import AttackCell
-from recon.progress import Report, silent
-from recon.records import Stored
+from recon.cells.base import Cell
 from recon.tasks import TaskData
 
 
 @dataclass(frozen=True)
-class AroundAttack(ABC):
+class AroundAttack(Cell):
     """An attack cell, and what a subclass adds to it; what the subclass does not say is the attack cell's.
 
     Attributes:
-      kind: names the cell's kind among stored ones.
       attacked: the task, the network, its training rule and the attack.
     """
 
-    kind: ClassVar[str]
-
     attacked: AttackCell
-
-    @property
-    @abstractmethod
-    def title(self) -> str:
-        """For progress bars."""
-
-    @abstractmethod
-    def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Do the work: see `recon.cells.base.Cell`."""
 
     @property
     def linearised(self) -> bool:
@@ -43,7 +29,7 @@ class AroundAttack(ABC):
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "attacked"}
         return {**self.attacked.settings(), "kind": self.kind, **own}
 
-    def with_seed(self, seed: int) -> "AroundAttack":
+    def with_seed(self, seed: int) -> Self:
         """The same setting on another draw."""
         return dataclasses.replace(self, attacked=self.attacked.with_seed(seed))
 

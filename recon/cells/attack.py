@@ -11,7 +11,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import enable_x64
 from recon.attacks import Reconstruction, reconstruct, with_options
-from recon.cells.base import data_record
+from recon.cells.base import NEAR, Cell
 from recon.dynamics import Dynamics, Trained, outputs, train
 from recon.dynamics.base import HostParams
 from recon.kernels import compiled_ntk, kernel_distance
@@ -19,31 +19,28 @@ from recon.memory import peak_memory
 from recon.metrics import Score, distances, greedy, score, share_right
 from recon.networks import Network
 from recon.progress import Report, silent
-from recon.records import Stored, provenance
+from recon.records import Stored
 from recon.registry import module_of
-from recon.tasks import TaskData, load_task
+from recon.tasks import TaskData
 
 TEST_IMAGES = 1000  # of the test split, for the accuracy of the attacked network
-NEAR = 0.1  # L2 distance under which an image counts as recovered exactly: invisible in 28 × 28 pixels
+Images = Float[np.ndarray, "m *shape"]
 
 
 @dataclass(frozen=True)
-class AttackCell:
-    """One network to train and to attack.
+class AttackCell(Cell):
+    """One network to train and to attack; subclasses have a kind of their own.
 
     Attributes:
-      kind: names the cell's kind among stored ones; each subclass has its own.
-      task: name of the task.
-      n_train: number of training images N.
       network: architecture; its number of outputs is set by the task.
       dynamics: training rule.
       attack: name of the attack.
       options: settings of the attack that differ from its own.
       m_ratio: reconstructions per training image; below 1, not every image can have one.
-      seed: chooses the images, the initial weights and the attack's start.
     """
 
     kind: ClassVar[str] = "attack"
+    n_test = TEST_IMAGES
 
     task: str
     n_train: int
@@ -60,6 +57,11 @@ class AttackCell:
         return self.dynamics.linearised
 
     @property
+    def m(self) -> int:
+        """Number of images that the attack looks for."""
+        return max(1, round(self.m_ratio * self.n_train))
+
+    @property
     def title(self) -> str:
         """For progress bars."""
         kind = "linearised" if self.linearised else "standard"
@@ -71,16 +73,11 @@ class AttackCell:
         return self.title.replace("=", "").replace(" ", "-").lower()
 
     def settings(self) -> dict[str, Any]:
-        """All settings as plain values; the training rule and the attack by name."""
-        plain = dataclasses.asdict(self)
+        """With the network, the training rule and the attack by name."""
+        plain = super().settings()
         plain["network"] = {"architecture": type(self.network).__name__, **plain["network"]}
         plain["dynamics"] = {"rule": type(self.dynamics).__name__, **plain["dynamics"]}
-        plain["options"] = dict(self.options)
-        return {"kind": self.kind, **plain}
-
-    def with_seed(self, seed: int) -> "AttackCell":
-        """The same network, rule and attack on another draw."""
-        return dataclasses.replace(self, seed=seed)
+        return plain
 
     def check(self) -> None:
         """Look up the attack and its options.
@@ -92,37 +89,14 @@ class AttackCell:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
-        named = (
-            module_of("recon.attacks", "ATTACK", self.attack),
-            module_of("recon.tasks", "TASK", self.task),
-        )
-        own = dict.fromkeys((type(self).__module__, __name__))
-        return *own, *named, type(self.network).__module__, type(self.dynamics).__module__
-
-    @property
-    def draw(self) -> tuple[str, int, int]:
-        """Cells of equal draws load the same images."""
-        return self.task, self.n_train, self.seed
-
-    def load(self, **where: Any) -> TaskData:
-        """The cell's images; `where` as in `recon.data.load_images`."""
-        return load_task(self.task, self.n_train, seed=self.seed, n_test=TEST_IMAGES, **where)
+        """With those of the attack, the network and the training rule."""
+        attack = module_of("recon.attacks", "ATTACK", self.attack)
+        named = __name__, attack, type(self.network).__module__, type(self.dynamics).__module__
+        return tuple(dict.fromkeys((*super().modules, *named)))
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train, attack, score.
-
-        Returns:
-          A record of settings, measurements and provenance, and the arrays that pictures are drawn from.
-
-        Raises:
-          ReconError: training or the attack failed.
-          KeyboardInterrupt: Ctrl-C; a partial attack is no result of the cell.
-        """
-        network, params0, key = initialised(self, data)
-        x, y = data.train.x, data.train.y
-        trained = train(network, params0, x, y, self.dynamics, lambda f, text: report(0.1 * f, f"training: {text}"))
-        return attack_and_score(self, data, network, trained, key, report)
+        """Train, attack, score; the arrays are what pictures are drawn from."""
+        return attack_and_score(self, data, *train_network(self, data, report), report)
 
 
 class Attempt(NamedTuple):
@@ -139,7 +113,7 @@ def attack_and_score(
     trained: Trained,
     key: PRNGKeyArray,
     report: Report = silent,
-    start: Float[np.ndarray, "m *shape"] | None = None,
+    start: Images | None = None,
 ) -> Stored:
     """Attack the final state of a training run, as `run_attack`, and score what comes back, as `score_attack`."""
     return score_attack(cell, data, network, trained, run_attack(cell, data, network, trained, key, report, start))
@@ -152,7 +126,7 @@ def run_attack(
     trained: Trained,
     key: PRNGKeyArray,
     report: Report = silent,
-    start: Float[np.ndarray, "m *shape"] | None = None,
+    start: Images | None = None,
 ) -> Attempt:
     """Attack the final state of a training run.
 
@@ -171,7 +145,7 @@ def run_attack(
             network=network,
             image_shape=data.image_shape,
             box=data.box,
-            m=max(1, round(cell.m_ratio * cell.n_train)),
+            m=cell.m,
             linearised=cell.linearised,
             start=start,
             key=key,
@@ -187,18 +161,12 @@ def score_attack(cell: AttackCell, data: TaskData, network: Network, trained: Tr
     """An attack cell's record and arrays."""
     found = attempt.found
     images = padded(found.images, found.start, cell.n_train)
-    scores = {
-        "train": score(data.train.x, images, data.pixels),
-        "held_out": score(data.held_out.x, images, data.pixels),
-        "start": score(data.train.x, padded(found.start, found.start, cell.n_train), data.pixels),
-    }
-    thresholds = () if data.task.recognisable is None else (data.task.recognisable,)
+    scores = with_controls(images, padded(found.start, found.start, cell.n_train), data)
     matched, way = scores["train"].matching, anytime(found, data)
-    record = {
-        "cell": cell.settings(),
-        "data": data_record(data),
-        "training": training_record(network, trained, data),
-        "attack": {
+    record = cell.record(
+        data,
+        training=training_record(network, trained, data),
+        attack={
             "found": len(found.images),
             "certified": None if found.certified is None else int(found.certified.sum()),
             "n_estimated": found.n_estimated,
@@ -211,10 +179,9 @@ def score_attack(cell: AttackCell, data: TaskData, network: Network, trained: Tr
             "anytime": way,
             "steps_to_half": steps_to(way, 0.5 * scores["start"].matching.distance.mean()),
         },
-        "scores": {name: s.summary(thresholds) for name, s in scores.items()},
-        "images": per_image(scores, network, trained, data, found.certified),
-        "provenance": provenance(cell.modules),
-    }
+        scores=summaries(scores, data),
+        images=per_image(scores, network, trained, data, found.certified),
+    )
     arrays = {
         "train": data.train.x,
         "found": images[matched.index],
@@ -226,12 +193,38 @@ def score_attack(cell: AttackCell, data: TaskData, network: Network, trained: Tr
     return Stored(record, arrays)
 
 
+def with_controls(images: Images, start: Images, data: TaskData) -> dict[str, Score]:
+    """Scores of reconstructions against training images and against held-out ones, and of the attack's start."""
+    against = {"train": (data.train, images), "held_out": (data.held_out, images), "start": (data.train, start)}
+    return {name: score(split.x, found, data.pixels) for name, (split, found) in against.items()}
+
+
+def summaries(scores: Mapping[str, Score], data: TaskData) -> dict[str, dict[str, Any]]:
+    """The scores for a record, with counts under the task's threshold if it has one."""
+    thresholds = () if data.task.recognisable is None else (data.task.recognisable,)
+    return {name: s.summary(thresholds) for name, s in scores.items()}
+
+
 def initialised(cell: AttackCell, data: TaskData) -> tuple[Network, HostParams, PRNGKeyArray]:
     """The cell's network for its task, its initial weights, and the key of its attack."""
     network = dataclasses.replace(cell.network, outputs=data.outputs)
     k_init, k_attack = jax.random.split(jax.random.key(cell.seed))
     params0: HostParams = jax.tree.map(np.asarray, network.init(k_init, data.image_shape))
     return network, params0, k_attack
+
+
+def train_network(
+    cell: AttackCell, data: TaskData, report: Report = silent, rule: Dynamics | None = None
+) -> tuple[Network, Trained, PRNGKeyArray]:
+    """The cell's network, trained by its rule or another one, and the key of its attack.
+
+    Raises:
+      ReconError: training failed.
+    """
+    network, params0, key = initialised(cell, data)
+    x, y = data.train.x, data.train.y
+    told: Report = lambda f, text: report(0.1 * f, f"training: {text}")  # noqa: E731
+    return network, train(network, params0, x, y, rule or cell.dynamics, told), key
 
 
 def padded(images: np.ndarray, start: np.ndarray, n: int) -> np.ndarray:
@@ -248,16 +241,13 @@ def anytime(found: Reconstruction, data: TaskData) -> list[dict[str, Any]]:
     rows = []
     for s in found.snapshots:
         d = greedy(distances(data.train.x, padded(s.images, found.start, len(data.train.x)))).distance
-        rows.append(
-            {
-                "step": s.step,
-                "seconds": s.seconds,
-                "flops": s.flops,
-                "mean": float(d.mean()),
-                "near": int((d < NEAR).sum()),
-            }
-        )
+        rows.append({"step": s.step, "seconds": s.seconds, "flops": s.flops, **closeness(d)})
     return rows
+
+
+def closeness(distance: Float[np.ndarray, " n"]) -> dict[str, Any]:
+    """Of distances by image the mean, and how many are near."""
+    return {"mean": float(distance.mean()), "near": int((distance < NEAR).sum())}
 
 
 def steps_to(way: Sequence[Mapping[str, Any]], error: float) -> float | None:

@@ -40,15 +40,7 @@ class ComparedCell(AttackCell):
             rule_known(self.dynamics)
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train, attack, score.
-
-        Returns:
-          An attack cell's record with "stationarity", ‖θ − Σ α ∇f‖/‖θ‖ of the training images with the loss's own α.
-
-        Raises:
-          ReconError: training or the attack failed.
-          KeyboardInterrupt: Ctrl-C.
-        """
+        """Train, attack, score; "stationarity" is ‖θ − Σ α ∇f‖/‖θ‖ of the training images with the loss's own α."""
         report(0.0, "training")
         network, _, key = initialised(self, data)
         trained = trained_once(Training(self.network, self.dynamics, self.seed, data.train.fingerprint, self, data))

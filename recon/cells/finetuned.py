@@ -52,30 +52,18 @@ class FinetuneCell(AroundAttack):
         return {**super().settings(), "pretraining": rule}
 
     def check(self) -> None:
-        """As the attacked cell.
-
-        Raises:
-          ReconError: unknown attack, or a number of public images below zero.
-        """
+        """As the attacked cell, and the number of public images."""
         super().check()
         if self.n_public < 0:
             raise ReconError(f"Cannot train on {self.n_public} public images: choose 0 for none, or more.")
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
+        """With the rule's of the training before."""
         return *super().modules, type(self.pretraining).__module__
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train on the public images, then on the private ones; attack the change between; score.
-
-        Returns:
-          The attacked cell's record and arrays, with an entry "public": see `public_record`.
-
-        Raises:
-          ReconError: training or the attack failed, or there are too few public images.
-          KeyboardInterrupt: Ctrl-C.
-        """
+        """Train on the public images, then on the private ones; attack the change between; score: `public_record`."""
         public, fresh = split(data.test, self.n_public, data)
         network, params, key = initialised(self.attacked, data)
         known: dict[str, Any] = {"n": self.n_public}
@@ -85,9 +73,9 @@ class FinetuneCell(AroundAttack):
         trained = train(network, params, data.train.x, data.train.y, self.attacked.dynamics)
         left = dataclasses.replace(data, test=fresh)
         stored = attack_and_score(self.attacked, left, network, trained, key, report)
-        found = stored.arrays["found"]
-        told = known | public_record(found, public, fresh, len(data.train))
-        return as_own(self, stored, public=told)
+        return as_own(
+            self, stored, public=known | public_record(stored.arrays["found"], public, fresh, len(data.train))
+        )
 
 
 def split(test: Split, n: int, data: TaskData) -> tuple[Split, Split]:

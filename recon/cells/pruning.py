@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from recon.cells.around import AroundAttack
 from recon.cells.attack import initialised
-from recon.cells.base import as_own
+from recon.cells.base import as_own, tested
 from recon.dynamics import Dynamics, Linearised, outputs, train
 from recon.metrics import share_right
 from recon.progress import Report, silent
@@ -64,29 +64,19 @@ class PruningCell(AroundAttack):
         return load_task(a.task, a.n_train, seed=a.seed, n_test=TEST_IMAGES, **where)
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Attack, then train and test every subset.
-
-        Returns:
-          The attacked cell's record and arrays, with an entry "pruning": a row for each trained subset.
-
-        Raises:
-          ReconError: training or the attack failed.
-          KeyboardInterrupt: Ctrl-C.
-        """
+        """Attack, then train and test every subset: "pruning" has a row for each."""
         stored = self.attacked.compute(data, lambda f, text: report(0.5 * f, text))
         began = time.perf_counter()
         columns = {name: np.asarray(values) for name, values in stored.record["images"].items() if values is not None}
-        tested, split = (data.test, "test") if len(data.test) else (data.held_out, "held_out")
+        test, split = tested(data)
         plans = list(subsets(self, columns, data.train.y))
         rows = []
         for i, (order, reverse, draw, kept, index) in enumerate(plans):
-            accuracy = trained_accuracy(self, data, index, tested)
-            rows.append(
-                {"order": order, "reverse": reverse, "draw": draw, "kept": kept, "n": len(index), "accuracy": accuracy}
-            )
+            accuracy = trained_accuracy(self, data, index, test)
+            how = {"order": order, "reverse": reverse, "draw": draw, "kept": kept}
+            rows.append(how | {"n": len(index), "accuracy": accuracy})
             report(0.5 + 0.5 * (i + 1) / len(plans), f"trained on {len(index)}: {accuracy:.1%}")
-        seconds = time.perf_counter() - began
-        tests = {"rows": rows, "tested_on": split, "test_images": len(tested), "seconds": seconds}
+        tests = {"rows": rows, "tested_on": split, "test_images": len(test), "seconds": time.perf_counter() - began}
         return as_own(self, stored, pruning=tests)
 
 

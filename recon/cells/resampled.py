@@ -51,20 +51,11 @@ class ResampledCell(AroundAttack):
         return self.kind, self.side, *self.attacked.draw
 
     def load(self, **where: Any) -> TaskData:
-        """The attacked cell's images, resampled; their fingerprints are those of the resampled values.
-
-        Raises:
-          ReconError: as the attacked cell; or the side neither divides the images' own nor is a multiple of it.
-        """
+        """The attacked cell's images, resampled; their fingerprints are those of the resampled values."""
         return resampled(self.attacked.load(**where), self.side)
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train, attack, score, as the attacked cell.
-
-        Raises:
-          ReconError: training or the attack failed.
-          KeyboardInterrupt: Ctrl-C.
-        """
+        """Train, attack, score, as the attacked cell."""
         return as_own(self, self.attacked.compute(data, report))
 
 

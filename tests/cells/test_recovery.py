@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recon.attacks import Reconstruction
-from recon.cells.foreign import FederatedAveraging, NumpyDescent, ScikitLearn, drawn, fitted, forward, gradients
+from recon.cells.foreign import FederatedAveraging, NumpyDescent, ScikitLearn, drawn, fitted, gradients, output
 from recon.cells.instances import FLOW, Head, Instance, Null, Plain, plain
 from recon.cells.recovery import RecoveryCell, counted
 from recon.dynamics import Descent, Linearised
@@ -85,7 +85,7 @@ def test_gradients_by_hand_are_those_of_the_loss(rng):
 
     def loss(t, change):
         moved = [w + t * c for w, c in zip(weights, change)]
-        return 0.5 * np.mean((forward(moved, x)[-1] - y) ** 2)
+        return 0.5 * np.mean((output(moved, x) - y) ** 2)
 
     change = [rng.normal(size=w.shape) for w in weights]
     slope = (loss(1e-6, change) - loss(-1e-6, change)) / 2e-6
@@ -115,7 +115,7 @@ def test_other_code_trains_from_the_weights_it_tells(data, code):
 
     def loss(params):
         flat = [params[f"Dense_{i}"][k] for i in range(3) for k in ("kernel", "bias")]
-        return 0.5 * np.mean((forward(flat, x)[-1] - data.train.y) ** 2)
+        return 0.5 * np.mean((output(flat, x) - data.train.y) ** 2)
 
     assert loss(made.after) < 2e-2 < loss(made.before)
     assert made.before["Dense_0"]["kernel"].shape == (784, 32)

@@ -311,7 +311,8 @@ def test_a_stopped_run_keeps_finished_cells_and_goes_on(checkout, env, sign):
     (checkout / "benchmarks").unlink()
     (checkout / "benchmarks").mkdir()
     (checkout / "benchmarks" / "fig1_reconstructions.py").write_text(text)
-    shutil.copy(ROOT / "benchmarks" / "_shared.py", checkout / "benchmarks")
+    for shared in (ROOT / "benchmarks").glob("_*.py"):
+        shutil.copy(shared, checkout / "benchmarks")
     command = [sys.executable, "-m", "recon", "reproduce", "fig1", "--source", "samples"]
     process = subprocess.Popen(command, cwd=checkout, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     cells = checkout / ".recon" / "cells"
