@@ -123,22 +123,16 @@ CLAIMS = tuple(
     claim
     for task, name in NAMES.items()
     for claim in (
-        Claim(
-            f"linearised-beats-standard-{task}",
-            f"{name}: at equal width, linearised dynamics are attacked better than standard dynamics (by a tenth or "
-            "more).",
-            partial(_standard_over_linearised, task=task),
-            *A_TENTH,
-        ),
+        Claim(f"linearised-beats-standard-{task}",
+              f"{name}: at equal width, linearised dynamics are attacked better than standard dynamics (by a tenth or "
+              "more).",
+              partial(_standard_over_linearised, task=task), *A_TENTH),
         *(
-            Claim(
-                f"width-helps-{rule}-{task}",
-                f"{name}: under {rule} dynamics a wider network gives back more: errors fall by a tenth or more for "
-                "each doubling.",
-                partial(_fall_with_width, task=task, rule=rule),
-                *TENTH_LESS,
-            )
+            Claim(f"width-helps-{rule}-{task}",
+                  f"{name}: under {rule} dynamics a wider network gives back more: errors fall by a tenth or more for "
+                  "each doubling.",
+                  partial(_fall_with_width, task=task, rule=rule), *TENTH_LESS)
             for rule in RULES
         ),
     )
-)
+)  # fmt: skip
