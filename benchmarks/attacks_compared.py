@@ -219,50 +219,26 @@ def _over_better(summary: Summary, term: str, worse: Sequence[str], better: str)
 
 # All beyond the paper, by a tenth or more.
 CLAIMS = (
-    Claim(
-        "kkt-works-on-decayed",
-        "Beyond the paper: on its own terms with weight decay, KKT comes nearer to training images than to held-out "
-        "ones, from the final weights alone.",
-        partial(_against_held_out, term="decayed", attack="kkt"),
-        *A_TENTH,
-    ),
-    Claim(
-        "kkt-works-on-margin",
-        "Beyond the paper: on its own terms with a margin, KKT comes nearer to training images than to held-out ones.",
-        partial(_against_held_out, term="margin", attack="kkt"),
-        *A_TENTH,
-    ),
-    Claim(
-        "kkt-fails-on-plain",
-        "Beyond the paper: after plain training, KKT comes no nearer to training images than to held-out ones.",
-        partial(_against_held_out, term="plain", attack="kkt"),
-        *A_TENTH,
-        "below",
-    ),
-    Claim(
-        "ntk-beats-kkt-on-plain",
-        "Beyond the paper: on the shared terms ntk-fast's error is below KKT's.",
-        partial(_over_better, term="plain", worse=("kkt",), better="ntk-fast"),
-        *A_TENTH,
-    ),
-    Claim(
-        "ntk-fails-on-decayed",
-        "Beyond the paper: after weight decay to the end, ntk-fast comes no nearer to training images than to held-out "
-        "ones.",
-        partial(_against_held_out, term="decayed", attack="ntk-fast"),
-        *A_TENTH,
-        "below",
-    ),
-    Claim(
-        "simudy-beats-ntk-on-plain",
-        "Beyond the paper: told the training rule, SimuDy's error is below ntk-fast's.",
-        partial(_over_better, term="plain", worse=("ntk-fast",), better="simudy"),
-        *A_TENTH,
-    ),
-    Claim(
-        "exact-beats-all-on-plain",
-        "Beyond the paper: on the shared terms the exact recovery's error is below every other attack's.",
-        partial(_over_better, term="plain", worse=("kkt", "simudy", "ntk-fast"), better="exact"),
-        *A_TENTH,
-    ),
-)
+    Claim("kkt-works-on-decayed",
+          "Beyond the paper: on its own terms with weight decay, KKT comes nearer to training images than to held-out "
+          "ones, from the final weights alone.",
+          partial(_against_held_out, term="decayed", attack="kkt"), *A_TENTH),
+    Claim("kkt-works-on-margin",
+          "Beyond the paper: on its own terms with a margin, KKT comes nearer to training images than to held-out "
+          "ones.",
+          partial(_against_held_out, term="margin", attack="kkt"), *A_TENTH),
+    Claim("kkt-fails-on-plain",
+          "Beyond the paper: after plain training, KKT comes no nearer to training images than to held-out ones.",
+          partial(_against_held_out, term="plain", attack="kkt"), *A_TENTH, "below"),
+    Claim("ntk-beats-kkt-on-plain", "Beyond the paper: on the shared terms ntk-fast's error is below KKT's.",
+          partial(_over_better, term="plain", worse=("kkt",), better="ntk-fast"), *A_TENTH),
+    Claim("ntk-fails-on-decayed",
+          "Beyond the paper: after weight decay to the end, ntk-fast comes no nearer to training images than to "
+          "held-out ones.",
+          partial(_against_held_out, term="decayed", attack="ntk-fast"), *A_TENTH, "below"),
+    Claim("simudy-beats-ntk-on-plain", "Beyond the paper: told the training rule, SimuDy's error is below ntk-fast's.",
+          partial(_over_better, term="plain", worse=("ntk-fast",), better="simudy"), *A_TENTH),
+    Claim("exact-beats-all-on-plain",
+          "Beyond the paper: on the shared terms the exact recovery's error is below every other attack's.",
+          partial(_over_better, term="plain", worse=("kkt", "simudy", "ntk-fast"), better="exact"), *A_TENTH),
+)  # fmt: skip

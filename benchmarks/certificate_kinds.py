@@ -187,13 +187,9 @@ def _confident(summary: Summary) -> Effect:
 
 REASON = "one network in twenty with a false certificate is the most that an audit's reader could shrug off"
 CLAIMS = (
-    Claim(
-        "certificates-are-right",
-        "Every certified image of a network is a training image, on at least nineteen networks in twenty.",
-        partial(_right, certificate="certified", label="certified images", wrong="false"),
-        0.95,
-        REASON,
-    ),
+    Claim("certificates-are-right",
+          "Every certified image of a network is a training image, on at least nineteen networks in twenty.",
+          partial(_right, certificate="certified", label="certified images", wrong="false"), 0.95, REASON),
     Claim(
         "right-up-to-scale",
         "So is every image that is vouched for but for its size, at its best multiple.",
@@ -202,11 +198,7 @@ CLAIMS = (
         0.95,
         REASON,
     ),
-    Claim(
-        "confidence-keeps-its-word",
-        f"Every image of confidence {CONFIDENT:g} or more is a training image, on at least nine networks in ten.",
-        _confident,
-        CONFIDENT,
-        "the confidence itself",
-    ),
+    Claim("confidence-keeps-its-word",
+          f"Every image of confidence {CONFIDENT:g} or more is a training image, on at least nine networks in ten.",
+          _confident, CONFIDENT, "the confidence itself"),
 )  # fmt: skip

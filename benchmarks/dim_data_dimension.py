@@ -194,21 +194,15 @@ CLAIMS = tuple(
     for task, name in NAMES.items()
     for claim in (
         *(
-            Claim(
-                f"dimension-hurts-{rule}-{task}",
-                f"{name}: under {rule} dynamics a higher dimension lowers quality: the error per pixel grows by a "
-                "tenth or more for each doubling of the side.",
-                partial(_growth_at_a_doubled_side, task=task, rule=rule),
-                *A_TENTH,
-            )
+            Claim(f"dimension-hurts-{rule}-{task}",
+                  f"{name}: under {rule} dynamics a higher dimension lowers quality: the error per pixel grows by a "
+                  "tenth or more for each doubling of the side.",
+                  partial(_growth_at_a_doubled_side, task=task, rule=rule), *A_TENTH)
             for rule in RULES
         ),
-        Claim(
-            f"still-recognisable-{task}",
-            f"{name}: at the largest size recognisable images still come back (more than one in ten).",
-            partial(_share_recognised, task=task),
-            0.1,
-            "one in ten is more than a stray image of the ten of the smallest network",
-        ),
+        Claim(f"still-recognisable-{task}",
+              f"{name}: at the largest size recognisable images still come back (more than one in ten).",
+              partial(_share_recognised, task=task), 0.1,
+              "one in ten is more than a stray image of the ten of the smallest network"),
     )
-)
+)  # fmt: skip

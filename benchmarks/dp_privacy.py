@@ -365,52 +365,28 @@ FIVE_POINTS = 0.05, "five points are three standard errors of a difference on 1,
 
 CLAIMS = (
     *(
-        Claim(
-            f"finding-error-rises-{name}",
-            f"{what}: the error rises towards that of held-out images as ε falls (rho below -0.5).",
-            partial(_error_along_epsilon, of=rows),
-            -0.5,
-            "at 0.5, ε explains a quarter of the errors' ranks",
-            "below",
-        )
+        Claim(f"finding-error-rises-{name}",
+              f"{what}: the error rises towards that of held-out images as ε falls (rho below -0.5).",
+              partial(_error_along_epsilon, of=rows), -0.5, "at 0.5, ε explains a quarter of the errors' ranks",
+              "below")
         for name, what, rows in (
             ("dp-sgd", "DP-SGD", "trained"),
             ("closed-form", "Closed form released with noise, widest network", "finite"),
             ("infinite-width", "Closed form released with noise, infinite width", "infinite"),
         )
     ),
-    Claim(
-        "finding-nothing-comes-back",
-        "Under DP-SGD at ε of 10 or less, errors are within a tenth of held-out images', or above.",
-        _least_error,
-        -TENTH,
-        EYE,
-    ),
-    Claim(
-        "finding-defence-costs-accuracy",
-        "At the largest ε up to which errors are within a tenth of held-out images', five points of test accuracy or "
-        "more are lost.",
-        _cost_of_defence,
-        *FIVE_POINTS,
-    ),
-    Claim(
-        "finding-usual-privacy-costs-accuracy",
-        "At ε of 10 or less, five points of test accuracy or more are lost.",
-        _cost_of_usual_privacy,
-        *FIVE_POINTS,
-    ),
-    Claim(
-        "finding-bound-holds",
-        "The share of images recovered stays below the bound on any attack (Hayes et al. 2023) at every ε.",
-        _room_under_the_bound,
-        0.0,
-        "a bound holds or does not",
-    ),
-    Claim(
-        "finding-clip-is-no-defence",
-        "Clipping without noise raises the error by less than a tenth.",
-        _clipped_over_bare,
-        *A_TENTH,
-        "below",
-    ),
-)
+    Claim("finding-nothing-comes-back",
+          "Under DP-SGD at ε of 10 or less, errors are within a tenth of held-out images', or above.",
+          _least_error, -TENTH, EYE),
+    Claim("finding-defence-costs-accuracy",
+          "At the largest ε up to which errors are within a tenth of held-out images', five points of test accuracy "
+          "or more are lost.",
+          _cost_of_defence, *FIVE_POINTS),
+    Claim("finding-usual-privacy-costs-accuracy", "At ε of 10 or less, five points of test accuracy or more are lost.",
+          _cost_of_usual_privacy, *FIVE_POINTS),
+    Claim("finding-bound-holds",
+          "The share of images recovered stays below the bound on any attack (Hayes et al. 2023) at every ε.",
+          _room_under_the_bound, 0.0, "a bound holds or does not"),
+    Claim("finding-clip-is-no-defence", "Clipping without noise raises the error by less than a tenth.",
+          _clipped_over_bare, *A_TENTH, "below"),
+)  # fmt: skip

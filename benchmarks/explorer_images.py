@@ -156,11 +156,8 @@ def _least_margin(summary: Summary) -> Effect:
 
 
 CLAIMS = (
-    Claim(
-        "nearer-than-strangers",
-        "Beyond the paper: every recognisable reconstruction is nearer to its training image than to any held-out one.",
-        _least_margin,
-        0.0,
-        "nearer is nearer",
-    ),
-)
+    Claim("nearer-than-strangers",
+          "Beyond the paper: every recognisable reconstruction is nearer to its training image than to any held-out "
+          "one.",
+          _least_margin, 0.0, "nearer is nearer"),
+)  # fmt: skip

@@ -162,16 +162,9 @@ def _against_controls(summary: Summary) -> Effect:
 
 
 CLAIMS = (
-    Claim(
-        "linearised-easier",
-        "Linearised dynamics are attacked better than standard dynamics (by a tenth or more).",
-        _standard_over_linearised,
-        *A_TENTH,
-    ),
-    Claim(
-        "training-images-come-back",
-        "What comes back are training images: their median distance is under half of held-out images'.",
-        _against_controls,
-        *HALF,
-    ),
-)
+    Claim("linearised-easier", "Linearised dynamics are attacked better than standard dynamics (by a tenth or more).",
+          _standard_over_linearised, *A_TENTH),
+    Claim("training-images-come-back",
+          "What comes back are training images: their median distance is under half of held-out images'.",
+          _against_controls, *HALF),
+)  # fmt: skip

@@ -165,23 +165,12 @@ def _correlations(summary: Summary, decides: str, beside: Sequence[str] = ()) ->
 
 
 CLAIMS = (
-    Claim(
-        "tracks-kernel-distance",
-        "Over N and W, the error closely follows the kernel distance.",
-        partial(_correlations, decides="pooled", beside=("at fixed N", "at fixed W")),
-        0.5,
-        '0.5 is Cohen\'s large correlation, which "closely" asks for',
-    ),
-    Claim(
-        "kernel-distance-beyond-size",
-        "Kernel distance tells more about the error than N/W does (not in the paper: its claim's control).",
-        partial(_correlations, decides="given N/W", beside=("N/W in its place", "kernel distance and N/W")),
-        *RHO,
-    ),
-    Claim(
-        "rises-with-n",
-        "At fixed width, more training images mean a larger error.",
-        partial(_correlations, decides="error and N at fixed W"),
-        *RHO,
-    ),
-)
+    Claim("tracks-kernel-distance", "Over N and W, the error closely follows the kernel distance.",
+          partial(_correlations, decides="pooled", beside=("at fixed N", "at fixed W")), 0.5,
+          '0.5 is Cohen\'s large correlation, which "closely" asks for'),
+    Claim("kernel-distance-beyond-size",
+          "Kernel distance tells more about the error than N/W does (not in the paper: its claim's control).",
+          partial(_correlations, decides="given N/W", beside=("N/W in its place", "kernel distance and N/W")), *RHO),
+    Claim("rises-with-n", "At fixed width, more training images mean a larger error.",
+          partial(_correlations, decides="error and N at fixed W"), *RHO),
+)  # fmt: skip

@@ -145,10 +145,7 @@ def _binary_over_ten(summary: Summary) -> Effect:
 
 
 CLAIMS = (
-    Claim(
-        "multiclass-leaks-more",
-        "At equal N and W, a 10-way network gives back its images with an error lower by a tenth or more.",
-        _binary_over_ten,
-        *A_TENTH,
-    ),
-)
+    Claim("multiclass-leaks-more",
+          "At equal N and W, a 10-way network gives back its images with an error lower by a tenth or more.",
+          _binary_over_ten, *A_TENTH),
+)  # fmt: skip

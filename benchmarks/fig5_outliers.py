@@ -192,20 +192,13 @@ GAINS = {f"dual_norm over {name}": f"|rho| of |α| over that of the {MEASURES[na
 
 CLAIMS = (
     *(
-        Claim(
-            f"large-duals-leak-{rule}",
-            f"Under {rule} dynamics images with large |α| come back with smaller errors.",
-            partial(_correlations, kinds={"dual_norm": "Mean rho of error and |α|"}, rule=rule),
-            *NEGATIVE_RHO,
-        )
+        Claim(f"large-duals-leak-{rule}", f"Under {rule} dynamics images with large |α| come back with smaller errors.",
+              partial(_correlations, kinds={"dual_norm": "Mean rho of error and |α|"}, rule=rule), *NEGATIVE_RHO)
         for rule in RULES
     ),
-    Claim(
-        "alpha-over-pixels",
-        "|α| tells more about an image's error than its pixel distances to the class mean and to its neighbour do.",
-        partial(_correlations, kinds=GAINS),
-        *RHO,
-    ),
+    Claim("alpha-over-pixels",
+          "|α| tells more about an image's error than its pixel distances to the class mean and to its neighbour do.",
+          partial(_correlations, kinds=GAINS), *RHO),
     Claim(
         "alpha-over-loss",
         "|α| tells something about an image's error that its training loss along the path does not.",
@@ -219,4 +212,4 @@ CLAIMS = (
         ),
         *NEGATIVE_RHO,
     ),
-)
+)  # fmt: skip

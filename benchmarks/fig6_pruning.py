@@ -213,18 +213,10 @@ def _over_random_pruning(summary: Summary, order: str) -> Effect:
 
 
 CLAIMS = (
-    Claim(
-        "easy-ones-not-needed",
-        "Dropping the easily reconstructed images costs at most a point more accuracy than dropping images at random.",
-        partial(_over_random_pruning, order="ease"),
-        -POINT,
-        POINT_REASON,
-    ),
-    Claim(
-        "easy-ones-not-needed-by-class",
-        "The same, with equal shares of every class dropped.",
-        partial(_over_random_pruning, order="ease_balanced"),
-        -POINT,
-        POINT_REASON,
-    ),
-)
+    Claim("easy-ones-not-needed",
+          "Dropping the easily reconstructed images costs at most a point more accuracy than dropping images at "
+          "random.",
+          partial(_over_random_pruning, order="ease"), -POINT, POINT_REASON),
+    Claim("easy-ones-not-needed-by-class", "The same, with equal shares of every class dropped.",
+          partial(_over_random_pruning, order="ease_balanced"), -POINT, POINT_REASON),
+)  # fmt: skip

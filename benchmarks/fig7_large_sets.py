@@ -215,26 +215,10 @@ def _larger_alpha(summary: Summary) -> Effect:
 
 
 CLAIMS = (
-    Claim(
-        "large-sets-leak",
-        "Some training images of a large set come back: more than held-out images do by chance.",
-        _surplus,
-        0.0,
-        "any surplus over the control is a leak",
-    ),
-    Claim(
-        "only-outliers-few",
-        "Of a large set only a minority comes back.",
-        _recovered,
-        0.5,
-        "more than half of a set are no outliers",
-        "below",
-    ),
-    Claim(
-        "only-outliers",
-        "What comes back from a large set has larger dual weights |α| than the rest.",
-        _larger_alpha,
-        0.56,
-        "0.56 is Cohen's small effect as a chance, Φ(0.2/√2)",
-    ),
-)
+    Claim("large-sets-leak", "Some training images of a large set come back: more than held-out images do by chance.",
+          _surplus, 0.0, "any surplus over the control is a leak"),
+    Claim("only-outliers-few", "Of a large set only a minority comes back.",
+          _recovered, 0.5, "more than half of a set are no outliers", "below"),
+    Claim("only-outliers", "What comes back from a large set has larger dual weights |α| than the rest.",
+          _larger_alpha, 0.56, "0.56 is Cohen's small effect as a chance, Φ(0.2/√2)"),
+)  # fmt: skip

@@ -108,10 +108,7 @@ CLAIMS = (
         0.0,
         "what is nearer than real images are to each other looks as real as they do",
     ),
-    Claim(
-        "rkip-finite-nearer-than-kip",
-        "MNIST: they are nearer to training images than those by KIP, by a tenth or more.",
-        partial(_over_rkip_finite, label="KIP's distance", name="kip", split="train"),
-        *A_TENTH,
-    ),
-)
+    Claim("rkip-finite-nearer-than-kip",
+          "MNIST: they are nearer to training images than those by KIP, by a tenth or more.",
+          partial(_over_rkip_finite, label="KIP's distance", name="kip", split="train"), *A_TENTH),
+)  # fmt: skip

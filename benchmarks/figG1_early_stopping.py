@@ -185,12 +185,9 @@ def _one_step_attacks(summary: Summary) -> Effect:
 
 CLAIMS = (
     *(
-        Claim(
-            f"improves-as-training-goes-on-{name}{rule}",
-            f"Under {rule} dynamics errors fall with the loss at which training is stopped, {box}.",
-            partial(_along_training, rule=rule, series=series),
-            *RHO,
-        )
+        Claim(f"improves-as-training-goes-on-{name}{rule}",
+              f"Under {rule} dynamics errors fall with the loss at which training is stopped, {box}.",
+              partial(_along_training, rule=rule, series=series), *RHO)
         for rule in RULES
         for name, box, series in (
             ("", "box weighed as published", "published"),
@@ -198,20 +195,14 @@ CLAIMS = (
         )
     ),
     *(
-        Claim(
-            f"early-stopping-is-no-defence-{rule}",
-            f"Under {rule} dynamics, wherever training is stopped, one step included, training images come back nearer "
-            "than held-out ones (by a tenth or more; box weighed by ‖Δθ‖²).",
-            partial(_best_for_the_defender, rule=rule),
-            *A_TENTH,
-        )
+        Claim(f"early-stopping-is-no-defence-{rule}",
+              f"Under {rule} dynamics, wherever training is stopped, one step included, training images come back "
+              "nearer than held-out ones (by a tenth or more; box weighed by ‖Δθ‖²).",
+              partial(_best_for_the_defender, rule=rule), *A_TENTH)
         for rule in RULES
     ),
-    Claim(
-        "one-step-is-gradient-inversion",
-        "Deep Leakage from Gradients and the reconstruction loss both give images back from the same single step (by a "
-        "tenth or more nearer than held-out ones).",
-        _one_step_attacks,
-        *A_TENTH,
-    ),
-)
+    Claim("one-step-is-gradient-inversion",
+          "Deep Leakage from Gradients and the reconstruction loss both give images back from the same single step "
+          "(by a tenth or more nearer than held-out ones).",
+          _one_step_attacks, *A_TENTH),
+)  # fmt: skip

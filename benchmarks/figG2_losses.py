@@ -164,13 +164,10 @@ def _ignored_over_subtracted(summary: Summary, rule: str) -> Effect:
 
 CLAIMS = (
     *(
-        Claim(
-            f"{name}-is-attackable-{rule}",
-            f"Under {rule} dynamics training images of {what} come back nearer than held-out ones (by a tenth or "
-            "more).",
-            partial(_against_held_out, series=series, rule=rule, beside=beside),
-            *A_TENTH,
-        )
+        Claim(f"{name}-is-attackable-{rule}",
+              f"Under {rule} dynamics training images of {what} come back nearer than held-out ones (by a tenth or "
+              "more).",
+              partial(_against_held_out, series=series, rule=rule, beside=beside), *A_TENTH)
         for name, what, series, beside in (
             ("logistic", "a network trained with binary cross-entropy", "logistic", "squared error"),
             ("softmax", "one trained with softmax cross-entropy", "softmax, 10 outputs", "squared error, 10 outputs"),
@@ -179,13 +176,10 @@ CLAIMS = (
         for rule in RULES
     ),
     *(
-        Claim(
-            f"known-decay-is-subtracted-{rule}",
-            f"Under {rule} dynamics an attacker who takes a known decay out does better by a tenth or more than one "
-            "who ignores it (beyond the paper).",
-            partial(_ignored_over_subtracted, rule=rule),
-            *A_TENTH,
-        )
+        Claim(f"known-decay-is-subtracted-{rule}",
+              f"Under {rule} dynamics an attacker who takes a known decay out does better by a tenth or more than one "
+              "who ignores it (beyond the paper).",
+              partial(_ignored_over_subtracted, rule=rule), *A_TENTH)
         for rule in RULES
     ),
-)
+)  # fmt: skip

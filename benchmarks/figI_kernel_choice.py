@@ -179,30 +179,15 @@ def _both_over_three(summary: Summary) -> Effect:
 
 
 CLAIMS = (
-    Claim(
-        "both-at-least-as-good",
-        "Where the kernel moved, gradients at θ₀ and θ_f together are at least as good as the better of the two alone "
-        "(at most a tenth worse).",
-        _single_over_both,
-        -A_TENTH[0],
-        A_TENTH[1],
-    ),
-    Claim(
-        "both-over-published",
-        "Where the kernel moved, both kernels beat θ_f alone by a tenth or more.",
-        _end_over_both,
-        *A_TENTH,
-    ),
-    Claim(
-        "gain-grows",
-        "The further the kernel moved, the more both gain over the better single one.",
-        _gain_along_distance,
-        *RHO,
-    ),
-    Claim(
-        "more-points",
-        "Where the kernel moved, three points of the path beat its two ends by a tenth or more (beyond the paper).",
-        _both_over_three,
-        *A_TENTH,
-    ),
-)
+    Claim("both-at-least-as-good",
+          "Where the kernel moved, gradients at θ₀ and θ_f together are at least as good as the better of the two "
+          "alone (at most a tenth worse).",
+          _single_over_both, -A_TENTH[0], A_TENTH[1]),
+    Claim("both-over-published", "Where the kernel moved, both kernels beat θ_f alone by a tenth or more.",
+          _end_over_both, *A_TENTH),
+    Claim("gain-grows", "The further the kernel moved, the more both gain over the better single one.",
+          _gain_along_distance, *RHO),
+    Claim("more-points",
+          "Where the kernel moved, three points of the path beat its two ends by a tenth or more (beyond the paper).",
+          _both_over_three, *A_TENTH),
+)  # fmt: skip

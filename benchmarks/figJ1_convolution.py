@@ -247,20 +247,14 @@ def _draws_certified_right(summary: Summary) -> Effect:
 
 CLAIMS = (
     *(
-        Claim(
-            f"convolutional-{rule}-{task}",
-            f"{name}: convolutional networks give images back under {rule} dynamics: training images lie nearer to "
-            "what the attack finds than held-out ones, by a tenth or more.",
-            partial(_against_held_out, task=task, rule=rule),
-            *A_TENTH,
-        )
+        Claim(f"convolutional-{rule}-{task}",
+              f"{name}: convolutional networks give images back under {rule} dynamics: training images lie nearer to "
+              "what the attack finds than held-out ones, by a tenth or more.",
+              partial(_against_held_out, task=task, rule=rule), *A_TENTH)
         for task, name in NAMES.items()
         for rule in RULES
     ),
-    Claim(
-        "patches-exact",
-        f"Beyond the paper: from an embedding of disjoint patches, in more than nine draws of ten {HONEST}.",
-        _draws_certified_right,
-        *MOST,
-    ),
-)
+    Claim("patches-exact",
+          f"Beyond the paper: from an embedding of disjoint patches, in more than nine draws of ten {HONEST}.",
+          _draws_certified_right, *MOST),
+)  # fmt: skip

@@ -227,29 +227,18 @@ def _good_pictures(summary: Summary) -> Effect:
 
 CLAIMS = (
     *(
-        Claim(
-            f"lower-quality-{rule}-{task}",
-            f"At 64 × 64 × 3 the published attack gives back less than on {name} at the same N and W under {rule} "
-            "dynamics (by a tenth of the error, 0.8 dB, or more).",
-            partial(_decibels_lost, task=task, rule=rule),
-            NOTICED,
-            EYE,
-        )
+        Claim(f"lower-quality-{rule}-{task}",
+              f"At 64 × 64 × 3 the published attack gives back less than on {name} at the same N and W under {rule} "
+              "dynamics (by a tenth of the error, 0.8 dB, or more).",
+              partial(_decibels_lost, task=task, rule=rule), NOTICED, EYE)
         for task, name in SMALLER.items()
         for rule in RULES
     ),
-    Claim(
-        "pictures-still-come-back",
-        "Recognisable pictures still come back at 64 × 64 × 3: their median distance is under half of held-out images' "
-        "(figure 1's rule).",
-        _against_held_out,
-        *HALF,
-    ),
-    Claim(
-        "exact-above-30-db",
-        f"Beyond the paper: the exact recovery gives back nine in ten pictures of 64 × 64 × 3 above {GOOD_DB:g} dB.",
-        _good_pictures,
-        0.9,
-        "18 of 20 pictures, the bar that was set for the best solver",
-    ),
-)
+    Claim("pictures-still-come-back",
+          "Recognisable pictures still come back at 64 × 64 × 3: their median distance is under half of held-out "
+          "images' (figure 1's rule).",
+          _against_held_out, *HALF),
+    Claim("exact-above-30-db",
+          f"Beyond the paper: the exact recovery gives back nine in ten pictures of 64 × 64 × 3 above {GOOD_DB:g} dB.",
+          _good_pictures, 0.9, "18 of 20 pictures, the bar that was set for the best solver"),
+)  # fmt: skip

@@ -151,19 +151,11 @@ def _share_nearer(summary: Summary) -> Effect:
 
 
 CLAIMS = (
-    Claim(
-        "large-duals-first",
-        "The sheets begin with images of large |α|: the easiest third's is larger by a tenth or more than the hardest "
-        "third's.",
-        _easiest_over_hardest,
-        TENTH,
-        "a tenth, as of errors",
-    ),
-    Claim(
-        "more-than-chance",
-        "More than half of a sheet's images lie nearer to their reconstruction than any held-out image does to one.",
-        _share_nearer,
-        0.5,
-        "half: most of a sheet",
-    ),
-)
+    Claim("large-duals-first",
+          "The sheets begin with images of large |α|: the easiest third's is larger by a tenth or more than the "
+          "hardest third's.",
+          _easiest_over_hardest, TENTH, "a tenth, as of errors"),
+    Claim("more-than-chance",
+          "More than half of a sheet's images lie nearer to their reconstruction than any held-out image does to one.",
+          _share_nearer, 0.5, "half: most of a sheet"),
+)  # fmt: skip

@@ -210,32 +210,21 @@ def _public_over_random(summary: Summary, rule: str) -> Effect:
 
 CLAIMS = (
     *(
-        Claim(
-            f"private-images-come-back-{rule}",
-            f"Under {rule} dynamics the change from public weights gives the private images back: errors are less than "
-            "half of the held-out images' distances.",
-            partial(_against_held_out, rule=rule),
-            *HALF,
-        )
+        Claim(f"private-images-come-back-{rule}",
+              f"Under {rule} dynamics the change from public weights gives the private images back: errors are less "
+              "than half of the held-out images' distances.",
+              partial(_against_held_out, rule=rule), *HALF)
         for rule in RULES
     ),
-    Claim(
-        "public-images-do-not",
-        "What comes back is not the public set: reconstructions are no nearer to it than to images that no network has "
-        "seen (within a tenth).",
-        _nearer_to_public,
-        *A_TENTH,
-        "alike",
-    ),
+    Claim("public-images-do-not",
+          "What comes back is not the public set: reconstructions are no nearer to it than to images that no network "
+          "has seen (within a tenth).",
+          _nearer_to_public, *A_TENTH, "alike"),
     *(
-        Claim(
-            f"as-much-as-from-random-{rule}",
-            f"Under {rule} dynamics public weights protect no better than random ones: errors are at most a tenth "
-            "larger.",
-            partial(_public_over_random, rule=rule),
-            *A_TENTH,
-            "below",
-        )
+        Claim(f"as-much-as-from-random-{rule}",
+              f"Under {rule} dynamics public weights protect no better than random ones: errors are at most a tenth "
+              "larger.",
+              partial(_public_over_random, rule=rule), *A_TENTH, "below")
         for rule in RULES
     ),
-)
+)  # fmt: skip

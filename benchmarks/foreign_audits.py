@@ -126,13 +126,10 @@ def _in_time(summary: Summary) -> Effect:
 
 
 CLAIMS = (
-    Claim(
-        "given-away-whole",
-        f"The audit of a foreign network tells N, certifies all of its images, and all are within L2 {EXACT:g}: on "
-        "most draws of images, whichever code trained.",
-        _whole,
-        0.5,
-        "most draws; three of each kind allow no more",
-    ),
-    Claim("in-seconds", f"It takes less than {SECONDS:g} seconds.", _in_time, 0.0, "the limit itself", "below"),
-)
+    Claim("given-away-whole",
+          f"The audit of a foreign network tells N, certifies all of its images, and all are within L2 {EXACT:g}: on "
+          "most draws of images, whichever code trained.",
+          _whole, 0.5, "most draws; three of each kind allow no more"),
+    Claim("in-seconds", f"It takes less than {SECONDS:g} seconds.",
+          _in_time, 0.0, "the limit itself", "below"),
+)  # fmt: skip

@@ -256,30 +256,19 @@ CLAIMS = tuple(
     claim
     for rule in RULES
     for claim in (
-        Claim(
-            f"class-of-start-is-nothing-{rule}",
-            f"Under {rule} dynamics an image comes back as well from pictures of the other class as from pictures of "
-            "its own (within a tenth).",
-            partial(_other_over_own_class, rule=rule),
-            *A_TENTH,
-            "alike",
-        ),
+        Claim(f"class-of-start-is-nothing-{rule}",
+              f"Under {rule} dynamics an image comes back as well from pictures of the other class as from pictures "
+              "of its own (within a tenth).",
+              partial(_other_over_own_class, rule=rule), *A_TENTH, "alike"),
         *(
-            Claim(
-                f"{name}-as-good-as-noise-{rule}",
-                f"Under {rule} dynamics the attack ends as near from {words} as from noise (within a tenth).",
-                partial(_over_noise, rule=rule, name=name),
-                *A_TENTH,
-                "alike",
-            )
+            Claim(f"{name}-as-good-as-noise-{rule}",
+                  f"Under {rule} dynamics the attack ends as near from {words} as from noise (within a tenth).",
+                  partial(_over_noise, rule=rule, name=name), *A_TENTH, "alike")
             for name, words in (("class", "pictures of one class"), ("shuffled", "pictures of no class"))
         ),
-        Claim(
-            f"truth-ends-nearer-{rule}",
-            f"Under {rule} dynamics the attack ends nearer (by a tenth or more) from the true images under noise of "
-            f"scale {USUAL} than from that noise alone.",
-            partial(_over_noise, rule=rule, name=f"true {USUAL:g}"),
-            *TENTH_LESS,
-        ),
+        Claim(f"truth-ends-nearer-{rule}",
+              f"Under {rule} dynamics the attack ends nearer (by a tenth or more) from the true images under noise of "
+              f"scale {USUAL} than from that noise alone.",
+              partial(_over_noise, rule=rule, name=f"true {USUAL:g}"), *TENTH_LESS),
     )
-)
+)  # fmt: skip

@@ -130,29 +130,17 @@ CLAIMS = (
         claim
         for method in METHODS
         for claim in (
-            Claim(
-                f"{method}-no-worse",
-                f"{method.upper()}: the fast optimiser's loss is at most one per cent above the published procedure's.",
-                partial(_loss, method=method),
-                float(np.log2(1.01)),
-                "a loss one per cent higher changes no accuracy on 2,000 test images",
-                "below",
-            ),
-            Claim(
-                f"{method}-in-a-minute",
-                f"{method.upper()}: the fast optimiser takes less than {SECONDS:g} seconds, compilation included.",
-                partial(_seconds, method=method),
-                0.0,
-                "the limit itself",
-                "below",
-            ),
+            Claim(f"{method}-no-worse",
+                  f"{method.upper()}: the fast optimiser's loss is at most one per cent above the published "
+                  "procedure's.",
+                  partial(_loss, method=method), float(np.log2(1.01)),
+                  "a loss one per cent higher changes no accuracy on 2,000 test images", "below"),
+            Claim(f"{method}-in-a-minute",
+                  f"{method.upper()}: the fast optimiser takes less than {SECONDS:g} seconds, compilation included.",
+                  partial(_seconds, method=method), 0.0, "the limit itself", "below"),
         )
     ),
-    Claim(
-        "rkip-trains-to-90",
-        f"A network of infinite width trained on RKIP's set has a test accuracy above {ACCURACY:.0%}.",
-        _accuracy,
-        ACCURACY,
-        "near that of all images, which stands beside it",
-    ),
-)
+    Claim("rkip-trains-to-90",
+          f"A network of infinite width trained on RKIP's set has a test accuracy above {ACCURACY:.0%}.",
+          _accuracy, ACCURACY, "near that of all images, which stands beside it"),
+)  # fmt: skip

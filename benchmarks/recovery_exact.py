@@ -246,20 +246,11 @@ CLAIMS = tuple(
     claim
     for family, networks in FAMILIES.items()
     for claim in (
-        Claim(
-            f"recovered-{family}",
-            f"The exact recovery gives back the images of {networks}: on most draws every network reaches its counts.",
-            partial(_reached, family=family),
-            0.5,
-            "most draws; three to five networks of a row allow no more",
-        ),
-        Claim(
-            f"in-time-{family}",
-            f"It does so in the seconds that each row allows, on {networks}.",
-            partial(_in_time, family=family),
-            0.0,
-            "the row's own limit",
-            "below",
-        ),
+        Claim(f"recovered-{family}",
+              f"The exact recovery gives back the images of {networks}: on most draws every network reaches its "
+              "counts.",
+              partial(_reached, family=family), 0.5, "most draws; three to five networks of a row allow no more"),
+        Claim(f"in-time-{family}", f"It does so in the seconds that each row allows, on {networks}.",
+              partial(_in_time, family=family), 0.0, "the row's own limit", "below"),
     )
-)
+)  # fmt: skip

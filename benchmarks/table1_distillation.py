@@ -153,31 +153,20 @@ CLAIMS = tuple(
     claim
     for task, name in NAMES.items()
     for claim in (
-        Claim(
-            f"rkip-trains-well-{task}",
-            f"{name}: at infinite and at finite width, RKIP's set trains better than as many random images by five "
-            "points or more.",
-            partial(_over_random_images, task=task),
-            0.05,
-            "five points are what 20 random images differ by from draw to draw: less is no better than a lucky draw",
-        ),
+        Claim(f"rkip-trains-well-{task}",
+              f"{name}: at infinite and at finite width, RKIP's set trains better than as many random images by five "
+              "points or more.",
+              partial(_over_random_images, task=task), 0.05,
+              "five points are what 20 random images differ by from draw to draw: less is no better than a lucky draw"),
         *(
-            Claim(
-                f"{kip}-best-at-infinity-{task}",
-                f"{name}: at infinite width the set of {LABELS[kip]} is better than RKIP's by a point or more.",
-                partial(_over_rkip_at_infinity, task=task, kip=kip),
-                POINT,
-                POINT_REASON,
-            )
+            Claim(f"{kip}-best-at-infinity-{task}",
+                  f"{name}: at infinite width the set of {LABELS[kip]} is better than RKIP's by a point or more.",
+                  partial(_over_rkip_at_infinity, task=task, kip=kip), POINT, POINT_REASON)
             for kip in ("kip", "kip-held-out")
         ),
-        Claim(
-            f"kip-loses-more-{task}",
-            f"{name}: from infinite width to finite networks under standard dynamics, KIP's set loses more accuracy "
-            "than RKIP's by a point or more.",
-            partial(_loss_over_rkips, task=task),
-            POINT,
-            POINT_REASON,
-        ),
+        Claim(f"kip-loses-more-{task}",
+              f"{name}: from infinite width to finite networks under standard dynamics, KIP's set loses more accuracy "
+              "than RKIP's by a point or more.",
+              partial(_loss_over_rkips, task=task), POINT, POINT_REASON),
     )
-)
+)  # fmt: skip

@@ -188,26 +188,11 @@ def _gap_over_width(summary: Summary) -> Effect:
 
 
 CLAIMS = (
-    Claim(
-        "error-falls-with-loss",
-        "At infinite width, the error falls as the loss falls (rho above 0.5).",
-        _error_along_loss,
-        0.5,
-        "at 0.5 the losses explain a quarter of the errors' ranks",
-    ),
-    Claim(
-        "all-come-back",
-        "At the least loss, more than nine images of ten are recognisable in most draws.",
-        _draws_that_come_back,
-        0.5,
-        "half: most draws",
-    ),
-    Claim(
-        "finite-approaches-infinite",
-        "Errors of finite networks come nearer to that of infinite width, by a tenth or more for each doubling.",
-        _gap_over_width,
-        -TENTH,
-        "a tenth, as of errors",
-        "below",
-    ),
-)
+    Claim("error-falls-with-loss", "At infinite width, the error falls as the loss falls (rho above 0.5).",
+          _error_along_loss, 0.5, "at 0.5 the losses explain a quarter of the errors' ranks"),
+    Claim("all-come-back", "At the least loss, more than nine images of ten are recognisable in most draws.",
+          _draws_that_come_back, 0.5, "half: most draws"),
+    Claim("finite-approaches-infinite",
+          "Errors of finite networks come nearer to that of infinite width, by a tenth or more for each doubling.",
+          _gap_over_width, -TENTH, "a tenth, as of errors", "below"),
+)  # fmt: skip

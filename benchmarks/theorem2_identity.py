@@ -117,13 +117,8 @@ def _below_zero(summary: Summary) -> Effect:
 ROUNDING = "float64 holds 1e-16, and the kernels' condition takes the rest"
 
 CLAIMS = (
-    Claim(
-        "identity-holds",
-        "The two terms add up to the reconstruction loss, to 1e-8 relative.",
-        _gap,
-        1e-8,
-        ROUNDING,
-        "exact",
-    ),
-    Claim("surplus-not-negative", "λ is not negative, but for rounding.", _below_zero, 1e-8, ROUNDING, "exact"),
-)
+    Claim("identity-holds", "The two terms add up to the reconstruction loss, to 1e-8 relative.",
+          _gap, 1e-8, ROUNDING, "exact"),
+    Claim("surplus-not-negative", "λ is not negative, but for rounding.",
+          _below_zero, 1e-8, ROUNDING, "exact"),
+)  # fmt: skip
