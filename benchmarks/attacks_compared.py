@@ -100,21 +100,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 def cells(preset: dict[str, Any]) -> list[ComparedCell]:
     """Every attack on every training that it runs on."""
     return [
-        ComparedCell(
-            MNIST10,
-            n,
-            MLP((width,)),
-            rule,
-            attack,
-            tuple(preset["options"][attack].items()) + loss_known(attack, rule),
-            m_ratio=1 if attack == "simudy" else 2,
-            seed=seed,
-        )
+        ComparedCell(MNIST10, n, MLP((width,)), rule, attack, options, 1 if attack == "simudy" else 2, seed)
         for n, width in preset["sizes"]
         for seed in preset["seeds"]
         for term, rule in TERMS.items()
         for attack in RUNS[term]
         if attack in preset["options"]
+        for options in [tuple(preset["options"][attack].items()) + loss_known(attack, rule)]
     ]
 
 
@@ -167,7 +159,7 @@ def plot(summary: Summary) -> Figure:
         left.set_title(TITLES[term], loc="left")
         names = [name for name in panel if name != "training"]
         for i, name in enumerate(names):
-            for r in _of(summary, term, name):
+            for r in where(summary["rows"], term=term, attack=name):
                 for control in ("held_out", "start"):
                     right.plot(min(r[control], top), i, "|", color=COLOURS[control], markersize=8)
                 right.plot(min(r["error"], top), i, "o", color=COLOUR[name], markersize=4)
@@ -200,20 +192,17 @@ def table(summary: Summary) -> Table:
     return f"Attacks on the same images and initial weights, counts by draw ({sources(summary['rows'])})", columns, rows
 
 
-def _of(summary: Summary, term: str, attack: str) -> list[Row]:
-    return where(summary["rows"], term=term, attack=attack)
-
-
 def _against_held_out(summary: Summary, term: str, attack: str) -> Effect:
-    found = over(_of(summary, term, attack), "held_out", "error")
+    found = over(where(summary["rows"], term=term, attack=attack), "held_out", "error")
     return [ratio("Distance to held-out over that to training images", found)]
 
 
 def _over_better(summary: Summary, term: str, worse: Sequence[str], better: str) -> Effect:
     """Least error of the attacks `worse` over that of `better`, on the networks that all of them attacked."""
-    others = grouped([r for attack in worse for r in _of(summary, term, attack)], "draw", "width").values()
+    mine = where(summary["rows"], term=term)
+    others = grouped([r for attack in worse for r in where(mine, attack=attack)], "draw", "width").values()
     least = [min(rows, key=lambda r: r["error"]) for rows in others if len(rows) == len(worse)]
-    found = compared(least, _of(summary, term, better), "draw", "width")
+    found = compared(least, where(mine, attack=better), "draw", "width")
     return [ratio(f"Error of {' or '.join(worse)} over that of {better}", found)]
 
 

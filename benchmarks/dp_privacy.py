@@ -34,7 +34,7 @@ import numpy as np
 from benchmarks._estimates import A_TENTH, along, average, compared
 from benchmarks._panels import draw_means, draw_points
 from benchmarks._presets import MNIST
-from benchmarks._rows import Row, grouped, published, sources, where
+from benchmarks._rows import Row, grouped, published, sources, told, where
 from benchmarks._tables import Table, count, error, mean, tabulated
 from recon.cells import AttackCell
 from recon.cells.base import Cell
@@ -118,7 +118,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each attacked state; infinite ε is None, the width of an infinite network too."""
     rows = []
     for record in (s.record for s in results):
-        cell, scores, training = record["cell"], record["scores"], record["training"]
+        cell, training = record["cell"], record["training"]
         infinite, rule = cell["kind"] == "noised-state", cell.get("dynamics", cell)
         sigma, steps = rule["noise_multiplier"], rule.get("steps", 1) if not infinite else 1
         mu = math.sqrt(steps) / sigma if sigma else None
@@ -126,21 +126,17 @@ def summarise(results: Sequence[Stored]) -> Summary:
         rows.append(
             {
                 "released": cell["kind"] != "private",
-                "n": cell["n_train"],
+                **told(record, "n", "seed", "source"),
                 "width": None if infinite else cell["network"]["widths"][0],
                 "attack": "kernels" if infinite else cell["attack"],
-                "seed": cell["seed"],
                 "draw": f"N={cell['n_train']} seed {cell['seed']}",
-                "source": record["data"]["source"],
                 "clip": rule.get("clip"),
                 "sigma": sigma,
                 "steps": steps,
                 "mu": mu,
                 "epsilon": None if mu is None else float(f"{gaussian_epsilon(mu):.3g}"),
                 "epsilon_accountant": None if mu is None else epsilon(sigma, steps),
-                "error": scores["train"]["mean"],
-                "held_out": scores["held_out"]["mean"],
-                "start": scores["start"]["mean"],
+                **{"error" if k == "train" else k: score["mean"] for k, score in record["scores"].items()},
                 "recovered": float(np.mean(np.array(record["images"]["distance"]) < limit)),
                 "certified": record["attack"].get("certified"),
                 "accuracy": training["test_accuracy"],
@@ -158,14 +154,6 @@ def _trained(summary: Summary, exact: bool = False) -> list[Row]:
     return [r for r in mine if r["clip"] is not None and (r["attack"] == "exact") == exact]
 
 
-def _unclipped(summary: Summary) -> list[Row]:
-    return published(summary["rows"], released=False, clip=None)
-
-
-def _released(summary: Summary, width: int | None) -> list[Row]:
-    return where(summary["rows"], released=True, width=width)
-
-
 def _widths(summary: Summary) -> list[int | None]:
     finite = sorted({r["width"] for r in summary["rows"] if r["released"] and r["width"]})
     return [*finite, None]
@@ -178,7 +166,7 @@ def plot(summary: Summary) -> Figure:
     last = max(r["epsilon"] or 0.0 for r in summary["rows"])
     # An infinite ε is drawn beyond the last that is not.
     placed = {"rows": [r | {"place": r["epsilon"] or 30 * last} for r in summary["rows"]]}
-    mine, exact, bare = _trained(placed), _trained(placed, exact=True), _unclipped(placed)
+    mine, exact = _trained(placed), _trained(placed, exact=True)
     top = max(r[k] for r in mine for k in ("error", "held_out", "start"))
     colour = COLOURS["standard"]
 
@@ -190,7 +178,7 @@ def plot(summary: Summary) -> Figure:
         draw_means(error, near, "place", colour, "s:", label="exact (beyond the paper)")
     for control in ("held_out", "start"):
         draw_means(error, mine, "place", COLOURS[control], "-", control, label=LABELS[control])
-    aside = [r | {"place": 3 * r["place"]} for r in bare]
+    aside = [r | {"place": 3 * r["place"]} for r in published(placed["rows"], released=False, clip=None)]
     draw_points(error, aside, "place", colour, "x", alpha=1, markersize=3, label="no clip")
     error.set(ylim=(0, 1.15 * top), ylabel="mean L2 distance")
     error.set_title(f"DP-SGD, N = {mine[0]['n']}, W = {mine[0]['width']}", loc="left")
@@ -217,7 +205,7 @@ def plot(summary: Summary) -> Figure:
     widths = _widths(summary)
     colours = shades(range(len(widths)))
     for i, w in enumerate(widths):
-        rows, tint = _released(placed, w), colours[i]
+        rows, tint = where(placed["rows"], released=True, width=w), colours[i]
         label = f"W = {w}" if w else "infinite width"
         draw_means(released, rows, "place", tint, label=label)
         draw_points(released, rows, "place", tint)
@@ -301,8 +289,8 @@ def _of_draws(values: list[tuple[str, float]]) -> Estimate:
 
 
 def _error_along_epsilon(summary: Summary, of: str) -> Effect:
-    widths = _widths(summary)
-    rows = _trained(summary) if of == "trained" else _released(summary, widths[-1 if of == "infinite" else -2])
+    width = _widths(summary)[-1 if of == "infinite" else -2]
+    rows = _trained(summary) if of == "trained" else where(summary["rows"], released=True, width=width)
     rows = [r | {"order": _order(r), "ratio": _against_held_out(r)} for r in rows]
     return [
         correlation("Rho of ε and error over held-out images' along a draw", along(rows, "order", "ratio")),
@@ -358,7 +346,8 @@ def _room_under_the_bound(summary: Summary) -> Effect:
 
 def _clipped_over_bare(summary: Summary) -> Effect:
     clipped = [r for r in _trained(summary) if r["epsilon"] is None]
-    return [ratio("Error with the clip over that without, no noise", compared(clipped, _unclipped(summary), "draw"))]
+    bare = published(summary["rows"], released=False, clip=None)
+    return [ratio("Error with the clip over that without, no noise", compared(clipped, bare, "draw"))]
 
 
 FIVE_POINTS = 0.05, "five points are three standard errors of a difference on 1,000 images, the same for both networks"

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks._estimates import average, over
 from benchmarks._presets import MNIST
-from benchmarks._rows import sources, where
+from benchmarks._rows import sources, told, where
 from benchmarks._tables import Table
 from recon import statistics
 from recon.cells.agreement import AgreementCell
@@ -49,11 +49,8 @@ def summarise(results: Sequence[Stored]) -> Summary:
         cell, steps = record["cell"], record["descent"]["steps"]
         rows.append(
             {
-                **{k: cell[k] for k in ("rule", "seed", "width")},
-                "n": cell["n_train"],
-                "title": record["data"]["title"],
-                "source": record["data"]["source"],
-                "draw": record["data"]["fingerprints"]["train"],
+                **told(record, "n", "seed", "title", "source", "draw"),
+                **{k: cell[k] for k in ("rule", "width")},
                 "gaps": record["gaps"],
                 "steps": record["training"]["steps"],
                 "descent": max(steps.values()) if isinstance(steps, dict) else steps,

@@ -188,6 +188,10 @@ def _correlations(summary: Summary, kinds: Mapping[str, str], rule: str = "stand
     return [correlation(label, found.get(kind, NOTHING), kind != beside) for kind, label in kinds.items()]
 
 
+GIVEN = {
+    "dual_norm given loss_path": "Rho of error and |α| given the path's loss",
+    "loss_path given dual_norm": "of error and the path's loss given |α|",
+}
 GAINS = {f"dual_norm over {name}": f"|rho| of |α| over that of the {MEASURES[name]}" for name in PIXELS}
 
 CLAIMS = (
@@ -199,17 +203,7 @@ CLAIMS = (
     Claim("alpha-over-pixels",
           "|α| tells more about an image's error than its pixel distances to the class mean and to its neighbour do.",
           partial(_correlations, kinds=GAINS), *RHO),
-    Claim(
-        "alpha-over-loss",
-        "|α| tells something about an image's error that its training loss along the path does not.",
-        partial(
-            _correlations,
-            kinds={
-                "dual_norm given loss_path": "Rho of error and |α| given the path's loss",
-                "loss_path given dual_norm": "of error and the path's loss given |α|",
-            },
-            beside="loss_path given dual_norm",
-        ),
-        *NEGATIVE_RHO,
-    ),
+    Claim("alpha-over-loss",
+          "|α| tells something about an image's error that its training loss along the path does not.",
+          partial(_correlations, kinds=GIVEN, beside="loss_path given dual_norm"), *NEGATIVE_RHO),
 )  # fmt: skip

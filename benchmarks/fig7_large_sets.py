@@ -29,7 +29,7 @@ from benchmarks._tables import Table
 from recon import statistics
 from recon.cells import AttackCell
 from recon.claims import Claim, Effect, Part, Summary, points, share
-from recon.dynamics import Dynamics, GradientFlow, Linearised
+from recon.dynamics import GradientFlow, Linearised
 from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, strips
 from recon.records import Stored, attack_row, rounded
@@ -40,27 +40,21 @@ FEWEST = 5  # recovered images of a draw that a statement about them needs
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "tasks": (MNIST,),
-        "n": 1000,
-        "width": 1024,
-        "seeds": (0, 1, 2),
+        "network": (1000, 1024),
         "dynamics": (Linearised(),),
         "m_ratio": 0.1,
         "options": (("batch", 50), ("resum", 2), ("duals", "projected"), ("decay", "cosine"), ("steps", 2000)),
     },
     "full": {
         "tasks": (MNIST, CIFAR),
-        "n": 2000,
-        "width": 2048,
-        "seeds": (0, 1, 2),
+        "network": (2000, 2048),
         "dynamics": (Linearised(), GradientFlow(loss=1e-6)),
         "m_ratio": 0.1,
         "options": (("batch", 50), ("resum", 4), ("duals", "projected"), ("decay", "cosine"), ("steps", 20_000)),
     },
     "paper": {
         "tasks": (MNIST, CIFAR),
-        "n": 5000,
-        "width": 4096,
-        "seeds": (0, 1, 2),
+        "network": (5000, 4096),
         "dynamics": (Linearised(), PAPER_RULE),
         "m_ratio": 1,
         "options": (("batch", 500),),
@@ -70,13 +64,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Each task, training rule and seed, attacked by batches."""
-    rules: tuple[Dynamics, ...] = preset["dynamics"]
-    network = MLP((preset["width"],) * 2)
+    n, width = preset["network"]
     return [
-        AttackCell(task, preset["n"], network, rule, "ntk-minibatch", preset["options"], preset["m_ratio"], seed)
+        AttackCell(task, n, MLP((width,) * 2), rule, "ntk-minibatch", preset["options"], preset["m_ratio"], seed)
         for task in preset["tasks"]
-        for rule in rules
-        for seed in preset["seeds"]
+        for rule in preset["dynamics"]
+        for seed in range(3)
     ]
 
 

@@ -20,9 +20,9 @@ import numpy as np
 from benchmarks._estimates import A_TENTH, compared
 from benchmarks._panels import stacked
 from benchmarks._presets import MNIST
-from benchmarks._rows import Row, sources, where
+from benchmarks._rows import Row, told, where
 from benchmarks._sets import DISTILLED, LABELS, PRESETS, distilled, name_of
-from benchmarks._tables import Table
+from benchmarks._tables import Table, count, mean, tabulated
 from recon.cells.distillation import DistillationCell
 from recon.claims import Claim, Effect, Summary, ratio
 from recon.plots import Figure, new_figure, strips
@@ -31,6 +31,7 @@ from recon.records import Stored
 __all__ = ["CLAIMS", "PRESETS", "cells", "plot", "summarise", "table"]
 
 SHOWN = ("random", *DISTILLED)
+SPLITS = {"train": "training", "held_out": "held-out"}
 EACH = 5  # pictures of each of two classes; of ten, one
 
 
@@ -45,8 +46,8 @@ def summarise(results: Sequence[Stored]) -> Summary:
     for stored in results:
         record = stored.record
         cell, data = record["cell"], record["data"]
-        row = {"task": cell["task"], "title": data["title"], "source": data["source"], "set": name_of(record)}
-        row |= {"seed": cell["seed"], "n": cell["n_train"], "m": record["set"]["n"], "nearest": record["nearest"]}
+        row = told(record, "task", "title", "source", "seed", "n") | {"set": name_of(record)}
+        row |= {"m": record["set"]["n"], "nearest": record["nearest"]}
         rows.append(row)
         panel = panels.setdefault(cell["task"], {**row, "strips": {}})
         if panel["seed"] == cell["seed"]:
@@ -78,15 +79,14 @@ def _label(name: str) -> str:
 
 def table(summary: Summary) -> Table:
     """Mean distance to the nearest real image by task and set."""
-    columns = ["task", "images", "set", "nearest training image, L2", "nearest held-out image, L2", "seeds"]
-    rows = []
-    for panel in summary["panels"]:
-        for name in SHOWN:
-            mine = where(summary["rows"], task=panel["task"], set=name)
-            if mine:
-                means = [f"{np.mean([r['nearest'][k] for r in mine]):.2f}" for k in ("train", "held_out")]
-                rows.append([panel["title"], str(mine[0]["m"]), _label(name), *means, str(len(mine))])
-    return f"How near images of a set are to real ones ({sources(summary['rows'])})", columns, rows
+    columns = {f"nearest {words} image, L2": mean(split, ".2f") for split, words in SPLITS.items()} | {"seeds": count}
+    rows = [
+        r | r["nearest"] | {"images": r["m"], "set": _label(name)}
+        for panel in summary["panels"]
+        for name in SHOWN
+        for r in where(summary["rows"], task=panel["task"], set=name)
+    ]
+    return tabulated("How near images of a set are to real ones", rows, ("title", "images", "set"), columns)
 
 
 def _nearest(summary: Summary, name: str, split: str = "train") -> list[Row]:

@@ -25,12 +25,11 @@ import numpy as np
 
 from benchmarks._estimates import A_TENTH, HONEST, MOST, certified_right, over
 from benchmarks._panels import in_thirds, parts, show_pair
-from benchmarks._presets import CIFAR, MNIST, NAMES, PAPER_RULE, RULES, rules
+from benchmarks._presets import CIFAR, MNIST, NAMES, RULES, presets, rules
 from benchmarks._rows import Row, curves, distinct, grouped, where
 from benchmarks._tables import Table, certified, count, error, mean, tabulated
 from recon.cells import NEAR, AttackCell
 from recon.claims import Claim, Effect, Summary, ratio, share
-from recon.dynamics import GradientFlow
 from recon.networks import MLP
 from recon.networks.conv import CNN
 from recon.plots import COLOURS, LABELS, Axes, Figure, log_ticks, new_figure, shades, strips
@@ -41,8 +40,8 @@ EACH = 4  # pictures from each end and from the middle of the ranking
 
 # Convolutional networks as (task, N, channels, seeds); MLPs of two layers beside them, of the same draws, as (task, N,
 # width, seeds); embeddings of disjoint patches as (task, N, channels, side, seeds).
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {
+PRESETS = presets(
+    quick={
         # An image of CIFAR-10 has four times the pixels, hence half the images; ten take ten times the work.
         "convolutional": (
             (MNIST, 4, (64, 128), (0, 1, 2)),
@@ -53,37 +52,30 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dense": ((MNIST, 4, 256, (0, 1, 2)), (CIFAR, 2, 256, (0, 1, 2))),
         "patches": ((MNIST, 10, 256, 14, (0, 1, 2)), (CIFAR, 10, 256, 16, (0,))),
         "options": (("steps", 500),),
-        "dense_attack": "ntk-fast",
-        "standard": GradientFlow(),
     },
-    "full": {
+    full={
         "convolutional": tuple(
             (task, 10, widths, (0, 1, 2)) for task in (MNIST, CIFAR) for widths in ((32, 64), (64, 128), (128, 256))
         ),
         "dense": tuple((task, 10, 256, (0, 1, 2)) for task in (MNIST, CIFAR)),
         "patches": ((MNIST, 40, 1024, 14, (0, 1, 2)), (CIFAR, 40, 1024, 16, (0, 1, 2))),
-        "options": (),
-        "dense_attack": "ntk-fast",
-        "standard": GradientFlow(),
     },
-    "paper": {
+    paper={
         "convolutional": tuple(
             (task, 100, widths, (0, 1, 2)) for task in (MNIST, CIFAR) for widths in ((256, 512), (512, 1024))
         ),
         "dense": tuple((task, 100, 1024, (0, 1, 2)) for task in (MNIST, CIFAR)),
         "patches": ((MNIST, 40, 1024, 14, (0, 1, 2)), (CIFAR, 100, 2048, 16, (0, 1, 2))),
         "options": (("steps", 80_000), ("learning_rate", 0.02), ("decay", "constant"), ("duals", "free")),
-        "dense_attack": "ntk",
-        "standard": PAPER_RULE,
     },
-}
+)
 
 
 def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Every network under both dynamics."""
     sizes: list[tuple[str, int, CNN | MLP, str, Any, tuple[int, ...]]] = [
         *((t, n, CNN(w), "ntk-autodiff", preset["options"], seeds) for t, n, w, seeds in preset["convolutional"]),
-        *((t, n, MLP((w, w)), preset["dense_attack"], preset["options"], seeds) for t, n, w, seeds in preset["dense"]),
+        *((t, n, MLP((w, w)), preset["attack"], preset["options"], seeds) for t, n, w, seeds in preset["dense"]),
         *((t, n, CNN((w,), patch=side), "exact-patches", (), seeds) for t, n, w, side, seeds in preset["patches"]),
     ]
     return [

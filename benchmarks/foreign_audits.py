@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks._estimates import average, share_of
 from benchmarks._presets import MNIST
-from benchmarks._rows import distinct, where
+from benchmarks._rows import distinct, told, where
 from benchmarks._tables import Table, each, tabulated
 from recon.cells.audit import EXACT, AuditCell
 from recon.cells.foreign import FederatedAveraging, Foreign, ScikitLearn
@@ -67,9 +67,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
             {
                 "name": name,
                 "claimed": claimed,
-                "source": record["data"]["source"],
-                "draw": record["data"]["fingerprints"]["train"],
-                "seed": record["cell"]["seed"],
+                **told(record, "source", "draw", "seed"),
                 "n": n,
                 **{k: attack[k] for k in ("n_estimated", "certified")},
                 **{k: train[k] for k in ("exact", "worst")},

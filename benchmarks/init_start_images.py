@@ -75,12 +75,12 @@ PRESETS = presets(
 def cells(preset: dict[str, Any]) -> list[StartCell]:
     """Every network from every start, each as often as it is drawn."""
     made = [
-        StartCell(AttackCell(task, n, network, rules(preset)[rule], *attack, seed=seed), *start, draw)
+        StartCell(AttackCell(task, n, network, rules(preset)[rule], *attack, seed=seed), kind, scale, group, draw)
         for task, n, network, seed, by_rule in networks(preset["networks"])
         for attack in attacks(preset, exact=False)
         for rule, plans in by_rule.items()
         for starts, draws in plans
-        for start in starts
+        for kind, scale, group in starts
         for draw in range(draws)
     ]
     return list(dict.fromkeys(made))

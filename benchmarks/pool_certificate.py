@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._presets import CIFAR, MNIST, MNIST10
-from benchmarks._rows import Row, where
+from benchmarks._rows import Row, told, where
 from benchmarks._tables import Table, count, tabulated
 from recon import statistics
 from recon.cells.instances import Null, Plain
@@ -90,12 +90,9 @@ def summarise(results: Sequence[Stored]) -> Summary:
         rows.append(
             {
                 "group": group_of(cell),
-                "title": record["data"]["title"],
-                "source": record["data"]["source"],
+                **told(record, "title", "source", "n", "seed"),
                 "rule": record["training"]["rule"],
-                "n": cell["n_train"],
                 "width": cell["setting"]["width"],
-                "seed": cell["seed"],
                 **{k: record["attack"][k] for k in ("found", "certified", "why")},
                 **{k: train[k] for k in ("within", "certified_within")},
                 "seconds": record["attack"]["seconds"]["run"],

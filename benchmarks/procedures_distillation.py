@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks._estimates import average, over
 from benchmarks._presets import MNIST
-from benchmarks._rows import Row, grouped, sources, where
+from benchmarks._rows import grouped, sources, told, where
 from benchmarks._tables import Table
 from recon.cells.distillation import DistillationCell
 from recon.claims import Claim, Effect, Summary, ratio, share
@@ -56,11 +56,8 @@ def summarise(results: Sequence[Stored]) -> Summary:
             {
                 "method": method,
                 "optimiser": cell["options"].get("optimiser"),
-                "seed": cell["seed"],
-                "n": cell["n_train"],
+                **told(record, "seed", "n", "draw", "source"),
                 "m": made["n"],
-                "draw": record["data"]["fingerprints"]["train"],
-                "source": record["data"]["source"],
                 # As the optimiser sees it, in float32, and of the same images in float64.
                 "loss_float32": made["loss"],
                 "loss": record["losses"].get(method),
@@ -72,17 +69,13 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"rows": rows}
 
 
-def _of(summary: Summary, method: str, optimiser: str | None) -> list[Row]:
-    return where(summary["rows"], method=method, optimiser=optimiser)
-
-
 def plot(summary: Summary) -> Figure:
     """Loss reached over seconds, a panel for each method, a point for each draw."""
     figure = new_figure(7.0, 2.8)
     colours = {"adam": "#888888", "fast": COLOURS["standard"]}
     for axes, method in zip(figure.subplots(1, 2), METHODS, strict=True):
         for optimiser, colour in colours.items():
-            mine = _of(summary, method, optimiser)
+            mine = where(summary["rows"], method=method, optimiser=optimiser)
             seconds, losses = ([r[k] for r in mine] for k in ("seconds", "loss"))
             axes.plot(seconds, losses, "o", color=colour, markersize=4, label=NAMES[optimiser])
         axes.set(title=method.upper(), xlabel="seconds", ylabel="loss", xscale="log", yscale="log")
@@ -104,14 +97,14 @@ def table(summary: Summary) -> Table:
 
 
 def _loss(summary: Summary, method: str) -> Effect:
-    pairs = zip(_of(summary, method, "fast"), _of(summary, method, "adam"))
+    pairs = zip(*(where(summary["rows"], method=method, optimiser=optimiser) for optimiser in ("fast", "adam")))
     rows = [fast | {"published": slow["loss"]} for fast, slow in pairs]
     label = "The fast optimiser's loss over the published procedure's"
     return [ratio(label, over(rows, "loss", "published"))] if rows else []
 
 
 def _seconds(summary: Summary, method: str) -> Effect:
-    mine = _of(summary, method, "fast")
+    mine = where(summary["rows"], method=method, optimiser="fast")
     found = average(mine, lambda r: float(np.log2(r["seconds"] / SECONDS)))
     return [ratio(f"Seconds over {SECONDS:g}", found)] if mine else []
 
@@ -119,7 +112,7 @@ def _seconds(summary: Summary, method: str) -> Effect:
 def _accuracy(summary: Summary) -> Effect:
     effect = []
     for label, method, optimiser in (("RKIP's set", "rkip", "fast"), ("all images", "all", None)):
-        mine = _of(summary, method, optimiser)
+        mine = where(summary["rows"], method=method, optimiser=optimiser)
         found = average(mine, lambda r: float(r["accuracy"]))
         effect += [share(label, found, decides=method == "rkip")] if mine else []
     return effect

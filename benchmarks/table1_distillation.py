@@ -13,7 +13,7 @@ stand real images: all, as many at random, nearest to the centres of k-means, an
 20 CIFAR-10 package pictures have no test split: there, the ten held-out ones are tested on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,9 +21,9 @@ import numpy as np
 
 from benchmarks._estimates import POINT, POINT_REASON
 from benchmarks._presets import NAMES
-from benchmarks._rows import Row, where
+from benchmarks._rows import Row, told, where
 from benchmarks._sets import LABELS, PRESETS, SETS, distilled, name_of
-from benchmarks._tables import Table, percent
+from benchmarks._tables import Table, count, mean, percent, tabulated
 from recon import statistics
 from recon.cells.distillation import DistillationCell
 from recon.claims import Claim, Effect, Summary, points
@@ -49,17 +49,12 @@ def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each cell: where it is from, accuracies, losses, and how near it is to real images."""
     rows = []
     for record in (s.record for s in results):
-        cell, data = record["cell"], record["data"]
         rows.append(
             {
-                "task": cell["task"],
-                "title": data["title"],
-                "source": data["source"],
+                **told(record, "task", "title", "source", "seed", "n"),
                 "set": name_of(record),
-                "seed": cell["seed"],
-                "n": cell["n_train"],
                 "m": record["set"]["n"],
-                "width": next((n["network"]["widths"][0] for n in cell["networks"]), None),
+                "width": next((n["network"]["widths"][0] for n in record["cell"]["networks"]), None),
                 "accuracy": record["accuracy"],
                 "rkip": record["losses"]["rkip"] / record["losses"]["norm"],
                 "tested": f"{record['tested']['images']} {record['tested']['split'].replace('_', '-')} images",
@@ -104,18 +99,22 @@ def plot(summary: Summary) -> Figure:
 
 def table(summary: Summary) -> Table:
     """Accuracy in per cent by task and set, and what is left of the reconstruction loss."""
-    columns = ["task", "images", "set", *WIDTHS.values(), "L_recon / ‖f‖²", "seeds", "s"]
-    rows = []
-    for task in _tasks(summary):
-        for name in SETS:
-            mine = where(summary["rows"], task=task["task"], set=name)
-            if mine:
-                numbers = [percent([r["accuracy"][w] for r in mine if w in r["accuracy"]]) for w in WIDTHS]
-                loss, seconds = (float(np.mean([r[k] for r in mine])) for k in ("rkip", "seconds"))
-                row = [task["title"], str(mine[0]["m"]), LABELS[name], *numbers]
-                rows.append([*row, f"{max(loss, 0):.2g}", str(len(mine)), f"{seconds:.1f}"])
-    tested = "; ".join(f"{t['title']}: W = {t['width']}, {t['tested']}, {t['source']}" for t in _tasks(summary))
-    return f"Test accuracy, % ± SD over seeds ({tested})", columns, rows
+
+    def accuracy(width: str) -> Callable[[Sequence[Row]], str]:
+        return lambda rows: percent([r["accuracy"][width] for r in rows if width in r["accuracy"]])
+
+    columns = {words: accuracy(width) for width, words in WIDTHS.items()}
+    columns |= {"L_recon / ‖f‖²": lambda rows: f"{max(np.mean([r['rkip'] for r in rows]), 0):.2g}"}
+    tasks = _tasks(summary)
+    rows = [
+        r | {"images": r["m"], "set": LABELS[name]}
+        for task in tasks
+        for name in SETS
+        for r in where(summary["rows"], task=task["task"], set=name)
+    ]
+    keys, columns = ("title", "images", "set"), columns | {"seeds": count, "s": mean("seconds", ".1f")}
+    tested = "; ".join(f"{t['title']}: W = {t['width']}, {t['tested']}, {t['source']}" for t in tasks)
+    return f"Test accuracy, % ± SD over seeds ({tested})", *tabulated("", rows, keys, columns)[1:]
 
 
 def _difference(

@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks._estimates import along, growth, share_of
 from benchmarks._panels import draw_means, draw_points, width_axis
 from benchmarks._presets import MNIST, attacks, networks, presets
-from benchmarks._rows import Row, grouped, sources, where
+from benchmarks._rows import Row, grouped, sources, told, where
 from benchmarks._tables import Table, count, error, mean, tabulated
 from recon.cells import AttackCell
 from recon.cells.base import Cell
@@ -79,18 +79,13 @@ def summarise(results: Sequence[Stored]) -> Summary:
             finite.append(attack_row(record))
             continue
         cell, limit = record["cell"], record["data"]["recognisable"]
-        means = {name: float(np.mean(d)) for name, d in record["matched"].items()}
         infinite.append(
             {
-                "n": cell["n_train"],
-                "seed": cell["seed"],
+                **told(record, "n", "seed", "source"),
                 "draw": f"N={cell['n_train']} seed {cell['seed']}",
-                "source": record["data"]["source"],
                 "steps": record["set"]["steps"],
                 "loss": max(record["losses"]["rkip"], 0.0) / record["losses"]["norm"],
-                "error": means["train"],
-                "held_out": means["held_out"],
-                "start": means["start"],
+                **{"error" if k == "train" else k: float(np.mean(d)) for k, d in record["matched"].items()},
                 "recovered": float(np.mean(np.array(record["matched"]["train"]) < limit)),
                 "recognisable": limit,
                 "seconds": sum(record["set"]["seconds"].values()),

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._presets import CIFAR, MNIST
-from benchmarks._rows import distinct, grouped, sources, where
+from benchmarks._rows import distinct, grouped, sources, told, where
 from benchmarks._tables import Table
 from recon import statistics
 from recon.cells.distillation import DistillationCell
@@ -59,9 +59,9 @@ def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each cell: the loss and its two terms, as fractions of that of an empty set."""
     rows = []
     for record in (s.record for s in results):
-        cell, losses = record["cell"], record["losses"]
-        row = {"task": cell["task"], "title": record["data"]["title"], "source": record["data"]["source"]}
-        row |= {"method": cell["method"], "n": cell["n_train"], "m": record["set"]["n"], "step": record["set"]["step"]}
+        losses = record["losses"]
+        row = told(record, "task", "title", "source", "n") | {"method": record["cell"]["method"]}
+        row |= {"m": record["set"]["n"], "step": record["set"]["step"]}
         row |= {name: losses[name] / losses["norm"] for name in TERMS} | {"kip": losses["kip"]}
         rows.append(row | {"gap": abs(losses["fit"] + losses["surplus"] - losses["rkip"]) / losses["rkip"]})
     return {"rows": rows}

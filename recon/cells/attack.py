@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import enable_x64
 from recon.attacks import Reconstruction, reconstruct, with_options
-from recon.cells.base import NEAR, Cell
+from recon.cells.base import NEAR, Cell, named
 from recon.dynamics import Dynamics, Trained, outputs, train
 from recon.dynamics.base import HostParams
 from recon.kernels import compiled_ntk, kernel_distance
@@ -74,10 +74,8 @@ class AttackCell(Cell):
 
     def settings(self) -> dict[str, Any]:
         """With the network, the training rule and the attack by name."""
-        plain = super().settings()
-        plain["network"] = {"architecture": type(self.network).__name__, **plain["network"]}
-        plain["dynamics"] = {"rule": type(self.dynamics).__name__, **plain["dynamics"]}
-        return plain
+        own = {"network": named(self.network, "architecture"), "dynamics": named(self.dynamics)}
+        return super().settings() | own
 
     def check(self) -> None:
         """Look up the attack and its options.
@@ -97,6 +95,49 @@ class AttackCell(Cell):
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train, attack, score; the arrays are what pictures are drawn from."""
         return attack_and_score(self, data, *train_network(self, data, report), report)
+
+
+@dataclass(frozen=True)
+class AttackVariant(Cell):
+    """An attack cell, and what a subclass adds to it; what the subclass does not say is the attack cell's.
+
+    Attributes:
+      attacked: the task, the network, its training rule and the attack.
+    """
+
+    attacked: AttackCell
+
+    @property
+    def linearised(self) -> bool:
+        """Whether the attacked network is a Taylor model."""
+        return self.attacked.linearised
+
+    def settings(self) -> dict[str, Any]:
+        """The attacked cell's as plain values, the kind, and what the subclass adds."""
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "attacked"}
+        return {**self.attacked.settings(), "kind": self.kind, **own}
+
+    def with_seed(self, seed: int) -> Self:
+        """The same setting on another draw."""
+        return dataclasses.replace(self, attacked=self.attacked.with_seed(seed))
+
+    def check(self) -> None:
+        """As the attacked cell."""
+        self.attacked.check()
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What its numbers depend on."""
+        return type(self).__module__, *self.attacked.modules
+
+    @property
+    def draw(self) -> tuple[Any, ...]:
+        """Cells of equal draws load the same images."""
+        return self.attacked.draw
+
+    def load(self, **where: Any) -> TaskData:
+        """The attacked cell's images; `where` as in `recon.data.load_images`."""
+        return self.attacked.load(**where)
 
 
 class Attempt(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.cells.attack import thinned
-from recon.cells.base import Cell, tested
+from recon.cells.base import Cell, named, tested
 from recon.distillation import DistilledSet, chosen, distill, finite_accuracy, infinite_accuracy, with_options
 from recon.distillation.chosen import CHOICES, choose
 from recon.distillation.score import set_losses
@@ -162,5 +162,4 @@ def _plain(value: Any) -> Any:
     """Settings as plain values: a dataclass with its name where that tells training rules apart."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
-    rule = {} if isinstance(value, MLP | InfiniteMLP) else {"rule": type(value).__name__}
-    return {**rule, **dataclasses.asdict(value)}
+    return dataclasses.asdict(value) if isinstance(value, MLP | InfiniteMLP) else named(value)

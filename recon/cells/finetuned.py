@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from recon.cells.around import AroundAttack
-from recon.cells.attack import attack_and_score, initialised
-from recon.cells.base import as_own
+from recon.cells.attack import AttackVariant, attack_and_score, initialised
+from recon.cells.base import as_own, named
 from recon.dynamics import Dynamics, outputs, train
 from recon.dynamics.base import HostParams
 from recon.errors import ReconError
@@ -24,7 +23,7 @@ from recon.tasks import Split, TaskData
 
 
 @dataclass(frozen=True)
-class FinetuneCell(AroundAttack):
+class FinetuneCell(AttackVariant):
     """A network, what it is trained on first, and the attack on what it is trained on afterwards.
 
     The public images are of the test split, so neither trained on later nor among the held-out ones. Their targets are
@@ -48,8 +47,7 @@ class FinetuneCell(AroundAttack):
 
     def settings(self) -> dict[str, Any]:
         """The attacked cell's, and those of the training before."""
-        rule = {"rule": type(self.pretraining).__name__, **dataclasses.asdict(self.pretraining)}
-        return {**super().settings(), "pretraining": rule}
+        return super().settings() | {"pretraining": named(self.pretraining)}
 
     def check(self) -> None:
         """As the attacked cell, and the number of public images."""
@@ -68,8 +66,7 @@ class FinetuneCell(AroundAttack):
         network, params, key = initialised(self.attacked, data)
         known: dict[str, Any] = {"n": self.n_public}
         if self.n_public:
-            y = first_or_second_half(public, data)
-            params, known = pretrained(self, network, params, public, y, fresh, first_or_second_half(fresh, data))
+            params, known = pretrained(self, network, params, public, fresh, data)
         trained = train(network, params, data.train.x, data.train.y, self.attacked.dynamics)
         left = dataclasses.replace(data, test=fresh)
         stored = attack_and_score(self.attacked, left, network, trained, key, report)
@@ -110,22 +107,14 @@ def first_or_second_half(images: Split, data: TaskData) -> Float[np.ndarray, "n 
 
 
 def pretrained(
-    cell: FinetuneCell,
-    network: Network,
-    params: HostParams,
-    public: Split,
-    y: Float[np.ndarray, "n c"],
-    fresh: Split,
-    y_fresh: Float[np.ndarray, "k c"],
+    cell: FinetuneCell, network: Network, params: HostParams, public: Split, fresh: Split, data: TaskData
 ) -> tuple[HostParams, dict[str, Any]]:
-    """Public weights, and what training to them reached.
-
-    Args:
-      y, y_fresh: targets of the public task.
+    """Public weights, and what training to them reached, on the public task and on fresh images of it.
 
     Raises:
-      ReconError: training failed.
+      ReconError: training failed, or as `first_or_second_half`.
     """
+    y, y_fresh = (first_or_second_half(images, data) for images in (public, fresh))
     trained = train(network, params, public.x, y, cell.pretraining)
     f = outputs(network, trained.initial.params, trained.final.params, fresh.x, trained.linearised)
     told = {"n": cell.n_public, "loss": trained.final.loss, "accuracy": share_right(f, y_fresh)}

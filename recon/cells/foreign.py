@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.cells.instances import Instance, Setting
-from recon.cells.kinds import Weights, backward, forward
+from recon.cells.kinds import Weights, as_tree, backward, forward
 from recon.errors import ReconError
 from recon.tasks import TaskData
 
@@ -91,18 +91,15 @@ def fitted(foreign: Foreign, data: TaskData, seed: int) -> Fit:
     return replace(made, seconds=time.perf_counter() - began)
 
 
-def tree(arrays: Arrays, kernels_first: bool) -> dict[str, Arrays]:
-    """Arrays as this package's parameters: all kernels and then all biases, or in turn."""
-    values, n = list(arrays.values()), len(arrays) // 2
-    pairs = zip(values[:n], values[n:]) if kernels_first else zip(values[::2], values[1::2])
-    return {f"Dense_{i}": {"kernel": k.copy(), "bias": b.copy()} for i, (k, b) in enumerate(pairs)}
+def instance(made: Fit, data: TaskData, kernels_first: bool = False) -> Instance:
+    """What an attack gets of arrays that lie in turn, kernel and bias, or all kernels before all biases."""
 
+    def tree(arrays: Arrays) -> dict[str, Arrays]:
+        values, n = list(arrays.values()), len(arrays) // 2
+        return as_tree([a for pair in zip(values[:n], values[n:]) for a in pair] if kernels_first else values)
 
-def instance(made: Fit, data: TaskData, kernels_first: bool) -> Instance:
-    """What an attack gets."""
-    before, after = (tree(arrays, kernels_first) for arrays in (made.before, made.after))
     told = {"rule": made.rule, "loss": made.loss, "seconds": made.seconds}
-    return Instance(before, after, data.train.x, data.held_out.x, told, data.box)
+    return Instance(tree(made.before), tree(made.after), data.train.x, data.held_out.x, told, data.box)
 
 
 @dataclass(frozen=True)
@@ -214,7 +211,7 @@ class NumpyDescent(Foreign, Setting):
 
     def instance(self, data: TaskData, seed: int) -> Instance:
         """Train it."""
-        return instance(fitted(self, data, seed), data, kernels_first=False)
+        return instance(fitted(self, data, seed), data)
 
 
 @dataclass(frozen=True)

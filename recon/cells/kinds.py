@@ -203,7 +203,7 @@ def descend(
     return now, loss
 
 
-def as_tree(weights: Weights, bias: bool) -> dict[str, dict[str, np.ndarray]]:
+def as_tree(weights: Weights, bias: bool = True) -> dict[str, dict[str, np.ndarray]]:
     """Weights as this package's parameters, in float32."""
     pairs = zip(weights[::2], weights[1::2])
     return {

@@ -1,6 +1,5 @@
 """Attack a network, drop training images in some order, train again from the same initial weights, and test."""
 
-import dataclasses
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,9 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from recon.cells.around import AroundAttack
-from recon.cells.attack import initialised
-from recon.cells.base import as_own, tested
+from recon.cells.attack import AttackVariant, initialised
+from recon.cells.base import as_own, named, tested
 from recon.dynamics import Dynamics, Linearised, outputs, train
 from recon.metrics import share_right
 from recon.progress import Report, silent
@@ -24,7 +22,7 @@ CRITERIA = ("ease", "ease_balanced", "dual_norm", "loss_initial", "loss_path")
 
 
 @dataclass(frozen=True)
-class PruningCell(AroundAttack):
+class PruningCell(AttackVariant):
     """An attacked network, and the networks trained on what is left of its images.
 
     Attributes:
@@ -48,10 +46,7 @@ class PruningCell(AroundAttack):
 
     def settings(self) -> dict[str, Any]:
         """The attacked cell's, and those of the networks trained again."""
-        return {
-            **super().settings(),
-            "retrain": {"rule": type(self.retrain).__name__, **dataclasses.asdict(self.retrain)},
-        }
+        return super().settings() | {"retrain": named(self.retrain)}
 
     @property
     def draw(self) -> tuple[Any, ...]:

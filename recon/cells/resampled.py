@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from recon.cells.around import AroundAttack
+from recon.cells.attack import AttackVariant
 from recon.cells.base import as_own
 from recon.data import fingerprint
 from recon.errors import ReconError
@@ -29,7 +29,7 @@ class Resampled(TaskData):
 
 
 @dataclass(frozen=True)
-class ResampledCell(AroundAttack):
+class ResampledCell(AttackVariant):
     """A network trained on images of another size, and its attack.
 
     Attributes:
@@ -65,13 +65,13 @@ def resampled(data: TaskData, side: int) -> Resampled:
     Raises:
       ReconError: the side neither divides the images' own nor is a multiple of it.
     """
+
+    def at_side(split: Split) -> Split:
+        x = by_area(split.x, side)
+        return dataclasses.replace(split, x=x, fingerprint=fingerprint(x, split.labels))
+
     fields = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
-    return Resampled(**fields | {name: _split(fields[name], side) for name in ("train", "held_out", "test")})
-
-
-def _split(split: Split, side: int) -> Split:
-    x = by_area(split.x, side)
-    return dataclasses.replace(split, x=x, fingerprint=fingerprint(x, split.labels))
+    return Resampled(**fields | {name: at_side(fields[name]) for name in ("train", "held_out", "test")})
 
 
 def by_area(x: Float[np.ndarray, "n h w c"], side: int) -> Float[np.ndarray, "n s s c"]:

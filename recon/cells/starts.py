@@ -6,8 +6,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from recon.cells.around import AroundAttack
-from recon.cells.attack import attack_and_score, train_network
+from recon.cells.attack import AttackVariant, attack_and_score, train_network
 from recon.cells.base import as_own
 from recon.errors import ReconError
 from recon.progress import Report, silent
@@ -18,7 +17,7 @@ KINDS = ("noise", "class", "shuffled", "true")
 
 
 @dataclass(frozen=True)
-class StartCell(AroundAttack):
+class StartCell(AttackVariant):
     """A network, its attack, which must be one that descends, and the images that it starts from.
 
     Attributes:

@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.attacks import Reconstruction
-from recon.cells.around import AroundAttack
-from recon.cells.attack import closeness, padded, run_attack, score_attack, train_network
+from recon.cells.attack import AttackVariant, closeness, padded, run_attack, score_attack, train_network
 from recon.cells.base import as_own
 from recon.metrics import distances, greedy
 from recon.progress import Report, silent
@@ -17,7 +16,7 @@ from recon.tasks import TaskData
 
 
 @dataclass(frozen=True)
-class WatchedCell(AroundAttack):
+class WatchedCell(AttackVariant):
     """A network and its attack, whose option `snapshots`, where it has one, says how often it is looked at."""
 
     kind: ClassVar[str] = "watched"
