@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ from recon.registry import module_of
 from recon.tasks import TaskData
 
 TEST_IMAGES = 1000  # of the test split, for the accuracy of the attacked network
+Variant = TypeVar("Variant", bound="AttackVariant")
 Images = Float[np.ndarray, "m *shape"]
 
 
@@ -117,7 +118,7 @@ class AttackVariant(Cell):
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "attacked"}
         return {**self.attacked.settings(), "kind": self.kind, **own}
 
-    def with_seed(self, seed: int) -> Self:
+    def with_seed(self: Variant, seed: int) -> Variant:
         """The same setting on another draw."""
         return dataclasses.replace(self, attacked=self.attacked.with_seed(seed))
 
@@ -234,7 +235,7 @@ def score_attack(cell: AttackCell, data: TaskData, network: Network, trained: Tr
     return Stored(record, arrays)
 
 
-def with_controls(images: Images, start: Images, data: TaskData) -> dict[str, Score]:
+def with_controls(images: Images, start: Float[np.ndarray, "k *shape"], data: TaskData) -> dict[str, Score]:
     """Scores of reconstructions against training images and against held-out ones, and of the attack's start."""
     against = {"train": (data.train, images), "held_out": (data.held_out, images), "start": (data.train, start)}
     return {name: score(split.x, found, data.pixels) for name, (split, found) in against.items()}

@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 from recon.progress import Report
 from recon.records import Stored, provenance
@@ -10,6 +10,8 @@ from recon.registry import module_of
 from recon.tasks import Split, TaskData, load_task
 
 NEAR = 0.1  # L2 distance under which an image counts as recovered exactly: invisible in 28 × 28 pixels
+
+Kind = TypeVar("Kind", bound="Cell")
 
 
 class Cell(ABC):
@@ -54,7 +56,7 @@ class Cell(ABC):
         plain: dict[str, Any] = dataclasses.asdict(self)  # type: ignore[call-overload]  # a dataclass, as said above
         return {"kind": self.kind} | {k: dict(v) if k == "options" else v for k, v in plain.items()}
 
-    def with_seed(self, seed: int) -> Self:
+    def with_seed(self: Kind, seed: int) -> Kind:
         """The same setting with another seed: other images, initial weights and start of the attack."""
         return dataclasses.replace(self, seed=seed)  # type: ignore[type-var]
 
