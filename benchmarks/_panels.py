@@ -13,7 +13,7 @@ from recon.records import Stored, attack_row
 FOUND = "#444444"  # of marks that a legend explains, and of thresholds
 
 
-def attacked(stored: Stored, *more: str) -> Row:
+def network(stored: Stored, *more: str) -> Row:
     """What a panel says of an attacked network, with `more` of its row's columns."""
     row = attack_row(stored.record)
     return {k: row[k] for k in ("task", "title", "source", "recognisable", "dynamics", "n", "width", *more)}

@@ -41,7 +41,7 @@ from benchmarks._estimates import A_TENTH, compared, over
 from benchmarks._presets import MNIST10
 from benchmarks._rows import Row, grouped, sources, where
 from benchmarks._tables import Table, means
-from recon.cells.compared import ComparedCell
+from recon.cells.known_rule import KnownRuleCell
 from recon.claims import Claim, Effect, Summary, ratio
 from recon.dynamics import Descent, Dynamics, Linearised
 from recon.dynamics.margin import Margin
@@ -97,10 +97,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def cells(preset: dict[str, Any]) -> list[ComparedCell]:
+def cells(preset: dict[str, Any]) -> list[KnownRuleCell]:
     """Every attack on every training that it runs on."""
     return [
-        ComparedCell(MNIST10, n, MLP((width,)), rule, attack, options, 1 if attack == "simudy" else 2, seed)
+        KnownRuleCell(MNIST10, n, MLP((width,)), rule, attack, options, 1 if attack == "simudy" else 2, seed)
         for n, width in preset["sizes"]
         for seed in preset["seeds"]
         for term, rule in TERMS.items()

@@ -31,7 +31,7 @@ from benchmarks._presets import CIFAR, MNIST, NAMES, RULES, attacks, networks, p
 from benchmarks._rows import Row, distinct, heading, published, where
 from benchmarks._tables import Table, count, error, mean, tabulated
 from recon.cells import AttackCell
-from recon.cells.resampled import ResampledCell
+from recon.cells.resolution import ResolutionCell
 from recon.claims import Claim, Effect, Summary, ratio, share
 from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, strips
 from recon.records import Stored, attack_row, rounded
@@ -62,10 +62,10 @@ PRESETS = presets(
 )
 
 
-def cells(preset: dict[str, Any]) -> list[ResampledCell]:
+def cells(preset: dict[str, Any]) -> list[ResolutionCell]:
     """Every network at every size under both dynamics; those of seed 0 attacked by the exact recovery as well."""
     return [
-        ResampledCell(AttackCell(task, n, network, rule, attack, options, seed=seed), side)
+        ResolutionCell(AttackCell(task, n, network, rule, attack, options, seed=seed), side)
         for task, n, network, seed, sides in networks(preset["networks"])
         for side in sides
         for rule in rules(preset).values()

@@ -38,8 +38,8 @@ from benchmarks._rows import Row, grouped, published, sources, told, where
 from benchmarks._tables import Table, count, error, mean, tabulated
 from recon.cells import AttackCell
 from recon.cells.base import Cell
+from recon.cells.dp import DPCell
 from recon.cells.noised_state import NoisedStateCell
-from recon.cells.private import PrivateCell
 from recon.claims import EYE, TENTH, Claim, Effect, Part, Summary, correlation, points, ratio
 from recon.dynamics.dp import PrivateDescent
 from recon.dynamics.noised_linearised import NoisedLinearised
@@ -95,7 +95,7 @@ def cells(preset: dict[str, Any]) -> list[Cell]:
     attack, options = preset["attack"]
     steps = preset["rule"]["steps"]
     private = [
-        PrivateCell(MNIST, n, MLP((width, width)), PrivateDescent(**rule, seed=seed), name, own, seed=seed)
+        DPCell(MNIST, n, MLP((width, width)), PrivateDescent(**rule, seed=seed), name, own, seed=seed)
         for seed in seeds
         for rule in (
             *(preset["rule"] | {"noise_multiplier": noise_multiplier(e, steps)} for e in preset["epsilons"]),

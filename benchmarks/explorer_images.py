@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._panels import attacked, show, stacked
+from benchmarks._panels import network, show, stacked
 from benchmarks._presets import NAMES, PAPER_RULE, rules
 from benchmarks._rows import Row, heading, sources
 from benchmarks._tables import Table
 from recon import statistics
 from recon.cells import AttackCell
-from recon.cells.watched import WatchedCell
+from recon.cells.frames import FramesCell
 from recon.claims import Claim, Effect, Summary, ratio
 from recon.dynamics import GradientFlow
 from recon.networks import MLP
@@ -42,12 +42,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def cells(preset: dict[str, Any]) -> list[WatchedCell]:
+def cells(preset: dict[str, Any]) -> list[FramesCell]:
     """Each task under both dynamics, attacked by three solvers."""
     looks = (("snapshots", FRAMES - 1),)  # the last is the end
     solvers = (("ntk-fast", looks), ("ntk", (*looks, ("steps", preset["steps"]))), ("exact", ()))
     return [
-        WatchedCell(AttackCell(task, n, MLP((preset["width"],) * 2), rule, attack, options))
+        FramesCell(AttackCell(task, n, MLP((preset["width"],) * 2), rule, attack, options))
         for task, n in zip(NAMES, preset["n"], strict=True)
         for rule in rules(preset).values()
         for attack, options in solvers
@@ -62,7 +62,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     panels: dict[tuple[str, str], dict[str, Any]] = {}
     for stored in results:
         r, arrays = stored.record, stored.arrays
-        images, mean, of = r["images"], np.array(r["data"]["mean"], np.float32), attacked(stored)
+        images, mean, of = r["images"], np.array(r["data"]["mean"], np.float32), network(stored)
         rank = np.argsort(images["distance"], kind="stable")
         kept = np.sort(rank[spaced(len(rank), KEPT)])
         new = of | {"kept": kept, "label": images["label"], "dual_norm": rounded(images["dual_norm"])}

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._estimates import A_TENTH, HALF, compared, over
-from benchmarks._panels import attacked, in_thirds, parts, show, stacked
+from benchmarks._panels import in_thirds, network, parts, show, stacked
 from benchmarks._presets import NAMES, PAPER_RULE, RULES, rules
 from benchmarks._rows import Row, distinct, grouped, heading, sources, where
 from benchmarks._tables import Table
@@ -56,7 +56,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     """One panel for each trained network: its attacks' pictures, curves, controls and scores, the paper's first."""
     panels: dict[tuple[str, str], dict[str, Any]] = {}
     for stored in results:
-        r, of = stored.record, attacked(stored, "kernel_distance", "attack", "steps", "seconds")
+        r, of = stored.record, network(stored, "kernel_distance", "attack", "steps", "seconds")
         distance, mean = np.array(r["images"]["distance"]), np.array(r["data"]["mean"], np.float32)
         shown = strips.choose(distance, EACH)
         attack = {k: of.pop(k) for k in ("attack", "steps", "seconds")}

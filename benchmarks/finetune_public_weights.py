@@ -30,7 +30,7 @@ from benchmarks._presets import CIFAR, MNIST, RULES, attacks, networks, presets,
 from benchmarks._rows import Row, curves, distinct, grouped, heading, published, where
 from benchmarks._tables import Table, count, error, mean, means, tabulated
 from recon.cells import AttackCell
-from recon.cells.finetuned import FinetuneCell
+from recon.cells.finetuning import FinetuneCell
 from recon.claims import Claim, Effect, Summary, ratio
 from recon.dynamics import GradientFlow
 from recon.plots import COLOURS, Axes, Figure, new_figure

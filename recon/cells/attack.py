@@ -103,42 +103,42 @@ class AttackVariant(Cell):
     """An attack cell, and what a subclass adds to it; what the subclass does not say is the attack cell's.
 
     Attributes:
-      attacked: the task, the network, its training rule and the attack.
+      base: the task, the network, its training rule and the attack.
     """
 
-    attacked: AttackCell
+    base: AttackCell
 
     @property
     def linearised(self) -> bool:
         """Whether the attacked network is a Taylor model."""
-        return self.attacked.linearised
+        return self.base.linearised
 
     def settings(self) -> dict[str, Any]:
         """The attacked cell's as plain values, the kind, and what the subclass adds."""
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "attacked"}
-        return {**self.attacked.settings(), "kind": self.kind, **own}
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "base"}
+        return {**self.base.settings(), "kind": self.kind, **own}
 
     def with_seed(self: Variant, seed: int) -> Variant:
         """The same setting on another draw."""
-        return dataclasses.replace(self, attacked=self.attacked.with_seed(seed))
+        return dataclasses.replace(self, base=self.base.with_seed(seed))
 
     def check(self) -> None:
         """As the attacked cell."""
-        self.attacked.check()
+        self.base.check()
 
     @property
     def modules(self) -> tuple[str, ...]:
         """What its numbers depend on."""
-        return type(self).__module__, *self.attacked.modules
+        return type(self).__module__, *self.base.modules
 
     @property
     def draw(self) -> tuple[Any, ...]:
         """Cells of equal draws load the same images."""
-        return self.attacked.draw
+        return self.base.draw
 
     def load(self, **where: Any) -> TaskData:
         """The attacked cell's images; `where` as in `recon.data.load_images`."""
-        return self.attacked.load(**where)
+        return self.base.load(**where)
 
 
 class Attempt(NamedTuple):
@@ -202,8 +202,8 @@ def run_attack(
 def score_attack(cell: AttackCell, data: TaskData, network: Network, trained: Trained, attempt: Attempt) -> Stored:
     """An attack cell's record and arrays."""
     found = attempt.found
-    images = padded(found.images, found.start, cell.n_train)
-    scores = with_controls(images, padded(found.start, found.start, cell.n_train), data)
+    images = pad(found.images, found.start, cell.n_train)
+    scores = with_controls(images, pad(found.start, found.start, cell.n_train), data)
     matched, way = scores["train"].matching, anytime(found, data)
     record = cell.record(
         data,
@@ -217,7 +217,7 @@ def score_attack(cell: AttackCell, data: TaskData, network: Network, trained: Tr
             "work": found.work,
             "peak_bytes": attempt.peak_bytes,
             "seconds": found.seconds,
-            "trace": thinned(found.trace),
+            "trace": thin(found.trace),
             "anytime": way,
             "steps_to_half": steps_to(way, 0.5 * scores["start"].matching.distance.mean()),
         },
@@ -247,7 +247,7 @@ def summaries(scores: Mapping[str, Score], data: TaskData) -> dict[str, dict[str
     return {name: s.summary(thresholds) for name, s in scores.items()}
 
 
-def initialised(cell: AttackCell, data: TaskData) -> tuple[Network, HostParams, PRNGKeyArray]:
+def initialise(cell: AttackCell, data: TaskData) -> tuple[Network, HostParams, PRNGKeyArray]:
     """The cell's network for its task, its initial weights, and the key of its attack."""
     network = dataclasses.replace(cell.network, outputs=data.outputs)
     k_init, k_attack = jax.random.split(jax.random.key(cell.seed))
@@ -263,13 +263,13 @@ def train_network(
     Raises:
       ReconError: training failed.
     """
-    network, params0, key = initialised(cell, data)
+    network, params0, key = initialise(cell, data)
     x, y = data.train.x, data.train.y
     told: Report = lambda f, text: report(0.1 * f, f"training: {text}")  # noqa: E731
     return network, train(network, params0, x, y, rule or cell.dynamics, told), key
 
 
-def padded(images: np.ndarray, start: np.ndarray, n: int) -> np.ndarray:
+def pad(images: np.ndarray, start: np.ndarray, n: int) -> np.ndarray:
     """Reconstructions, filled up to n with images of the attack's start where it found fewer.
 
     An image that was not found thus counts at its distance from the start.
@@ -282,7 +282,7 @@ def anytime(found: Reconstruction, data: TaskData) -> list[dict[str, Any]]:
     """The error along the attack: a row for each of its snapshots."""
     rows = []
     for s in found.snapshots:
-        d = greedy(distances(data.train.x, padded(s.images, found.start, len(data.train.x)))).distance
+        d = greedy(distances(data.train.x, pad(s.images, found.start, len(data.train.x)))).distance
         rows.append({"step": s.step, "seconds": s.seconds, "flops": s.flops, **closeness(d)})
     return rows
 
@@ -315,13 +315,13 @@ def training_record(network: Network, trained: Trained, data: TaskData) -> dict[
         "why": trained.why,
         "seconds": trained.seconds,
         "work": trained.work,
-        "kernel_distance": kernel_moved(network, trained, data.train.x),
+        "kernel_distance": kernel_change(network, trained, data.train.x),
         "test_accuracy": accuracy(network, trained, data),
-        "trace": thinned(trained.trace),
+        "trace": thin(trained.trace),
     }
 
 
-def kernel_moved(network: Network, trained: Trained, x: np.ndarray) -> float:
+def kernel_change(network: Network, trained: Trained, x: np.ndarray) -> float:
     """Kernel distance between θ₀ and θ_f on the training set; zero for a linearised model, whose kernel is fixed."""
     if trained.linearised:
         return 0.0
@@ -382,7 +382,7 @@ def to_nearest(x: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, " n"]:
     return np.asarray(d.min(axis=1))
 
 
-def thinned(trace: np.ndarray, most: int = 100) -> np.ndarray:
+def thin(trace: np.ndarray, most: int = 100) -> np.ndarray:
     """At most `most` rows of a trace, first and last among them."""
     if len(trace) <= most:
         return trace

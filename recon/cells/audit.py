@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from recon.cells.base import Cell
-from recon.cells.foreign import Arrays, Foreign, fitted
+from recon.cells.foreign import Arrays, Foreign, timed_fit
 from recon.cells.instances import plain
 from recon.errors import ReconError
 from recon.progress import Report, silent
@@ -66,7 +66,7 @@ class AuditCell(Cell):
         to; with the machine's load before it. An image of which nothing came back is NaN.
         """
         report(0.0, "training")
-        made = fitted(self.setting, data, self.seed)
+        made = timed_fit(self.setting, data, self.seed)
         x = data.train.x.reshape(len(data.train), -1)
         x = x if made.chosen is None else x[made.chosen]
         others = data.held_out.x.reshape(len(data.held_out), -1)[: len(x)]
@@ -81,7 +81,7 @@ class AuditCell(Cell):
             files = {"init": f"init{suffix}", "final": f"final{suffix}", "data": "train.npz", "heldout": "other.npz"}
             given = [part for option, file in files.items() for part in (f"--{option}", str(folder / file))]
             given += ["--mean", str(float(data.mean[0])), "--network", f"mlp:{width}x{width}"]
-            seconds = audited(folder / "audit", given)
+            seconds = run_audit(folder / "audit", given)
             told = read_json(folder / "audit" / "report.json")
             with np.load(folder / "audit" / "reconstructions.npz") as arrays:
                 images = arrays["images"].reshape(-1, x.shape[1])
@@ -118,7 +118,7 @@ class AuditCell(Cell):
         return Stored(record, {"train": x, "found": matched})
 
 
-def audited(out: Path, given: list[str]) -> dict[str, float]:
+def run_audit(out: Path, given: list[str]) -> dict[str, float]:
     """Run the command; returns its seconds and the load before it.
 
     Raises:

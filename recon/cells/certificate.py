@@ -12,7 +12,7 @@ from recon.auditing.data import multiples_apart
 from recon.auditing.run import Ran, search
 from recon.cells.base import Cell
 from recon.cells.instances import Instance
-from recon.cells.kinds import BY_NAME, OWN, PATCHES, SHARED, made
+from recon.cells.kinds import BY_NAME, OWN, PATCHES, SHARED, make
 from recon.errors import ReconError
 from recon.networks import MLP
 from recon.progress import Report, silent
@@ -70,16 +70,16 @@ class CertificateCell(Cell):
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train, audit twice, measure: an entry of "runs" for each audit; "found" is with the box."""
         report(0.0, "training")
-        instance = made(self.training, data, (self.width,) * self.depth, self.linearised, self.seed)
+        instance = make(self.training, data, (self.width,) * self.depth, self.linearised, self.seed)
         audits = []
         for boxed in (True, False):
             report(0.3 if boxed else 0.65, f"attack {'with' if boxed else 'without'} the box")
-            audits.append((boxed, self.attacked(instance, data, boxed)))
+            audits.append((boxed, self.attack(instance, data, boxed)))
         truth = instance.truth
         if self.training == "flips":  # the flipped images were trained on, too
             images = truth.reshape(-1, *data.image_shape)
             truth = np.vstack([truth, images[:, :, ::-1].reshape(truth.shape)])
-        runs = [{"box": boxed, "searches": len(ran.attacks), **judged(ran.found, truth)} for boxed, ran in audits]
+        runs = [{"box": boxed, "searches": len(ran.attacks), **judge(ran.found, truth)} for boxed, ran in audits]
         found = flat(audits[0][1].found, truth.shape[1])
         record = self.record(
             data,
@@ -97,7 +97,7 @@ class CertificateCell(Cell):
         )
         return Stored(record, {"train": truth, "found": found})
 
-    def attacked(self, instance: Instance, data: TaskData, boxed: bool) -> Ran:
+    def attack(self, instance: Instance, data: TaskData, boxed: bool) -> Ran:
         """The audit's attack."""
         common: dict[str, Any] = {
             "image_shape": data.image_shape,
@@ -120,7 +120,7 @@ def flat(found: Reconstruction, dim: int) -> Flat:
     return np.asarray(found.images.reshape(len(found.images), dim), np.float64)
 
 
-def judged(found: Reconstruction, truth: Flat) -> dict[str, Any]:
+def judge(found: Reconstruction, truth: Flat) -> dict[str, Any]:
     """What an audit vouches for, and how far each reconstruction is from its nearest training image."""
     x = flat(found, truth.shape[1])
     near = cdist(x, truth).min(1) if len(x) else np.zeros(0)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from recon.cells.attack import thinned
+from recon.cells.attack import thin
 from recon.cells.base import Cell, named, tested
 from recon.distillation import DistilledSet, chosen, distill, finite_accuracy, infinite_accuracy, with_options
 from recon.distillation.chosen import CHOICES, choose
@@ -125,8 +125,8 @@ class DistillationCell(Cell):
                 "why": made.why,
                 "work": made.work,
                 "seconds": made.seconds,
-                "trace": thinned(made.trace),
-                "held_out": thinned(made.held_out),
+                "trace": thin(made.trace),
+                "held_out": thin(made.held_out),
             },
             losses=set_losses(made.images, made.labels, data.train.x, data.train.y, self.kernel),
             accuracy=accuracy,

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from recon.arrays import enable_x64
 from recon.attacks import with_options
-from recon.cells.attack import AttackCell, attack_and_score, initialised, train_network
+from recon.cells.attack import AttackCell, attack_and_score, initialise, train_network
 from recon.cells.base import as_own
 from recon.dynamics import State, Trained, outputs
 from recon.dynamics.base import HostParams, add, mean_loss, to_host
@@ -49,7 +49,7 @@ class EarlyStoppingCell(AttackCell):
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train, attack the checkpoint, score; duals are those of the converged run."""
-        network, params0, _ = initialised(self, data)
+        network, params0, _ = initialise(self, data)
         x, y = data.train.x, data.train.y
         loss0 = mean_loss(outputs(network, params0, params0, x, linearised=False) - y)
         rule: Any = dataclasses.replace(self.dynamics, checkpoints=tuple(f * loss0 for f in self.stops))  # type: ignore[call-arg]

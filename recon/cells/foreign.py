@@ -84,7 +84,7 @@ def look_for(module: str, library: str, package: str) -> None:
         raise ReconError(f"A network of {library}'s needs it: pip install {package}.") from error
 
 
-def fitted(foreign: Foreign, data: TaskData, seed: int) -> Fit:
+def timed_fit(foreign: Foreign, data: TaskData, seed: int) -> Fit:
     """Train on a task's images, and take the time."""
     began = time.perf_counter()
     made = foreign.fit(data.train.x.reshape(len(data.train), -1), data.train.y, seed)
@@ -135,7 +135,7 @@ class ScikitLearn(Foreign, Setting):
 
     def instance(self, data: TaskData, seed: int) -> Instance:
         """Train it."""
-        return instance(fitted(self, data, seed), data, kernels_first=True)
+        return instance(timed_fit(self, data, seed), data, kernels_first=True)
 
 
 def named_by_number(arrays: Sequence[np.ndarray]) -> Arrays:
@@ -148,7 +148,7 @@ def named_by_layer(weights: Weights) -> Arrays:
     return {f"{'wb'[i % 2]}{i // 2}": w for i, w in enumerate(weights)}
 
 
-def drawn(rng: np.random.Generator, dim: int, width: int) -> Weights:
+def draw_weights(rng: np.random.Generator, dim: int, width: int) -> Weights:
     """Initial weights of two hidden layers and an output, kernel and bias in turn."""
     weights: Weights = []
     for a, b in pairwise((dim, width, width, 1)):
@@ -200,7 +200,7 @@ class NumpyDescent(Foreign, Setting):
     def fit(self, x: Flat, y: Targets, seed: int) -> Fit:
         """Train it."""
         rng = np.random.default_rng(seed)
-        weights = drawn(rng, x.shape[1], self.width)
+        weights = draw_weights(rng, x.shape[1], self.width)
         before = [w.copy() for w in weights]
         for _, _ in zip(range(2000), epochs(weights, x, y, rng, 10, self.rate, 0.9)):
             loss = 0.5 * np.mean((output(weights, x) - y) ** 2)
@@ -211,7 +211,7 @@ class NumpyDescent(Foreign, Setting):
 
     def instance(self, data: TaskData, seed: int) -> Instance:
         """Train it."""
-        return instance(fitted(self, data, seed), data)
+        return instance(timed_fit(self, data, seed), data)
 
 
 @dataclass(frozen=True)
@@ -236,15 +236,15 @@ class FederatedAveraging(Foreign):
         """Train it."""
         rng = np.random.default_rng(seed)
         shares = np.split(rng.permutation(len(x)), self.clients)
-        server = drawn(rng, x.shape[1], self.width)
+        server = draw_weights(rng, x.shape[1], self.width)
 
         def sent() -> list[Weights]:
             return [self.locally(server, x[mine], y[mine], rng) for mine in shares]
 
         for _ in range(self.rounds - 1):
-            server = averaged(sent())
+            server = average(sent())
         updates = sent()
-        seen = averaged(updates) if self.average else updates[0]
+        seen = average(updates) if self.average else updates[0]
         chosen = np.arange(len(x)) if self.average else shares[0]
         steps = self.local[0] * -(-len(shares[0]) // self.local[1])
         rule = f"NumPy FedAvg, {self.clients} clients, round {self.rounds}, {steps} local SGD steps, rate {self.rate}"
@@ -259,6 +259,6 @@ class FederatedAveraging(Foreign):
         return own
 
 
-def averaged(all_weights: Sequence[Weights]) -> Weights:
+def average(all_weights: Sequence[Weights]) -> Weights:
     """The mean of several networks' weights."""
     return [np.asarray(np.mean(part, axis=0, dtype=np.float32)) for part in zip(*all_weights, strict=True)]

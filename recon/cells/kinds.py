@@ -212,14 +212,14 @@ def as_tree(weights: Weights, bias: bool = True) -> dict[str, dict[str, np.ndarr
     }
 
 
-def made(kind: str, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Instance:
+def make(kind: str, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Instance:
     """A network of a kind, by its name in `BY_NAME` or `OWN`."""
     if kind in OWN:
-        return made_here(kind, data, widths, linearised, seed)
-    return made_by_descent(BY_NAME[kind], data, widths, linearised, seed)
+        return make_here(kind, data, widths, linearised, seed)
+    return make_by_descent(BY_NAME[kind], data, widths, linearised, seed)
 
 
-def made_by_descent(kind: Kind, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Instance:
+def make_by_descent(kind: Kind, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Instance:
     """A network that `descend` trains."""
     (x, held_out), y, box = rows(data), np.asarray(data.train.y, np.float64), data.box
     if kind.raw:
@@ -246,7 +246,7 @@ def rows(data: TaskData) -> tuple[np.ndarray, np.ndarray]:
     return x, held_out
 
 
-def made_here(kind: str, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Instance:
+def make_here(kind: str, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Instance:
     """A network that one of this package's rules trains."""
     x: np.ndarray = data.train.x
     network: Network = MLP(tuple(widths))

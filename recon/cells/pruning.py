@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from recon.cells.attack import AttackVariant, initialised
+from recon.cells.attack import AttackVariant, initialise
 from recon.cells.base import as_own, named, tested
 from recon.dynamics import Dynamics, Linearised, outputs, train
 from recon.metrics import share_right
@@ -42,7 +42,7 @@ class PruningCell(AttackVariant):
     @property
     def title(self) -> str:
         """For progress bars."""
-        return f"pruning {self.attacked.title}"
+        return f"pruning {self.base.title}"
 
     def settings(self) -> dict[str, Any]:
         """The attacked cell's, and those of the networks trained again."""
@@ -51,16 +51,16 @@ class PruningCell(AttackVariant):
     @property
     def draw(self) -> tuple[Any, ...]:
         """Cells of equal draws load the same images."""
-        return "pruning", *self.attacked.draw
+        return "pruning", *self.base.draw
 
     def load(self, **where: Any) -> TaskData:
         """The attacked cell's images, with more of the test split."""
-        a = self.attacked
+        a = self.base
         return load_task(a.task, a.n_train, seed=a.seed, n_test=TEST_IMAGES, **where)
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Attack, then train and test every subset: "pruning" has a row for each."""
-        stored = self.attacked.compute(data, lambda f, text: report(0.5 * f, text))
+        stored = self.base.compute(data, lambda f, text: report(0.5 * f, text))
         began = time.perf_counter()
         columns = {name: np.asarray(values) for name, values in stored.record["images"].items() if values is not None}
         test, split = tested(data)
@@ -86,7 +86,7 @@ def subsets(
     """
     n = len(y)
     yield "all", False, 0, 1.0, np.arange(n)
-    rng = np.random.default_rng(cell.attacked.seed)
+    rng = np.random.default_rng(cell.base.seed)
     orders = [(name, False, 0, drop_order(name, columns, y)) for name in CRITERIA]
     orders += [(name, True, 0, drop_order(name, columns, y, reverse=True)) for name in cell.reverse]
     orders += [("random", False, draw, rng.permutation(n)) for draw in range(cell.draws)]
@@ -121,7 +121,7 @@ def drop_order(
 
 def trained_accuracy(cell: PruningCell, data: TaskData, index: Int[np.ndarray, " k"], tested: Split) -> float:
     """Fraction of `tested` classified right after training on a subset from the attacked network's initial weights."""
-    network, params0, _ = initialised(cell.attacked, data)
+    network, params0, _ = initialise(cell.base, data)
     trained = train(network, params0, data.train.x[index], data.train.y[index], cell.retrain)
     f = outputs(network, params0, trained.final.params, tested.x, isinstance(cell.retrain, Linearised))
     return share_right(f, tested.y)

@@ -81,7 +81,7 @@ class RecoveryCell(Cell):
         )
         if found.interrupted:
             raise KeyboardInterrupt
-        scores, images, matched = counted(instance, found)
+        scores, images, matched = tally(instance, found)
         record = self.record(
             data,
             training=dict(instance.training),
@@ -99,7 +99,7 @@ class RecoveryCell(Cell):
         return Stored(record, {"train": instance.truth, "found": matched})
 
 
-def counted(instance: Instance, found: Reconstruction) -> tuple[dict[str, Any], dict[str, Any], np.ndarray]:
+def tally(instance: Instance, found: Reconstruction) -> tuple[dict[str, Any], dict[str, Any], np.ndarray]:
     """Counts and distances of what an attack found; an image counts once, greedily matched.
 
     Returns:

@@ -40,7 +40,7 @@ class StartCell(AttackVariant):
     def title(self) -> str:
         """For progress bars."""
         what = f"{self.start} {self.group}" if self.start == "class" else self.start
-        return f"{self.attacked.title} from {what} ± {self.scale:g}, draw {self.start_seed}"
+        return f"{self.base.title} from {what} ± {self.scale:g}, draw {self.start_seed}"
 
     def check(self) -> None:
         """As the attacked cell, and the kind of start and its scale."""
@@ -51,7 +51,7 @@ class StartCell(AttackVariant):
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train, draw the start, attack, score; "own_class": whether a "class" is the image's own."""
         start = draw_start(self, data)
-        stored = attack_and_score(self.attacked, data, *train_network(self.attacked, data, report), report, start)
+        stored = attack_and_score(self.base, data, *train_network(self.base, data, report), report, start)
         own = groups(data, data.train.y) == self.group if self.start == "class" else None
         return as_own(self, stored, images={**stored.record["images"], "own_class": own})
 
@@ -67,7 +67,7 @@ def draw_start(cell: StartCell, data: TaskData) -> Float[np.ndarray, "m *shape"]
     Raises:
       ReconError: too few test images to start from.
     """
-    a = cell.attacked
+    a = cell.base
     m = a.m
     rng = np.random.default_rng((a.seed, cell.start_seed))
     noise = cell.scale * rng.normal(size=(m, *data.image_shape))
@@ -85,11 +85,11 @@ def draw_start(cell: StartCell, data: TaskData) -> Float[np.ndarray, "m *shape"]
             )
         base = data.test.x[rng.choice(pool, m, replace=False)]
         if cell.start == "shuffled":
-            base = shuffled(base, rng)
+            base = shuffle(base, rng)
     return (base + noise).astype(np.float32)
 
 
-def shuffled(x: Float[np.ndarray, "m h w c"], rng: np.random.Generator) -> Float[np.ndarray, "m h w c"]:
+def shuffle(x: Float[np.ndarray, "m h w c"], rng: np.random.Generator) -> Float[np.ndarray, "m h w c"]:
     """Each image with its pixels in a random order of its own; a pixel's channels stay together."""
     m, h, w, c = x.shape
     return np.stack([rng.permutation(image) for image in x.reshape(m, h * w, c)]).reshape(x.shape)

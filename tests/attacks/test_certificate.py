@@ -19,7 +19,7 @@ TASK, N, WIDTHS = "mnist_odd_even", 6, (96, 96)
 
 
 def make(kind, task, n, widths, linearised, seed):
-    return kinds.made_by_descent(kind, load_task(task, n, seed=seed, n_test=1), widths, linearised, seed)
+    return kinds.make_by_descent(kind, load_task(task, n, seed=seed, n_test=1), widths, linearised, seed)
 
 
 @pytest.fixture

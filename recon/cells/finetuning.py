@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from recon.cells.attack import AttackVariant, attack_and_score, initialised
+from recon.cells.attack import AttackVariant, attack_and_score, initialise
 from recon.cells.base import as_own, named
 from recon.dynamics import Dynamics, outputs, train
 from recon.dynamics.base import HostParams
@@ -43,7 +43,7 @@ class FinetuneCell(AttackVariant):
     @property
     def title(self) -> str:
         """For progress bars."""
-        return f"{self.attacked.title} after {self.n_public} public images"
+        return f"{self.base.title} after {self.n_public} public images"
 
     def settings(self) -> dict[str, Any]:
         """The attacked cell's, and those of the training before."""
@@ -63,13 +63,13 @@ class FinetuneCell(AttackVariant):
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train on the public images, then on the private ones; attack the change between; score: `public_record`."""
         public, fresh = split(data.test, self.n_public, data)
-        network, params, key = initialised(self.attacked, data)
+        network, params, key = initialise(self.base, data)
         known: dict[str, Any] = {"n": self.n_public}
         if self.n_public:
-            params, known = pretrained(self, network, params, public, fresh, data)
-        trained = train(network, params, data.train.x, data.train.y, self.attacked.dynamics)
+            params, known = pretrain(self, network, params, public, fresh, data)
+        trained = train(network, params, data.train.x, data.train.y, self.base.dynamics)
         left = dataclasses.replace(data, test=fresh)
-        stored = attack_and_score(self.attacked, left, network, trained, key, report)
+        stored = attack_and_score(self.base, left, network, trained, key, report)
         return as_own(
             self, stored, public=known | public_record(stored.arrays["found"], public, fresh, len(data.train))
         )
@@ -106,7 +106,7 @@ def first_or_second_half(images: Split, data: TaskData) -> Float[np.ndarray, "n 
     return np.where(images.labels < classes / 2, -1.0, 1.0).astype(np.float32)[:, None]
 
 
-def pretrained(
+def pretrain(
     cell: FinetuneCell, network: Network, params: HostParams, public: Split, fresh: Split, data: TaskData
 ) -> tuple[HostParams, dict[str, Any]]:
     """Public weights, and what training to them reached, on the public task and on fresh images of it.

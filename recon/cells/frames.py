@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.attacks import Reconstruction
-from recon.cells.attack import AttackVariant, closeness, padded, run_attack, score_attack, train_network
+from recon.cells.attack import AttackVariant, closeness, pad, run_attack, score_attack, train_network
 from recon.cells.base import as_own
 from recon.metrics import distances, greedy
 from recon.progress import Report, silent
@@ -16,7 +16,7 @@ from recon.tasks import TaskData
 
 
 @dataclass(frozen=True)
-class WatchedCell(AttackVariant):
+class FramesCell(AttackVariant):
     """A network and its attack, whose option `snapshots`, where it has one, says how often it is looked at."""
 
     kind: ClassVar[str] = "watched"
@@ -24,7 +24,7 @@ class WatchedCell(AttackVariant):
     @property
     def title(self) -> str:
         """For progress bars."""
-        return f"{self.attacked.title}, watched"
+        return f"{self.base.title}, watched"
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train, attack, score, and match the images on the way as those at the end are matched.
@@ -34,7 +34,7 @@ class WatchedCell(AttackVariant):
           and of every image the distance between its reconstruction and the held-out image nearest to that. Arrays:
           "train" and "found" (n, h, w, c), "nearest" (those held-out images), "frames" (k, n, h, w, c).
         """
-        cell = self.attacked
+        cell = self.base
         network, trained, key = train_network(cell, data, report)
         attempt = run_attack(cell, data, network, trained, key, report)
         stored = score_attack(cell, data, network, trained, attempt)
@@ -54,7 +54,7 @@ def watch(found: Reconstruction, data: TaskData) -> tuple[list[dict[str, Any]], 
     moments += [(found.steps, found.seconds["run"], found.images)]
     rows, pictures = [], []
     for step, seconds, some in moments:
-        images = padded(some, found.start, n)
+        images = pad(some, found.start, n)
         matched = greedy(distances(data.train.x, images))
         rows.append({"step": step, "seconds": seconds, **closeness(matched.distance), "distance": matched.distance})
         pictures.append(images[matched.index])

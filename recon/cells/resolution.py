@@ -29,7 +29,7 @@ class Resampled(TaskData):
 
 
 @dataclass(frozen=True)
-class ResampledCell(AttackVariant):
+class ResolutionCell(AttackVariant):
     """A network trained on images of another size, and its attack.
 
     Attributes:
@@ -43,23 +43,23 @@ class ResampledCell(AttackVariant):
     @property
     def title(self) -> str:
         """For progress bars."""
-        return f"{self.attacked.title} at {self.side} × {self.side}"
+        return f"{self.base.title} at {self.side} × {self.side}"
 
     @property
     def draw(self) -> tuple[Any, ...]:
         """Cells of equal draws load the same images."""
-        return self.kind, self.side, *self.attacked.draw
+        return self.kind, self.side, *self.base.draw
 
     def load(self, **where: Any) -> TaskData:
         """The attacked cell's images, resampled; their fingerprints are those of the resampled values."""
-        return resampled(self.attacked.load(**where), self.side)
+        return resample(self.base.load(**where), self.side)
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train, attack, score, as the attacked cell."""
-        return as_own(self, self.attacked.compute(data, report))
+        return as_own(self, self.base.compute(data, report))
 
 
-def resampled(data: TaskData, side: int) -> Resampled:
+def resample(data: TaskData, side: int) -> Resampled:
     """The same draw at side × side pixels. Its mean and its box stay: both commute with means over pixels.
 
     Raises:

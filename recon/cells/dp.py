@@ -13,7 +13,7 @@ from recon.tasks import TaskData
 
 
 @dataclass(frozen=True)
-class PrivateCell(AttackCell):
+class DPCell(AttackCell):
     """An `AttackCell`, with the chance that its attack has of success before it has seen any network."""
 
     kind: ClassVar[str] = "private"
