@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 
 from benchmarks._rows import Row, grouped
 from recon import statistics
@@ -37,6 +38,14 @@ def average(rows: Sequence[Row], of: Callable[[Row], float], *bounds: Any) -> Es
 def share_of(rows: Sequence[Row], holds: Callable[[Row], Any]) -> Estimate:
     """The share of draws all of whose rows it holds for."""
     return statistics.share(np.array([holds(r) for r in rows], bool), draws(rows))
+
+
+def area(right: np.ndarray, by: np.ndarray) -> float:
+    """Chance that one of `right` is larger by a measure than one that is not (area under the ROC curve); or NaN."""
+    k, rest = int(right.sum()), int((~right).sum())
+    if not k or not rest:
+        return float("nan")
+    return float((scipy.stats.rankdata(by)[right].sum() - k * (k + 1) / 2) / (k * rest))
 
 
 def over(rows: Sequence[Row], above: str, below: str) -> Estimate:

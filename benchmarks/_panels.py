@@ -10,8 +10,6 @@ from benchmarks._rows import Row, distinct, heading
 from recon.plots import COLOURS, LABELS, Axes, strips
 from recon.records import Stored, attack_row
 
-FOUND = "#444444"  # of marks that a legend explains, and of thresholds
-
 
 def network(stored: Stored, *more: str) -> Row:
     """What a panel says of an attacked network, with `more` of its row's columns."""

@@ -9,7 +9,6 @@ from recon.dynamics import Descent, Dynamics, Linearised
 from recon.networks import MLP
 
 DISTILLED = ("kip", "kip-held-out", "rkip", "rkip-finite")
-SETS = ("all", "random", "k-means", "largest-alpha", *DISTILLED)
 LABELS = {
     "all": "all images",
     "random": "random",
@@ -20,6 +19,7 @@ LABELS = {
     "rkip": "RKIP",
     "rkip-finite": "RKIP-finite",
 }
+SETS = tuple(LABELS)
 # Images × outputs up to which all images are trained on by gradient flow: each of its steps decomposes a kernel of that
 # size. Above, RKIP-finite attacks linearised dynamics, and all images are not scored under standard ones.
 LARGEST = 1000

@@ -25,10 +25,8 @@ get M = 2N images, SimuDy the N that it simulates. The published KKT and SimuDy 
 each runs once, with settings fixed on seeds that the records do not hold. With N = 10 there is one image of a class,
 the easiest case for KKT: of two, a decayed network's first layer had ten strong directions, one for each class.
 
-Expected: after plain training the paper's objective and SimuDy recover most images and KKT none; after weight decay to
-the end, which leaves nothing of the initial weights, KKT alone recovers any; after training to a margin KKT does best
-and the paper's objective, in part, too. The exact recovery is by far the best where most units keep their sign from
-θ₀ to θ_f (plain, linearised) and recovers nothing elsewhere.
+Expected: each works on its own terms; after a margin the paper's objective does in part, too. The exact recovery is by
+far the best where most units keep their sign from θ₀ to θ_f (plain, linearised) and recovers nothing elsewhere.
 """
 
 from collections.abc import Sequence

@@ -19,12 +19,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
+from benchmarks._estimates import area, share_of
 from benchmarks._presets import CIFAR, MNIST
 from benchmarks._rows import sources, where
 from benchmarks._tables import Table
-from recon import statistics
 from recon.cells.certificate import CertificateCell
 from recon.cells.kinds import KINDS, PATCHES, PLAIN, SHARED, SHORT
 from recon.claims import Claim, Effect, Summary, share
@@ -100,7 +99,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
                 **counted(mine),
                 "certifying": sum(c["certified"] > 0 for c in each),
                 "right_in_whole": sum(c["certified"] > 0 and not c["false"] for c in each),
-                "auc": area(_joined(mine, "confidence"), _joined(mine, "distance") < WITHIN),
+                "auc": area(_joined(mine, "distance") < WITHIN, _joined(mine, "confidence")),
             }
         )
     return {"networks": networks, "lines": sorted(lines, key=lambda line: not line["box"]), "within": WITHIN}
@@ -123,14 +122,6 @@ def counted(runs: Sequence[dict[str, Any]]) -> dict[str, int]:
 
 def _joined(runs: Sequence[dict[str, Any]], key: str) -> np.ndarray:
     return np.array([value for run in runs for value in run[key]], float)
-
-
-def area(confidence: np.ndarray, right: np.ndarray) -> float | None:
-    """Chance that a right image is given more confidence than a wrong one (the area under the ROC curve)."""
-    good, bad = int(right.sum()), int((~right).sum())
-    if not good or not bad:
-        return None
-    return float((rankdata(confidence)[right].sum() - good * (good + 1) / 2) / (good * bad))
 
 
 def plot(summary: Summary) -> Figure:
@@ -171,18 +162,23 @@ def table(summary: Summary) -> Table:
     return f"What a certificate is worth; {within} ({source})", columns, rows
 
 
+def _networks(summary: Summary, certificate: str) -> list[dict[str, Any]]:
+    """Those with a certificate of a sort; each is a draw of its own."""
+    return [r | {"draw": i} for i, r in enumerate(summary["networks"]) if r[certificate]]
+
+
 def _right(summary: Summary, certificate: str, label: str, wrong: str) -> Effect:
     """Of the networks with a certificate of a sort, those without a false one in either audit."""
-    mine = [r for r in summary["networks"] if r[certificate]]
-    found = statistics.share(np.array([not r[wrong] for r in mine], bool), np.arange(len(mine)))
+    mine = _networks(summary, certificate)
     total, false = sum(r[certificate] for r in mine), sum(r[wrong] for r in mine)
-    return [share(f"Networks right in whole ({false} of {total} {label} wrong)", found)] if mine else []
+    label = f"Networks right in whole ({false} of {total} {label} wrong)"
+    return [share(label, share_of(mine, lambda r: not r[wrong]))] if mine else []
 
 
 def _confident(summary: Summary) -> Effect:
-    mine = [r for r in summary["networks"] if r["confident"]]
-    found = statistics.share(np.array([r["confident"] == r["confident_right"] for r in mine]), np.arange(len(mine)))
-    return [share(f"Networks right in all images of confidence {CONFIDENT:g} or more", found)] if mine else []
+    mine = _networks(summary, "confident")
+    label = f"Networks right in all images of confidence {CONFIDENT:g} or more"
+    return [share(label, share_of(mine, lambda r: r["confident"] == r["confident_right"]))] if mine else []
 
 
 REASON = "one network in twenty with a false certificate is the most that an audit's reader could shrug off"

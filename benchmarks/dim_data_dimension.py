@@ -143,17 +143,12 @@ def _pictures(axes: Axes, pictures: list[Row]) -> None:
             index = np.arange(largest) * p["side"] // largest
             canvas.append(np.concatenate(row[:, index][:, :, index], axis=1))
         canvas.append(np.full((largest // 5, canvas[-1].shape[1], 3), 255, np.uint8))
-    axes.imshow(np.concatenate(canvas[:-1]), interpolation="nearest")
     first = pictures[0]
     axes.set_title(f"{NAMES[first['task']]}, {first['dynamics']}\ntraining images above {first['attack']}", fontsize=7)
     step = 2 * largest + largest // 5
     sides = sorted(p["side"] for p in pictures)
-    axes.set_xticks([])
-    axes.set_yticks([i * step + largest for i in range(len(sides))], [f"{s}×{s}" for s in sides], fontsize=7)
-    axes.tick_params(length=0)
-    axes.grid(visible=False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    places, names = [float(i * step + largest) for i in range(len(sides))], [f"{s}×{s}" for s in sides]
+    strips.draw_canvas(axes, np.concatenate(canvas[:-1]), places, names, fontsize=7)
 
 
 def table(summary: Summary) -> Table:

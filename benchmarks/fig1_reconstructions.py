@@ -19,9 +19,9 @@ import numpy as np
 
 from benchmarks._estimates import A_TENTH, HALF, compared, over
 from benchmarks._panels import in_thirds, network, parts, show, stacked
-from benchmarks._presets import NAMES, PAPER_RULE, RULES, rules
-from benchmarks._rows import Row, distinct, grouped, heading, sources, where
-from benchmarks._tables import Table
+from benchmarks._presets import NAMES, PAPER_RULE, rules
+from benchmarks._rows import Row, distinct, grouped, heading, published, where
+from benchmarks._tables import Table, certified, each, mean, tabulated
 from recon.cells import AttackCell
 from recon.claims import Claim, Effect, Summary, ratio
 from recon.dynamics import GradientFlow
@@ -110,44 +110,32 @@ def plot(summary: Summary) -> Figure:
 
 def table(summary: Summary) -> Table:
     """Scores and controls, a row for each network and attack."""
-    columns = ["task", "dynamics", "N", "W", "attack", "mean L2", "median", "L2 below", "certified"]
-    columns += ["held-out", "start", "dB", "SSIM", "s"]
-    rows = []
-    for p in summary["panels"]:
-        for a in p["attacks"]:
-            s = a["scores"]
-            below = ", ".join(f"{count} < {limit}" for limit, count in s["train"]["below"].items())
-            numbers = [
-                f"{s['train']['mean']:.2g}",
-                f"{s['train']['median']:.2g}",
-                below or "no threshold",
-                "" if a["certified"] is None else str(a["certified"]),
-                f"{s['held_out']['mean']:.1f}",
-                f"{s['start']['mean']:.1f}",
-                f"{s['train']['psnr_db_mean']:.0f}",
-                f"{s['train']['ssim_mean']:.2f}",
-                f"{a['seconds']:.0f}",
-            ]
-            rows.append([p["title"], p["dynamics"], str(p["n"]), str(p["width"]), a["attack"], *numbers])
-    return f"Reconstruction error, with controls ({sources(summary['panels'])})", columns, rows
+    columns = {"mean L2": mean("error"), "median": mean("median"), "L2 below": each("below"), "certified": certified}
+    columns |= {"held-out": mean("held_out", ".1f"), "start": mean("start", ".1f"), "dB": mean("db", ".0f")}
+    columns |= {"SSIM": mean("ssim", ".2f"), "s": mean("seconds", ".0f")}
+    keys = ("title", "dynamics", "n", "width", "attack")
+    return tabulated("Reconstruction error, with controls", _rows(summary), keys, columns)
 
 
 def _rows(summary: Summary) -> list[Row]:
-    """The published attack on each network; each task has a single draw of images."""
-    scores = [(p | {"draw": p["task"]}, p["attacks"][0]["scores"]) for p in summary["panels"]]
+    """Each attack on each network; each task has a single draw of images."""
+    pairs = [(p | a | {"draw": p["task"]}, a["scores"]) for p in summary["panels"] for a in p["attacks"]]
     return [
-        p | {"error": s["train"]["mean"], "median": s["train"]["median"], "median_held_out": s["held_out"]["median"]}
-        for p, s in scores
+        row
+        | {"error": s["train"]["mean"], "held_out": s["held_out"]["mean"], "start": s["start"]["mean"]}
+        | {"median": s["train"]["median"], "median_held_out": s["held_out"]["median"]}
+        | {"db": s["train"]["psnr_db_mean"], "ssim": s["train"]["ssim_mean"]}
+        | {"below": ", ".join(f"{k} < {limit}" for limit, k in s["train"]["below"].items()) or "no threshold"}
+        for row, s in pairs
     ]
 
 
 def _standard_over_linearised(summary: Summary) -> Effect:
-    parts = []
-    for (title,), mine in grouped(_rows(summary), "title").items():
-        linearised, standard = (where(mine, dynamics=rule) for rule in RULES)
-        found = compared(standard, linearised, "draw")
-        parts.append(ratio(f"{title}: standard dynamics' error over linearised's", found))
-    return parts
+    return [
+        ratio(f"{title}: standard dynamics' error over linearised's", compared(*sides, "draw"))
+        for (title,), mine in grouped(published(_rows(summary)), "title").items()
+        for sides in [(where(mine, dynamics="standard"), where(mine, dynamics="linearised"))]
+    ]
 
 
 def _against_controls(summary: Summary) -> Effect:
@@ -157,7 +145,7 @@ def _against_controls(summary: Summary) -> Effect:
             f"{r['title']}, {r['dynamics']}: median distance of held-out images over training images'",
             over([r], "median_held_out", "median"),
         )
-        for r in _rows(summary)
+        for r in published(_rows(summary))
     ]
 
 

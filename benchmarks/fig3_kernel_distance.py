@@ -108,16 +108,16 @@ def plot(summary: Summary) -> Figure:
     figure = new_figure(9.5, 3.1 * len(tasks))
     grid = figure.subplots(len(tasks), 3, squeeze=False, width_ratios=[1, 1, 0.9])
     colours = shades(r["width"] for r in summary["rows"])
-    numbers = sorted({r["n"] for r in summary["rows"]})
+    numbers = sorted(distinct(summary["rows"], "n"))
+    sizes = {n: 12.0 + 70.0 * i / max(1, len(numbers) - 1) for i, n in enumerate(numbers)}
     for row, task in zip(grid, tasks, strict=True):
         mine = where(summary["rows"], task=task)
         for axes, name in zip(row, (r"kernel distance $1-\cos(K_0, K_f)$", "N/W"), strict=False):
             for r in mine:
                 x = r["n"] / r["width"] if name == "N/W" else r["kernel_distance"]
                 exact = r["attack"] == "exact"
-                size = 12.0 + 70.0 * numbers.index(r["n"]) / max(1, len(numbers) - 1)
                 face = "none" if exact else colours[r["width"]]
-                axes.scatter(x, r["error"], s=size, marker="s" if exact else "o", facecolor=face,
+                axes.scatter(x, r["error"], s=sizes[r["n"]], marker="s" if exact else "o", facecolor=face,
                              edgecolor=colours[r["width"]], alpha=0.75, linewidth=0.8)  # fmt: skip
             top = max(max(r["error"], r["start"]) for r in published(mine))
             control = np.mean([r["start"] for r in published(mine)])
@@ -129,8 +129,7 @@ def plot(summary: Summary) -> Figure:
     axes = grid[0, 1]
     for width, colour in colours.items():
         axes.scatter([], [], s=25, color=colour, label=f"W = {width}")
-    for i, n in enumerate(numbers):
-        size = 12.0 + 70.0 * i / max(1, len(numbers) - 1)
+    for n, size in sizes.items():
         axes.scatter([], [], s=size, facecolor="none", edgecolor="#444444", label=f"N = {n}")
     axes.scatter([], [], s=25, marker="s", facecolor="none", edgecolor="#444444", label="exact (beyond the paper)")
     axes.plot([], [], color=COLOURS["start"], linestyle=":", label="attack's start (control)")

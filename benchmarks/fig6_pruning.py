@@ -116,14 +116,10 @@ def summarise(results: Sequence[Stored]) -> Summary:
                 mine = (order, reverse, kept)
                 found = [x["accuracy"] for x in pruning["rows"] if (x["order"], x["reverse"], x["kept"]) == mine]
                 curve.append(float(np.mean(found)))  # over the draws of a random order
-            task["accuracy"].setdefault(_name(order, reverse), []).append(curve)
+            task["accuracy"].setdefault(f"{order} reversed" if reverse else order, []).append(curve)
     for task in tasks.values():
         task["over_random"] = _over_random(task)
     return {"tasks": list(tasks.values())}
-
-
-def _name(order: str, reverse: bool) -> str:
-    return f"{order} reversed" if reverse else order
 
 
 def _over_random(task: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -19,9 +19,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import scipy
 
-from benchmarks._estimates import average
+from benchmarks._estimates import area, average
 from benchmarks._panels import parts
 from benchmarks._presets import CIFAR, MNIST, PAPER_RULE
 from benchmarks._rows import Row, grouped, sources
@@ -73,13 +72,8 @@ def cells(preset: dict[str, Any]) -> list[AttackCell]:
     ]
 
 
-def area(recovered: np.ndarray, alpha: np.ndarray) -> float:
-    """Chance that a recovered image has a larger |α| than one that is not (area under the ROC curve)."""
-    positive = recovered > 0
-    k, rest = positive.sum(), (~positive).sum()
-    if not k or not rest:
-        return float("nan")
-    return float((scipy.stats.rankdata(alpha)[positive].sum() - k * (k + 1) / 2) / (k * rest))
+def _area(recovered: np.ndarray, alpha: np.ndarray) -> float:
+    return area(recovered > 0, alpha)
 
 
 def summarise(results: Sequence[Stored]) -> Summary:
@@ -105,8 +99,8 @@ def summarise(results: Sequence[Stored]) -> Summary:
             "recovered": int(recovered.sum()),
             "held_out_below": int((held_out < limit).sum()),
             "top_tenth": int((recovered & (rank < len(rank) / 10)).sum()),
-            "auc": statistics.bootstrap(area, (recovered.astype(float), alpha), each),
-            "auc_best": statistics.bootstrap(area, ((place < BEST).astype(float), alpha), each),
+            "auc": statistics.bootstrap(_area, (recovered.astype(float), alpha), each),
+            "auc_best": statistics.bootstrap(_area, ((place < BEST).astype(float), alpha), each),
             "rho": statistics.bootstrap(statistics.spearman, (distance, alpha), each),
             # Distances from the start are the images' own sizes: large images are far from anything.
             "rho_given_start": statistics.bootstrap(statistics.partial_spearman, (distance, alpha, start), each),

@@ -16,12 +16,10 @@ from functools import partial
 from itertools import cycle, product
 from typing import Any
 
-import numpy as np
-
+from benchmarks._estimates import average, share_of
 from benchmarks._presets import CIFAR, MNIST, MNIST10
 from benchmarks._rows import Row, told, where
 from benchmarks._tables import Table, count, tabulated
-from recon import statistics
 from recon.cells.instances import Null, Plain
 from recon.cells.recovery import RecoveryCell
 from recon.claims import Claim, Effect, Part, Summary, share
@@ -133,32 +131,28 @@ def table(summary: Summary) -> Table:
     return tabulated("What is certified on fresh networks", rows, keys, columns)
 
 
-def _shares(rows: Sequence[dict[str, Any]], holds: Sequence[bool], label: str) -> Effect:
-    # Each has its own seed or width: networks are what is independent.
-    return [share(label, statistics.share(np.array(holds, bool), np.arange(len(rows))))] if rows else []
+def _networks(summary: Summary, group: str, key: str) -> list[Row]:
+    """Those of a group that have any of `key`. Each has its own seed or width: networks are what is independent."""
+    return [r | {"draw": i} for i, r in enumerate(where(summary["rows"], group=group)) if r[key]]
 
 
 def _right(summary: Summary, group: str) -> Effect:
-    rows = [r for r in where(summary["rows"], group=group) if r["certified"]]
+    rows = _networks(summary, group, "certified")
     images, right = (sum(r[k] for r in rows) for k in ("certified", "certified_within"))
-    beside = Part(
-        f"images certified ({right} of {images} right)",
-        statistics.mean(np.array([r["certified_within"] / r["certified"] for r in rows]), np.arange(len(rows))),
-        ".4f",
-        decides=False,
-    )
-    parts = _shares(rows, [r["certified"] == r["certified_within"] for r in rows], "Networks right in whole")
-    return [*parts, beside] if rows else []
+    whole = share("Networks right in whole", share_of(rows, lambda r: r["certified"] == r["certified_within"]))
+    mean = average(rows, lambda r: r["certified_within"] / r["certified"])
+    return [whole, Part(f"images certified ({right} of {images} right)", mean, ".4f", decides=False)] if rows else []
 
 
 def _all(summary: Summary) -> Effect:
-    rows = [r for r in where(summary["rows"], group="pool") if r["within"]]
-    return _shares(rows, [r["certified_within"] >= RECALL * r["within"] for r in rows], "Networks")
+    rows = _networks(summary, "pool", "within")
+    found = share_of(rows, lambda r: r["certified_within"] >= RECALL * r["within"])
+    return [share("Networks", found)] if rows else []
 
 
 def _nothing(summary: Summary) -> Effect:
-    rows = where(summary["rows"], group="null")
-    return _shares(rows, [r["certified"] == 0 for r in rows], "Null instances")
+    rows = _networks(summary, "null", "n")
+    return [share("Null instances", share_of(rows, lambda r: r["certified"] == 0))] if rows else []
 
 
 RECALL = 0.95  # of what came back: one image of 20 may lack a certificate

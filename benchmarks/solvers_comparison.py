@@ -50,11 +50,6 @@ class Runs(NamedTuple):
     options: tuple[tuple[str, Any], ...] = ()
 
 
-def limit(**options: float) -> tuple[tuple[str, Any], ...]:
-    """A schedule of so many `steps`, or the solver's own, cut off after so many `seconds`."""
-    return tuple(options.items())
-
-
 ONE = (0,)
 SIZES = ((20, 512), (50, 1024), (100, 1024), (200, 2048))
 PRESETS: dict[str, dict[str, Any]] = {
@@ -65,18 +60,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     "full": {
         "runs": (
             Runs("ntk-fast", MNIST, 20, 512),
-            Runs("ntk-fast", MNIST, 50, 1024, options=limit(steps=1000)),
-            Runs("ntk-fast", MNIST, 100, 1024, ONE, limit(steps=1000)),
-            Runs("ntk-fast", MNIST, 200, 2048, ONE, limit(steps=250)),
+            Runs("ntk-fast", MNIST, 50, 1024, options=(("steps", 1000),)),
+            Runs("ntk-fast", MNIST, 100, 1024, ONE, (("steps", 1000),)),
+            Runs("ntk-fast", MNIST, 200, 2048, ONE, (("steps", 250),)),
             Runs("ntk-fast", CIFAR, 20, 512, ONE),
-            Runs("ntk-fast", CIFAR, 50, 1024, ONE, limit(steps=1000)),
-            Runs("ntk-fast", CIFAR, 100, 1024, ONE, limit(steps=500)),
-            Runs("ntk-fast", CIFAR, 200, 2048, ONE, limit(steps=100)),
+            Runs("ntk-fast", CIFAR, 50, 1024, ONE, (("steps", 1000),)),
+            Runs("ntk-fast", CIFAR, 100, 1024, ONE, (("steps", 500),)),
+            Runs("ntk-fast", CIFAR, 200, 2048, ONE, (("steps", 100),)),
             # Long enough for ten times the steps of the fast schedule.
-            Runs("ntk", MNIST, 20, 512, ONE, limit(seconds=420)),
-            Runs("ntk", MNIST, 50, 1024, ONE, limit(seconds=840)),
-            *(Runs("ntk", MNIST, n, w, ONE, limit(seconds=60)) for n, w in SIZES[2:]),
-            *(Runs("ntk", CIFAR, n, w, ONE, limit(seconds=60)) for n, w in SIZES),
+            Runs("ntk", MNIST, 20, 512, ONE, (("seconds", 420),)),
+            Runs("ntk", MNIST, 50, 1024, ONE, (("seconds", 840),)),
+            *(Runs("ntk", MNIST, n, w, ONE, (("seconds", 60),)) for n, w in SIZES[2:]),
+            *(Runs("ntk", CIFAR, n, w, ONE, (("seconds", 60),)) for n, w in SIZES),
             *(Runs("exact", task, n, w, ONE if n == 200 else (0, 1, 2)) for task in (MNIST, CIFAR) for n, w in SIZES),
         ),
         "phase": ((20, 50, 100, 200), (128, 256, 512, 1024, 2048)),

@@ -113,6 +113,11 @@ def _(cell: KnownRuleCell):
     return dataclasses.replace(cell, network=MLP((16,)), dynamics=rule, options=options, seed=0)
 
 
+def linear(cell):
+    """The cell, small, and trained in closed form."""
+    return dataclasses.replace(shrunk(cell), dynamics=Linearised())
+
+
 @shrunk.register
 def _(cell: PruningCell):
     less = {"retrain": Linearised(), "kept": cell.kept[:2], "draws": 1}
@@ -121,21 +126,21 @@ def _(cell: PruningCell):
 
 @shrunk.register
 def _(cell: ResolutionCell):
-    attacked = dataclasses.replace(shrunk(cell.base), dynamics=Linearised())
-    side = 16 if "cifar10" in attacked.task else min(max(7, cell.side), 14)
-    return dataclasses.replace(cell, base=attacked, side=side)
+    base = linear(cell.base)
+    side = 16 if "cifar10" in base.task else min(max(7, cell.side), 14)
+    return dataclasses.replace(cell, base=base, side=side)
 
 
 @shrunk.register
 def _(cell: FinetuneCell):
-    attacked = dataclasses.replace(shrunk(cell.base), dynamics=Linearised())
-    return dataclasses.replace(cell, base=attacked, n_public=min(cell.n_public, 20), pretraining=Linearised())
+    base = linear(cell.base)
+    return dataclasses.replace(cell, base=base, n_public=min(cell.n_public, 20), pretraining=Linearised())
 
 
 @shrunk.register
 def _(cell: StartCell):
-    attacked = dataclasses.replace(shrunk(cell.base), dynamics=Linearised())
-    return dataclasses.replace(cell, base=attacked, scale=0.2 * bool(cell.scale), start_seed=0)
+    base = linear(cell.base)
+    return dataclasses.replace(cell, base=base, scale=0.2 * bool(cell.scale), start_seed=0)
 
 
 @shrunk.register
@@ -159,9 +164,9 @@ def _(cell: DistillationCell):
 
 @shrunk.register
 def _(cell: FramesCell):
-    attacked = dataclasses.replace(shrunk(cell.base), dynamics=Linearised())
+    base = linear(cell.base)
     looks = tuple((k, 3) for k, _ in cell.base.options if k == "snapshots")
-    return dataclasses.replace(cell, base=dataclasses.replace(attacked, options=(*attacked.options, *looks)))
+    return dataclasses.replace(cell, base=dataclasses.replace(base, options=(*base.options, *looks)))
 
 
 @shrunk.register

@@ -108,11 +108,6 @@ class AttackVariant(Cell):
 
     base: AttackCell
 
-    @property
-    def linearised(self) -> bool:
-        """Whether the attacked network is a Taylor model."""
-        return self.base.linearised
-
     def settings(self) -> dict[str, Any]:
         """The attacked cell's as plain values, the kind, and what the subclass adds."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "base"}

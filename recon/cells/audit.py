@@ -73,18 +73,17 @@ class AuditCell(Cell):
         report(0.3, "audit")
         with tempfile.TemporaryDirectory(prefix="audit-") as name:
             folder, suffix = Path(name), self.setting.suffix
-            write(folder / f"init{suffix}", made.before)
-            write(folder / f"final{suffix}", made.after)
-            for images, shown in (("train.npz", x), ("other.npz", others)):
-                write(folder / images, {"x": shown})
+            files = {f"init{suffix}": made.before, f"final{suffix}": made.after}
+            files |= {"data.npz": {"x": x}, "heldout.npz": {"x": others}}
             width = self.setting.width
-            files = {"init": f"init{suffix}", "final": f"final{suffix}", "data": "train.npz", "heldout": "other.npz"}
-            given = [part for option, file in files.items() for part in (f"--{option}", str(folder / file))]
-            given += ["--mean", str(float(data.mean[0])), "--network", f"mlp:{width}x{width}"]
+            given = ["--mean", str(float(data.mean[0])), "--network", f"mlp:{width}x{width}"]
+            for file, arrays in files.items():
+                write(folder / file, arrays)
+                given += [f"--{Path(file).stem}", str(folder / file)]
             seconds = run_audit(folder / "audit", given)
             told = read_json(folder / "audit" / "report.json")
-            with np.load(folder / "audit" / "reconstructions.npz") as arrays:
-                images = arrays["images"].reshape(-1, x.shape[1])
+            with np.load(folder / "audit" / "reconstructions.npz") as found:
+                images = found["images"].reshape(-1, x.shape[1])
         matched = np.full_like(x, np.nan)
         for row in told["reconstructions"]:
             if "image" in row:
@@ -95,10 +94,8 @@ class AuditCell(Cell):
             training={"rule": made.rule, "loss": made.loss, "seconds": made.seconds},
             attack={
                 "images": len(x),
-                "certified": told["certified"],
                 "n_estimated": told["n"],
-                "attacks": told["attacks"],
-                "why": told["why"],
+                **{k: told[k] for k in ("certified", "attacks", "why")},
                 "seconds": seconds | {"audit": told["seconds"]},
             },
             scores={
