@@ -41,7 +41,8 @@ def share_of(rows: Sequence[Row], holds: Callable[[Row], Any]) -> Estimate:
 
 
 def area(right: np.ndarray, by: np.ndarray) -> float:
-    """Chance that one of `right` is larger by a measure than one that is not (area under the ROC curve); or NaN."""
+    """Chance that one of `right` (above 0) is larger by a measure than one that is not (area under the ROC curve)."""
+    right = right > 0
     k, rest = int(right.sum()), int((~right).sum())
     if not k or not rest:
         return float("nan")

@@ -91,6 +91,12 @@ def draw_controls(axes: Axes, rows: Sequence[Row]) -> None:
         axes.axhline(level, color=COLOURS[control], linewidth=1, label=LABELS[control])
 
 
+def draw_control_means(axes: Axes, rows: Sequence[Row], x: str, fmt: str = "o-", **style: Any) -> None:
+    """Means over x of the distances of held-out images and of the attack's start."""
+    for control in ("held_out", "start"):
+        draw_means(axes, rows, x, COLOURS[control], fmt, control, label=LABELS[control], **style)
+
+
 def width_axis(axes: Axes, widths: Iterable[int]) -> None:
     """A logarithmic axis labelled at the widths."""
     ticks = sorted(set(widths))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from recon.cells import AttackCell
 from recon.dynamics import Descent, Dynamics, GradientFlow, Linearised
 from recon.networks import MLP
 
@@ -39,6 +40,15 @@ def networks(sizes: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         for width in widths:
             for seed in seeds:
                 yield task, n, MLP((width, width)), seed, *more
+
+
+def cells_by_rule(preset: Mapping[str, Any]) -> list[AttackCell]:
+    """Every network of (task, N, widths, seeds, rules), attacked as published."""
+    return [
+        AttackCell(task, n, network, rules(preset)[name], preset["attack"], preset["options"], seed=seed)
+        for task, n, network, seed, names in networks(preset["networks"])
+        for name in names
+    ]
 
 
 def attacks(preset: Mapping[str, Any], exact: bool) -> list[tuple[str, Any]]:

@@ -26,14 +26,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks._estimates import A_TENTH, average, growth
-from benchmarks._panels import draw_means, draw_rules, parts
+from benchmarks._panels import draw_control_means, draw_rules, parts
 from benchmarks._presets import CIFAR, MNIST, NAMES, RULES, attacks, networks, presets, rules
 from benchmarks._rows import Row, distinct, heading, published, where
 from benchmarks._tables import Table, count, error, mean, tabulated
 from recon.cells import AttackCell
 from recon.cells.resolution import ResolutionCell
 from recon.claims import Claim, Effect, Summary, ratio, share
-from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, strips
+from recon.plots import Axes, Figure, new_figure, strips
 from recon.records import Stored, attack_row, rounded
 
 SIDE = {MNIST: 28, CIFAR: 32}  # the data's own
@@ -119,8 +119,7 @@ def _errors(axes: Axes, rows: list[Row], what: str) -> None:
     sizes = sorted({(r["d"], r["side"]) for r in rows})
     draw_rules(axes, rows, "d", what, exact_points=False)
     if what == "error":
-        for control in ("held_out", "start"):
-            draw_means(axes, published(rows), "d", COLOURS[control], "-", control, linewidth=1, label=LABELS[control])
+        draw_control_means(axes, published(rows), "d", "-", linewidth=1)
     axes.set_xscale("log", base=2)
     axes.set_xticks([d for d, _ in sizes], [f"{d}\n{side}×{side}" for d, side in sizes])
     axes.minorticks_off()

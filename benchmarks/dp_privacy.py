@@ -19,8 +19,8 @@ any of 2N guesses is recognisable.
 Expected: at the ε that are usually called private (10 or less) nothing comes back and little accuracy is left. From ε
 of about 1,000 on the network is as accurate as without noise while these attacks still find nothing. They fail at far
 less noise than the bound needs to promise anything: at ε = 10 it is above nine tenths already. That gap is a statement
-about these attacks, no protection against others. Errors are compared with those of held-out images: what an attack
-makes of noise lies far from every image. The series named "exact" goes beyond the paper; it fails at every finite ε.
+about these attacks, no protection against others. The series named "exact" goes beyond the paper; it fails at every
+finite ε.
 """
 
 import math
@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._estimates import A_TENTH, along, average, compared
-from benchmarks._panels import draw_means, draw_points
+from benchmarks._panels import draw_control_means, draw_means, draw_points
 from benchmarks._presets import MNIST
 from benchmarks._rows import Row, grouped, published, sources, told, where
 from benchmarks._tables import Table, count, error, mean, tabulated
@@ -176,8 +176,7 @@ def plot(summary: Summary) -> Figure:
         # Where nothing is found the exact recovery's images can be anywhere.
         near = [r | {"error": min(r["error"], 1.1 * top)} for r in exact]
         draw_means(error, near, "place", colour, "s:", label="exact (beyond the paper)")
-    for control in ("held_out", "start"):
-        draw_means(error, mine, "place", COLOURS[control], "-", control, label=LABELS[control])
+    draw_control_means(error, mine, "place", "-")
     aside = [r | {"place": 3 * r["place"]} for r in published(placed["rows"], released=False, clip=None)]
     draw_points(error, aside, "place", colour, "x", alpha=1, markersize=3, label="no clip")
     error.set(ylim=(0, 1.15 * top), ylabel="mean L2 distance")

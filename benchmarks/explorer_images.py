@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks._panels import network, show, stacked
 from benchmarks._presets import NAMES, PAPER_RULE, rules
-from benchmarks._rows import Row, heading, sources
-from benchmarks._tables import Table
+from benchmarks._rows import Row, heading
+from benchmarks._tables import Table, mean, tabulated
 from recon import statistics
 from recon.cells import AttackCell
 from recon.cells.frames import FramesCell
@@ -123,17 +123,16 @@ def _pixels(pictures: np.ndarray) -> np.ndarray:
 
 def table(summary: Summary) -> Table:
     """How near reconstructions lie to training images and to held-out ones, a row for each network and attack."""
-    columns = ["task", "dynamics", "N", "W", "attack", "steps", "mean L2", "to nearest held-out", "nearer to training",
-               "s"]  # fmt: skip
-    rows = []
-    for p in summary["panels"]:
-        for a in p["attacks"]:
-            near, away = np.array(a["distance"]), np.array(a["nearest_held_out"])
-            sizes = [p["title"], p["dynamics"], str(p["n"]), str(p["width"]), a["attack"], f"{a['steps']:,}"]
-            nearer = f"{int((near < away).sum())} of {p['n']}"
-            rows.append([*sizes, f"{near.mean():.2g}", f"{away.mean():.2g}", nearer, f"{a['seconds']:.3g}"])
-    title = f"Reconstructions between training and held-out images, mean L2 ({sources(summary['panels'])})"
-    return title, columns, rows
+
+    def nearer(rows: Sequence[Row]) -> str:
+        near, away = (np.array(rows[0][k]) for k in ("distance", "nearest_held_out"))
+        return f"{(near < away).sum()} of {rows[0]['n']}"
+
+    columns = {"mean L2": mean("distance"), "to nearest held-out": mean("nearest_held_out")}
+    rows = [p | a | {"steps": f"{a['steps']:,}"} for p in summary["panels"] for a in p["attacks"]]
+    keys = ("title", "dynamics", "n", "width", "attack", "steps")
+    title = "Reconstructions between training and held-out images, mean L2"
+    return tabulated(title, rows, keys, columns | {"nearer to training": nearer, "s": mean("seconds", ".3g")})
 
 
 def _least_margin(summary: Summary) -> Effect:

@@ -21,11 +21,10 @@ import numpy as np
 
 from benchmarks._estimates import NEGATIVE_RHO, RHO, draws
 from benchmarks._panels import choose_pair, parts, show_pair, stacked
-from benchmarks._presets import CIFAR, MNIST, RULES, attacks, networks, presets, rules
+from benchmarks._presets import CIFAR, MNIST, RULES, cells_by_rule, presets
 from benchmarks._rows import Row, distinct, sources, where
 from benchmarks._tables import Table
 from recon import statistics
-from recon.cells import AttackCell
 from recon.claims import Claim, Effect, Summary, correlation
 from recon.plots import COLOURS, LABELS, Figure, interval, log_ticks, new_figure
 from recon.records import Stored, attack_row, rounded
@@ -64,16 +63,7 @@ PRESETS = presets(
     },
     paper={"networks": tuple((task, 200, (512, 1024, 2048, 4096), (0, 1, 2), RULES) for task in (MNIST, CIFAR))},
 )
-
-
-def cells(preset: dict[str, Any]) -> list[AttackCell]:
-    """Every network, attacked as published."""
-    return [
-        AttackCell(task, n, network, rules(preset)[name], *attack, seed=seed)
-        for task, n, network, seed, names in networks(preset["networks"])
-        for name in names
-        for attack in attacks(preset, exact=False)
-    ]
+cells = cells_by_rule
 
 
 def correlations(error: np.ndarray, measures: dict[str, np.ndarray]) -> dict[str, float]:

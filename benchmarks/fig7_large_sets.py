@@ -72,10 +72,6 @@ def cells(preset: dict[str, Any]) -> list[AttackCell]:
     ]
 
 
-def _area(recovered: np.ndarray, alpha: np.ndarray) -> float:
-    return area(recovered > 0, alpha)
-
-
 def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each network: what came back, its ranks by |α|, controls; pictures of the first of each kind."""
     rows, seen = [], set()
@@ -99,8 +95,8 @@ def summarise(results: Sequence[Stored]) -> Summary:
             "recovered": int(recovered.sum()),
             "held_out_below": int((held_out < limit).sum()),
             "top_tenth": int((recovered & (rank < len(rank) / 10)).sum()),
-            "auc": statistics.bootstrap(_area, (recovered.astype(float), alpha), each),
-            "auc_best": statistics.bootstrap(_area, ((place < BEST).astype(float), alpha), each),
+            "auc": statistics.bootstrap(area, (recovered.astype(float), alpha), each),
+            "auc_best": statistics.bootstrap(area, ((place < BEST).astype(float), alpha), each),
             "rho": statistics.bootstrap(statistics.spearman, (distance, alpha), each),
             # Distances from the start are the images' own sizes: large images are far from anything.
             "rho_given_start": statistics.bootstrap(statistics.partial_spearman, (distance, alpha, start), each),

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._estimates import A_TENTH, RHO, along, compared, over
-from benchmarks._panels import draw_at
+from benchmarks._panels import draw_at, draw_control_means, draw_means, draw_points
 from benchmarks._presets import MNIST, RULES, presets, rules
 from benchmarks._rows import Row, distinct, grouped, heading, where
 from benchmarks._tables import Table, count, error, mean, tabulated
@@ -30,7 +30,7 @@ from recon.cells.early_stopping import EarlyStoppingCell
 from recon.claims import Claim, Effect, Summary, correlation, ratio
 from recon.dynamics import Linearised
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure
+from recon.plots import COLOURS, Axes, Figure, new_figure
 from recon.records import Stored, attack_row
 
 STEP, STEP_RATE = "one step", 1e-2  # a fiftieth of the loss at quick's size: the first of many steps
@@ -94,34 +94,26 @@ def plot(summary: Summary) -> Figure:
 
 
 def _errors(axes: Axes, summary: Summary, rule: str) -> None:
-    colour = COLOURS[rule]
-    stops = distinct(where(summary["rows"], series="published", dynamics=rule), "stop")
+    colour, mine = COLOURS[rule], where(summary["rows"], dynamics=rule)
+    stops = distinct(where(mine, series="published"), "stop")
+    mine = [r | {"place": stops.index(r["stop"])} for r in mine]
     for series, style, label in (
         ("published", "o-", "published box"),
         ("scaled box", "^--", "box weighed by ‖Δθ‖²"),
         ("exact", "s:", "exact (beyond the paper)"),
     ):
-        rows = where(summary["rows"], series=series, dynamics=rule)
-        face = colour if series == "published" else "none"
-        axes.plot(*_means(rows, stops, "error"), style, color=colour, markerfacecolor=face, markersize=4, label=label)
-        axes.plot([stops.index(r["stop"]) for r in rows], [r["error"] for r in rows], ".", color=colour, alpha=0.35,
-                  markersize=4)  # fmt: skip
-    rows = where(summary["rows"], series="published", dynamics=rule)
-    for control in ("held_out", "start"):
-        axes.plot(*_means(rows, stops, control), color=COLOURS[control], linewidth=1, label=LABELS[control])
+        rows, face = where(mine, series=series), colour if series == "published" else "none"
+        draw_means(axes, rows, "place", colour, style, markerfacecolor=face, markersize=4, label=label)
+        draw_points(axes, rows, "place", colour, alpha=0.35, markersize=4)
+    rows = where(mine, series="published")
+    draw_control_means(axes, rows, "place", "-", linewidth=1)
     top = max(r["start"] for r in rows)
-    shares = _means(rows, stops, "share")[1]
+    shares = [np.mean([r["share"] for r in where(rows, stop=stop)]) for stop in stops]
     names = [f"{share:.2g}" if share > 1e-9 else "< 1e-9" for share in shares]
     names[0] = f"{names[0]}\none step"
     axes.set_xticks(range(len(stops)), names, fontsize=7)
     axes.set(xlabel="loss at the checkpoint / initial loss", ylabel="mean L2 distance")
     axes.set_ylim(-0.03 * top, 1.1 * top)
-
-
-def _means(rows: list[Row], stops: list[Any], key: str) -> tuple[list[int], list[float]]:
-    """Places of the checkpoints among `stops`, and the means over draws there."""
-    at = {i: [r[key] for r in rows if r["stop"] == stop] for i, stop in enumerate(stops)}
-    return [i for i, v in at.items() if v], [float(np.mean(v)) for v in at.values() if v]
 
 
 def _one_step(axes: Axes, summary: Summary) -> None:

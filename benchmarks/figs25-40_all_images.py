@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks._estimates import average
-from benchmarks._presets import CIFAR, CIFAR10, MNIST, MNIST10, RULES, attacks, networks, presets, rules
+from benchmarks._presets import CIFAR, CIFAR10, MNIST, MNIST10, RULES, cells_by_rule, presets
 from benchmarks._rows import sources
 from benchmarks._tables import Table
-from recon.cells import AttackCell
 from recon.claims import TENTH, Claim, Effect, Summary, ratio, share
 from recon.plots import Figure, new_figure, strips
 from recon.records import Stored, attack_row, rounded
@@ -51,16 +50,7 @@ PRESETS = presets(
     },
     paper={"networks": tuple((task, 200, (4096,), (0, 1, 2), RULES) for task in (MNIST, CIFAR, MNIST10, CIFAR10))},
 )
-
-
-def cells(preset: dict[str, Any]) -> list[AttackCell]:
-    """Every network, attacked as published."""
-    return [
-        AttackCell(task, n, network, rules(preset)[name], *attack, seed=seed)
-        for task, n, network, seed, names in networks(preset["networks"])
-        for name in names
-        for attack in attacks(preset, exact=False)
-    ]
+cells = cells_by_rule
 
 
 def summarise(results: Sequence[Stored]) -> Summary:
@@ -83,11 +73,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
 
 def plot(summary: Summary) -> list[Figure]:
     """Contact sheets, training images above reconstructions: as many pages as it takes."""
-    return [
-        _page(sheet, first)
-        for sheet in summary["sheets"]
-        for first in range(0, sheet["n"], ACROSS * DOWN)
-    ]  # fmt: skip
+    return [_page(sheet, first) for sheet in summary["sheets"] for first in range(0, sheet["n"], ACROSS * DOWN)]
 
 
 def _page(sheet: dict[str, Any], first: int) -> Figure:

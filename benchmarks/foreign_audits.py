@@ -43,6 +43,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"names": QUICK, "seeds": (0, 1, 2)},
     "full": {"names": tuple(name for name, *_ in KINDS), "seeds": (0, 1, 2)},
 }
+COLUMNS = {
+    "N": ("n",), "N found": ("n_estimated",), "certified": ("certified",), "largest error": ("worst", ".0e"),
+    "nearest held-out": ("held_out", ".1f"), "seconds": ("run", ".0f"), "of a core": ("processor", ".1f"),
+    "load": ("load_before", ".0f"),
+}  # fmt: skip
 KIND_OF = {group_name(AuditCell(MNIST, n, code).settings()): (name, claimed) for name, code, n, claimed in KINDS}
 
 
@@ -97,16 +102,7 @@ def plot(summary: Summary) -> Figure:
 
 def table(summary: Summary) -> Table:
     """A number for each network of a kind."""
-    columns = {
-        "N": each("n"),
-        "N found": each("n_estimated"),
-        "certified": each("certified"),
-        "largest error": each("worst", ".0e"),
-        "nearest held-out": each("held_out", ".1f"),
-        "seconds": each("run", ".0f"),
-        "of a core": each("processor", ".1f"),
-        "load": each("load_before", ".0f"),
-    }
+    columns = {head: each(*of) for head, of in COLUMNS.items()}
     title = "Audits of networks that other code has trained, a number for each network"
     return tabulated(title, [r | {"network": r["name"]} for r in summary["rows"]], ("network",), columns)
 

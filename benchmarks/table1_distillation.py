@@ -33,11 +33,8 @@ from recon.records import Stored
 __all__ = ["CLAIMS", "PRESETS", "cells", "plot", "summarise", "table"]
 
 WIDTHS = {"infinite": "infinite width", "linearised": "finite, linearised", "standard": "finite, standard"}
-MARKS = {
-    "infinite": ("o", "#222222"),
-    "linearised": ("s", COLOURS["linearised"]),
-    "standard": ("D", COLOURS["standard"]),
-}
+MARKS = {"infinite": ("o", "#222222"), "linearised": ("s", COLOURS["linearised"]),
+         "standard": ("D", COLOURS["standard"])}  # fmt: skip
 
 
 def cells(preset: dict[str, Any]) -> list[DistillationCell]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._estimates import along, growth, share_of
-from benchmarks._panels import draw_means, draw_points, width_axis
+from benchmarks._panels import draw_control_means, draw_means, draw_points, width_axis
 from benchmarks._presets import MNIST, attacks, networks, presets
 from benchmarks._rows import Row, grouped, sources, told, where
 from benchmarks._tables import Table, count, error, mean, tabulated
@@ -114,11 +114,8 @@ def plot(summary: Summary) -> Figure:
     by_loss.invert_xaxis()
     by_loss.set_title("infinite width: error against loss", loc="left")
     sizes = sorted(colours)
-    for name, colour, label in (
-        ("error", "#222222", "infinite width"),
-        *((c, COLOURS[c], LABELS[c]) for c in ("held_out", "start")),
-    ):
-        draw_means(by_n, longest, "n", colour, y=name, label=label)
+    draw_means(by_n, longest, "n", "#222222", label="infinite width")
+    draw_control_means(by_n, longest, "n")
     by_n.set(yscale="log", xlabel="training images N", ylabel="mean L2 distance")
     by_n.set_title(f"after {longest[0]['steps']:,} steps", loc="left")
     by_n.set_xticks(sizes, [str(n) for n in sizes])

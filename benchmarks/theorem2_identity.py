@@ -30,16 +30,11 @@ from recon.records import Stored
 METHODS = {"kip": "KIP", "rkip": "RKIP"}
 TERMS = {"rkip": ("L", "#222222"), "fit": ("first term", "#0072B2"), "surplus": ("λ", "#D55E00")}
 
+LARGE = {"tasks": (MNIST, CIFAR), "n": 500, "each": (10, 250, 300)}
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"tasks": (MNIST,), "n": 50, "each": (5, 25, 40), "steps": (1, 10, 100, 1000, 5000), "rate": 1e-2},
-    "full": {"tasks": (MNIST, CIFAR), "n": 500, "each": (10, 250, 300), "steps": (1, 10, 100, 1000), "rate": 1e-2},
-    "paper": {
-        "tasks": (MNIST, CIFAR),
-        "n": 500,
-        "each": (10, 250, 300),
-        "steps": (1, 10, 100, 1000, 10_000, 50_000),
-        "rate": 1e-3,
-    },
+    "full": {**LARGE, "steps": (1, 10, 100, 1000), "rate": 1e-2},
+    "paper": {**LARGE, "steps": (1, 10, 100, 1000, 10_000, 50_000), "rate": 1e-3},
 }
 
 

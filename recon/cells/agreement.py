@@ -20,10 +20,7 @@ LOSSES = (1e-1, 1e-3, 1e-5)  # at which training is stopped, beside convergence
 SMALL = 1e-4
 CONVERGED = 1e-24  # loss of descent on the linearised model
 MOST = 50_000_000  # steps of it
-RULES = {
-    "linearised": ("recon.dynamics.linearised",),
-    "flow": ("recon.dynamics.flow", "recon.dynamics.descent"),
-}
+RULES = {"linearised": ("recon.dynamics.linearised",), "flow": ("recon.dynamics.flow", "recon.dynamics.descent")}
 REFERENCE, COARSE = 0.02, 0.1  # rates of descent on the network, of 1/L
 
 

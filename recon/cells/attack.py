@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import numpy as np
@@ -136,13 +136,6 @@ class AttackVariant(Cell):
         return self.base.load(**where)
 
 
-class Attempt(NamedTuple):
-    """A whole attack, and the memory that it took at its peak."""
-
-    found: Reconstruction
-    peak_bytes: int | None
-
-
 def attack_and_score(
     cell: AttackCell,
     data: TaskData,
@@ -153,7 +146,7 @@ def attack_and_score(
     start: Images | None = None,
 ) -> Stored:
     """Attack the final state of a training run, as `run_attack`, and score what comes back, as `score_attack`."""
-    return score_attack(cell, data, network, trained, run_attack(cell, data, network, trained, key, report, start))
+    return score_attack(cell, data, network, trained, *run_attack(cell, data, network, trained, key, report, start))
 
 
 def run_attack(
@@ -164,8 +157,8 @@ def run_attack(
     key: PRNGKeyArray,
     report: Report = silent,
     start: Images | None = None,
-) -> Attempt:
-    """Attack the final state of a training run.
+) -> tuple[Reconstruction, int | None]:
+    """Attack the final state of a training run; with the memory that it took at its peak.
 
     Args:
       start: images that the attack starts from (None: its own).
@@ -191,12 +184,13 @@ def run_attack(
         )
     if found.interrupted:
         raise KeyboardInterrupt
-    return Attempt(found, peak.bytes)
+    return found, peak.bytes
 
 
-def score_attack(cell: AttackCell, data: TaskData, network: Network, trained: Trained, attempt: Attempt) -> Stored:
+def score_attack(
+    cell: AttackCell, data: TaskData, network: Network, trained: Trained, found: Reconstruction, peak_bytes: int | None
+) -> Stored:
     """An attack cell's record and arrays."""
-    found = attempt.found
     images = pad(found.images, found.start, cell.n_train)
     scores = with_controls(images, pad(found.start, found.start, cell.n_train), data)
     matched, way = scores["train"].matching, anytime(found, data)
@@ -210,7 +204,7 @@ def score_attack(cell: AttackCell, data: TaskData, network: Network, trained: Tr
             "steps": found.steps,
             "why": found.why,
             "work": found.work,
-            "peak_bytes": attempt.peak_bytes,
+            "peak_bytes": peak_bytes,
             "seconds": found.seconds,
             "trace": thin(found.trace),
             "anytime": way,

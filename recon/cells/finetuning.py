@@ -70,9 +70,8 @@ class FinetuneCell(AttackVariant):
         trained = train(network, params, data.train.x, data.train.y, self.base.dynamics)
         left = dataclasses.replace(data, test=fresh)
         stored = attack_and_score(self.base, left, network, trained, key, report)
-        return as_own(
-            self, stored, public=known | public_record(stored.arrays["found"], public, fresh, len(data.train))
-        )
+        told = public_record(stored.arrays["found"], public, fresh, len(data.train))
+        return as_own(self, stored, public=known | told)
 
 
 def split(test: Split, n: int, data: TaskData) -> tuple[Split, Split]:

@@ -36,10 +36,10 @@ class FramesCell(AttackVariant):
         """
         cell = self.base
         network, trained, key = train_network(cell, data, report)
-        attempt = run_attack(cell, data, network, trained, key, report)
-        stored = score_attack(cell, data, network, trained, attempt)
+        found, peak_bytes = run_attack(cell, data, network, trained, key, report)
+        stored = score_attack(cell, data, network, trained, found, peak_bytes)
         away = distances(stored.arrays["found"], data.held_out.x)
-        frames, pictures = watch(attempt.found, data)
+        frames, pictures = watch(found, data)
         columns = stored.record["images"] | {"nearest_held_out": away.min(axis=1)}
         arrays = {name: stored.arrays[name] for name in ("train", "found")}
         arrays |= {"nearest": data.held_out.x[away.argmin(axis=1)], "frames": pictures}
