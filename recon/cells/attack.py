@@ -90,8 +90,8 @@ class AttackCell(Cell):
     def modules(self) -> tuple[str, ...]:
         """With those of the attack, the network and the training rule."""
         attack = module_of("recon.attacks", "ATTACK", self.attack)
-        named = __name__, attack, type(self.network).__module__, type(self.dynamics).__module__
-        return tuple(dict.fromkeys((*super().modules, *named)))
+        own = __name__, attack, type(self.network).__module__, type(self.dynamics).__module__
+        return tuple(dict.fromkeys((*super().modules, *own)))
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train, attack, score; the arrays are what pictures are drawn from."""
