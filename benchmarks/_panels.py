@@ -8,13 +8,16 @@ import numpy as np
 from benchmarks._presets import RULES
 from benchmarks._rows import Row, distinct, heading
 from recon.plots import COLOURS, LABELS, Axes, strips
-from recon.records import Stored, attack_row
+from recon.records import Stored
 
 
-def network(stored: Stored, *more: str) -> Row:
-    """What a panel says of an attacked network, with `more` of its row's columns."""
-    row = attack_row(stored.record)
-    return {k: row[k] for k in ("task", "title", "source", "recognisable", "dynamics", "n", "width", *more)}
+def network(record: Mapping[str, Any]) -> Row:
+    """What a panel says of an attacked network."""
+    cell, data = record["cell"], record["data"]
+    dynamics = "linearised" if cell["dynamics"]["rule"] == "Linearised" else "standard"
+    sizes = {"n": cell["n_train"], "width": cell["network"]["widths"][0]}
+    shown = {k: data[k] for k in ("title", "source", "recognisable")}
+    return {"task": cell["task"], "dynamics": dynamics, **sizes, **shown}
 
 
 def choose_pair(stored: Stored, each: int) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     panels: dict[tuple[str, str], dict[str, Any]] = {}
     for stored in results:
         r, arrays = stored.record, stored.arrays
-        images, mean, of = r["images"], np.array(r["data"]["mean"], np.float32), network(stored)
+        images, mean, of = r["images"], np.array(r["data"]["mean"], np.float32), network(r)
         rank = np.argsort(images["distance"], kind="stable")
         kept = np.sort(rank[spaced(len(rank), KEPT)])
         new = of | {"kept": kept, "label": images["label"], "dual_norm": rounded(images["dual_norm"])}

@@ -20,14 +20,14 @@ import numpy as np
 from benchmarks._estimates import A_TENTH, HALF, compared, over
 from benchmarks._panels import in_thirds, network, parts, show, stacked
 from benchmarks._presets import NAMES, PAPER_RULE, rules
-from benchmarks._rows import Row, distinct, grouped, heading, published, where
+from benchmarks._rows import Row, distinct, grouped, heading, where
 from benchmarks._tables import Table, certified, each, mean, tabulated
 from recon.cells import AttackCell
 from recon.claims import Claim, Effect, Summary, ratio
 from recon.dynamics import GradientFlow
 from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, Figure, new_figure, strips
-from recon.records import Stored
+from recon.records import Stored, attack_row
 
 CURVES = {"train": "distance", "held_out": "held_out", "start": "start"}
 EACH = 5  # pictures from each end and from the middle of the ranking
@@ -56,15 +56,15 @@ def summarise(results: Sequence[Stored]) -> Summary:
     """One panel for each trained network: its attacks' pictures, curves, controls and scores, the paper's first."""
     panels: dict[tuple[str, str], dict[str, Any]] = {}
     for stored in results:
-        r, of = stored.record, network(stored, "kernel_distance", "attack", "steps", "seconds")
+        r, of, row = stored.record, network(stored.record), attack_row(stored.record)
         distance, mean = np.array(r["images"]["distance"]), np.array(r["data"]["mean"], np.float32)
         shown = strips.choose(distance, EACH)
-        attack = {k: of.pop(k) for k in ("attack", "steps", "seconds")}
-        new = of | {"shown": shown, "thirds": in_thirds(shown, EACH, len(distance)), "attacks": []}
+        new = of | {"kernel_distance": row["kernel_distance"], "shown": shown, "attacks": []}
+        new |= {"thirds": in_thirds(shown, EACH, len(distance))}
         new |= {"train": strips.encode(stored.arrays["train"][shown] + mean)}
         panel = panels.setdefault((of["task"], of["dynamics"]), new)
         panel["attacks"].append(
-            attack
+            {k: row[k] for k in ("attack", "steps", "seconds")}
             | {"certified": r["attack"]["certified"], "scores": r["scores"]}
             | {"curves": {k: np.sort(r["images"][v]) for k, v in CURVES.items()}}
             # The same training images in every row, ranked by the paper's attack.
@@ -113,27 +113,31 @@ def table(summary: Summary) -> Table:
     columns = {"mean L2": mean("error"), "median": mean("median"), "L2 below": each("below"), "certified": certified}
     columns |= {"held-out": mean("held_out", ".1f"), "start": mean("start", ".1f"), "dB": mean("db", ".0f")}
     columns |= {"SSIM": mean("ssim", ".2f"), "s": mean("seconds", ".0f")}
+    rows = []
+    for row, scores in ((_row(p, a), a["scores"]) for p in summary["panels"] for a in p["attacks"]):
+        row |= {k: scores[k]["mean"] for k in ("held_out", "start")}
+        row |= {"db": scores["train"]["psnr_db_mean"], "ssim": scores["train"]["ssim_mean"]}
+        below = ", ".join(f"{count} < {limit}" for limit, count in scores["train"]["below"].items())
+        rows.append(row | {"below": below or "no threshold"})
     keys = ("title", "dynamics", "n", "width", "attack")
-    return tabulated("Reconstruction error, with controls", _rows(summary), keys, columns)
+    return tabulated("Reconstruction error, with controls", rows, keys, columns)
 
 
-def _rows(summary: Summary) -> list[Row]:
-    """Each attack on each network; each task has a single draw of images."""
-    pairs = [(p | a | {"draw": p["task"]}, a["scores"]) for p in summary["panels"] for a in p["attacks"]]
-    return [
-        row
-        | {"error": s["train"]["mean"], "held_out": s["held_out"]["mean"], "start": s["start"]["mean"]}
-        | {"median": s["train"]["median"], "median_held_out": s["held_out"]["median"]}
-        | {"db": s["train"]["psnr_db_mean"], "ssim": s["train"]["ssim_mean"]}
-        | {"below": ", ".join(f"{k} < {limit}" for limit, k in s["train"]["below"].items()) or "no threshold"}
-        for row, s in pairs
-    ]
+def _row(panel: Row, attack: Row) -> Row:
+    """An attack on a network; each task has a single draw of images."""
+    train, held_out = (attack["scores"][k] for k in ("train", "held_out"))
+    medians = {"median": train["median"], "median_held_out": held_out["median"]}
+    return panel | attack | {"draw": panel["task"], "error": train["mean"]} | medians
+
+
+def _published(summary: Summary) -> list[Row]:
+    return [_row(p, p["attacks"][0]) for p in summary["panels"]]
 
 
 def _standard_over_linearised(summary: Summary) -> Effect:
     return [
         ratio(f"{title}: standard dynamics' error over linearised's", compared(*sides, "draw"))
-        for (title,), mine in grouped(published(_rows(summary)), "title").items()
+        for (title,), mine in grouped(_published(summary), "title").items()
         for sides in [(where(mine, dynamics="standard"), where(mine, dynamics="linearised"))]
     ]
 
@@ -145,7 +149,7 @@ def _against_controls(summary: Summary) -> Effect:
             f"{r['title']}, {r['dynamics']}: median distance of held-out images over training images'",
             over([r], "median_held_out", "median"),
         )
-        for r in published(_rows(summary))
+        for r in _published(summary)
     ]
 
 

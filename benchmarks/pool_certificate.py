@@ -131,7 +131,7 @@ def table(summary: Summary) -> Table:
     return tabulated("What is certified on fresh networks", rows, keys, columns)
 
 
-def _networks(summary: Summary, group: str, key: str) -> list[Row]:
+def _networks(summary: Summary, group: str, key: str = "group") -> list[Row]:
     """Those of a group that have any of `key`. Each has its own seed or width: networks are what is independent."""
     return [r | {"draw": i} for i, r in enumerate(where(summary["rows"], group=group)) if r[key]]
 
@@ -151,7 +151,7 @@ def _all(summary: Summary) -> Effect:
 
 
 def _nothing(summary: Summary) -> Effect:
-    rows = _networks(summary, "null", "n")
+    rows = _networks(summary, "null")
     return [share("Null instances", share_of(rows, lambda r: r["certified"] == 0))] if rows else []
 
 
