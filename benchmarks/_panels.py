@@ -46,7 +46,7 @@ def show_pair(
     show(axes, panel, rows, each, title or heading(panel), **style)
 
 
-def stacked(figure: Any, panels: Sequence[Row], **sizes: Any) -> Iterator[tuple[Axes, Row]]:
+def stack(figure: Any, panels: Sequence[Row], **sizes: Any) -> Iterator[tuple[Axes, Row]]:
     """Axes under each other, one for each panel."""
     return zip(figure.subplots(len(panels), 1, squeeze=False, **sizes)[:, 0], panels, strict=True)
 

@@ -44,7 +44,7 @@ def curves(stored: Stored, **columns: str) -> dict[str, list[float]]:
     return {name: rounded(np.sort(images[column])) for name, column in columns.items()}
 
 
-def told(record: Mapping[str, Any], *names: str) -> Row:
+def facts(record: Mapping[str, Any], *names: str) -> Row:
     """What a record says of its cell and images: any of task, n, seed, title, source and draw."""
     cell, data = record["cell"], record["data"]
     known = {"task": cell["task"], "n": cell["n_train"], "seed": cell["seed"], "title": data["title"]}

@@ -39,7 +39,7 @@ def each(key: str, spec: str = "") -> Callable[[Sequence[Row]], str]:
 HEADS = {"title": "task", "n": "N", "width": "W"}
 
 
-def tabulated(
+def tabulate(
     title: str, rows: Sequence[Row], keys: Sequence[str], columns: Mapping[str, Callable[[Sequence[Row]], str]]
 ) -> Table:
     """A line for each group of rows of equal `keys`, and in it what each of `columns` makes of them."""

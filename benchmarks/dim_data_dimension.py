@@ -29,7 +29,7 @@ from benchmarks._estimates import A_TENTH, average, growth
 from benchmarks._panels import draw_control_means, draw_rules, parts
 from benchmarks._presets import CIFAR, MNIST, NAMES, RULES, attacks, networks, presets, rules
 from benchmarks._rows import Row, distinct, heading, published, where
-from benchmarks._tables import Table, count, error, mean, tabulated
+from benchmarks._tables import Table, count, error, mean, tabulate
 from recon.cells import AttackCell
 from recon.cells.resolution import ResolutionCell
 from recon.claims import Claim, Effect, Summary, ratio, share
@@ -161,7 +161,7 @@ def table(summary: Summary) -> Table:
         "recognisable": lambda rows: f"{100 * np.mean([recognised(r) for r in rows]):.0f} %",
     }
     keys = ("title", "n", "width", "side", "d", "dynamics", "attack")
-    return tabulated("Error per pixel over the data's dimension", summary["rows"], keys, columns)
+    return tabulate("Error per pixel over the data's dimension", summary["rows"], keys, columns)
 
 
 def _growth_at_a_doubled_side(summary: Summary, task: str, rule: str) -> Effect:

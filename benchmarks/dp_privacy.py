@@ -34,8 +34,8 @@ import numpy as np
 from benchmarks._estimates import A_TENTH, along, average, compared
 from benchmarks._panels import draw_control_means, draw_means, draw_points
 from benchmarks._presets import MNIST
-from benchmarks._rows import Row, grouped, published, sources, told, where
-from benchmarks._tables import Table, count, error, mean, tabulated
+from benchmarks._rows import Row, facts, grouped, published, sources, where
+from benchmarks._tables import Table, count, error, mean, tabulate
 from recon.cells import AttackCell
 from recon.cells.base import Cell
 from recon.cells.dp import DPCell
@@ -126,7 +126,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
         rows.append(
             {
                 "released": cell["kind"] != "private",
-                **told(record, "n", "seed", "source"),
+                **facts(record, "n", "seed", "source"),
                 "width": None if infinite else cell["network"]["widths"][0],
                 "attack": "kernels" if infinite else cell["attack"],
                 "draw": f"N={cell['n_train']} seed {cell['seed']}",
@@ -255,7 +255,7 @@ def table(summary: Summary) -> Table:
     rows = [
         r | {"state": _state(r), "width": r["width"] or "∞", "ε": _epsilon(r["epsilon"], "g")} for r in summary["rows"]
     ]
-    _, heads, lines = tabulated("", rows, ("state", "n", "width", "attack", "ε"), columns)
+    _, heads, lines = tabulate("", rows, ("state", "n", "width", "attack", "ε"), columns)
     told = f"MNIST odd/even, δ = {DELTA:g}, {sources(summary['rows'])}"
     return f"Reconstruction and accuracy by ε ({told})", heads, lines
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks._estimates import average, over
 from benchmarks._presets import MNIST
-from benchmarks._rows import sources, told, where
+from benchmarks._rows import facts, sources, where
 from benchmarks._tables import Table
 from recon import statistics
 from recon.cells.agreement import AgreementCell
@@ -49,7 +49,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
         cell, steps = record["cell"], record["descent"]["steps"]
         rows.append(
             {
-                **told(record, "n", "seed", "title", "source", "draw"),
+                **facts(record, "n", "seed", "title", "source", "draw"),
                 **{k: cell[k] for k in ("rule", "width")},
                 "gaps": record["gaps"],
                 "steps": record["training"]["steps"],

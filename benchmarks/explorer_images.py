@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._panels import network, show, stacked
+from benchmarks._panels import network, show, stack
 from benchmarks._presets import NAMES, PAPER_RULE, rules
 from benchmarks._rows import Row, heading
-from benchmarks._tables import Table, mean, tabulated
+from benchmarks._tables import Table, mean, tabulate
 from recon import statistics
 from recon.cells import AttackCell
 from recon.cells.frames import FramesCell
@@ -103,7 +103,7 @@ def plot(summary: Summary) -> Figure:
     panels = summary["panels"]
     heights = [0.6 + 0.42 * (1 + len(_drawn(p))) for p in panels]
     figure = new_figure(7.2, sum(heights))
-    for axes, p in stacked(figure, panels, height_ratios=heights):
+    for axes, p in stack(figure, panels, height_ratios=heights):
         train = strips.encode(_pixels(strips.decode(p["train"])[np.array(p["shown"])]))
         frames = {f"{f['step']:,}": f["pictures"] for f in _drawn(p)}
         title = f"{heading(p | {'dynamics': p['dynamics'] + ' dynamics'})}: steps of {p['attacks'][0]['attack']}"
@@ -132,7 +132,7 @@ def table(summary: Summary) -> Table:
     rows = [p | a | {"steps": f"{a['steps']:,}"} for p in summary["panels"] for a in p["attacks"]]
     keys = ("title", "dynamics", "n", "width", "attack", "steps")
     title = "Reconstructions between training and held-out images, mean L2"
-    return tabulated(title, rows, keys, columns | {"nearer to training": nearer, "s": mean("seconds", ".3g")})
+    return tabulate(title, rows, keys, columns | {"nearer to training": nearer, "s": mean("seconds", ".3g")})
 
 
 def _least_margin(summary: Summary) -> Effect:

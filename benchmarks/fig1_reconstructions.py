@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks._estimates import A_TENTH, HALF, compared, over
-from benchmarks._panels import in_thirds, network, parts, show, stacked
+from benchmarks._panels import in_thirds, network, parts, show, stack
 from benchmarks._presets import NAMES, PAPER_RULE, rules
 from benchmarks._rows import Row, distinct, grouped, heading, where
-from benchmarks._tables import Table, certified, each, mean, tabulated
+from benchmarks._tables import Table, certified, each, mean, tabulate
 from recon.cells import AttackCell
 from recon.claims import Claim, Effect, Summary, ratio
 from recon.dynamics import GradientFlow
@@ -79,7 +79,7 @@ def plot(summary: Summary) -> Figure:
     heights = [0.35 + 0.36 * (1 + len(p["attacks"])) for p in panels]
     figure = new_figure(7.5, sum(heights) + 2.8)
     pictures, below = parts(figure, sum(heights), 2.8)
-    for axes, p in stacked(pictures, panels, height_ratios=heights):
+    for axes, p in stack(pictures, panels, height_ratios=heights):
         found = {a["attack"]: a["found"] for a in p["attacks"]}
         title = heading(p | {"dynamics": f"{p['dynamics']} dynamics"})
         show(axes, p, {"training": p["train"], **found}, EACH, title)
@@ -120,7 +120,7 @@ def table(summary: Summary) -> Table:
         below = ", ".join(f"{count} < {limit}" for limit, count in scores["train"]["below"].items())
         rows.append(row | {"below": below or "no threshold"})
     keys = ("title", "dynamics", "n", "width", "attack")
-    return tabulated("Reconstruction error, with controls", rows, keys, columns)
+    return tabulate("Reconstruction error, with controls", rows, keys, columns)
 
 
 def _row(panel: Row, attack: Row) -> Row:

@@ -20,7 +20,7 @@ from benchmarks._estimates import A_TENTH, TENTH_LESS, compared, growth
 from benchmarks._panels import draw_controls, draw_rules, width_axis
 from benchmarks._presets import CIFAR, MNIST, NAMES, RULES, attacks, networks, presets, rules
 from benchmarks._rows import Row, curves, distinct, published, where
-from benchmarks._tables import Table, count, error, mean, tabulated
+from benchmarks._tables import Table, count, error, mean, tabulate
 from recon.cells import AttackCell
 from recon.claims import Claim, Effect, Summary, ratio
 from recon.plots import COLOURS, Axes, Figure, new_figure, shades
@@ -105,7 +105,7 @@ def table(summary: Summary) -> Table:
     """Mean error and controls by task, width, dynamics and attack, averaged over draws."""
     columns = {"mean L2": error, "draws": count, "held-out": mean("held_out"), "start": mean("start")}
     columns |= {"1 - cos(K0, Kf)": mean("kernel_distance"), "s": mean("seconds")}
-    return tabulated("Error over width", summary["rows"], ("title", "n", "width", "dynamics", "attack"), columns)
+    return tabulate("Error over width", summary["rows"], ("title", "n", "width", "dynamics", "attack"), columns)
 
 
 def _standard_over_linearised(summary: Summary, task: str) -> Effect:

@@ -19,7 +19,7 @@ from benchmarks._estimates import A_TENTH, compared
 from benchmarks._panels import choose_pair, draw_means, draw_points, parts, show_pair, width_axis
 from benchmarks._presets import CIFAR, CIFAR10, MNIST, MNIST10, RULES, attacks, networks, presets, rules
 from benchmarks._rows import Row, curves, distinct, published, where
-from benchmarks._tables import Table, mean, tabulated
+from benchmarks._tables import Table, mean, tabulate
 from recon.cells import AttackCell
 from recon.claims import Claim, Effect, Summary, ratio
 from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure
@@ -125,7 +125,7 @@ def table(summary: Summary) -> Table:
     columns = {"binary, mean L2": errors(0), "10-way, mean L2": errors(1), "held-out": mean("held_out", ".1f")}
     columns |= {"draws": lambda rows: str(max(len(where(rows, kind=kind)) for kind in (0, 1)))}
     title, rows = "Ten classes against two", [r | {"data set": r["dataset"]} for r in summary["rows"]]
-    return tabulated(title, rows, ("data set", "n", "width", "dynamics", "attack"), columns)
+    return tabulate(title, rows, ("data set", "n", "width", "dynamics", "attack"), columns)
 
 
 def _binary_over_ten(summary: Summary) -> Effect:

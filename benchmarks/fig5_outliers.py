@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._estimates import NEGATIVE_RHO, RHO, draws
-from benchmarks._panels import choose_pair, parts, show_pair, stacked
+from benchmarks._panels import choose_pair, parts, show_pair, stack
 from benchmarks._presets import CIFAR, MNIST, RULES, cells_by_rule, presets
 from benchmarks._rows import Row, distinct, sources, where
 from benchmarks._tables import Table
@@ -137,7 +137,7 @@ def plot(summary: Summary) -> Figure:
         row[0].set_ylabel("L2 distance")
         row[-1].legend(fontsize=6)
     _forest(middle, summary["rho"])
-    for axes, p in stacked(pictures, ranked):
+    for axes, p in stack(pictures, ranked):
         show_pair(axes, p, EACH)
     return figure
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks._estimates import A_TENTH, compared
-from benchmarks._panels import stacked
+from benchmarks._panels import stack
 from benchmarks._presets import MNIST
-from benchmarks._rows import Row, told, where
+from benchmarks._rows import Row, facts, where
 from benchmarks._sets import DISTILLED, LABELS, PRESETS, distilled, name_of
-from benchmarks._tables import Table, count, mean, tabulated
+from benchmarks._tables import Table, count, mean, tabulate
 from recon.cells.distillation import DistillationCell
 from recon.claims import Claim, Effect, Summary, ratio
 from recon.plots import Figure, new_figure, strips
@@ -46,7 +46,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     for stored in results:
         record = stored.record
         cell, data = record["cell"], record["data"]
-        row = told(record, "task", "title", "source", "seed", "n") | {"set": name_of(record)}
+        row = facts(record, "task", "title", "source", "seed", "n") | {"set": name_of(record)}
         row |= {"m": record["set"]["n"], "nearest": record["nearest"]}
         rows.append(row)
         panel = panels.setdefault(cell["task"], {**row, "strips": {}})
@@ -65,7 +65,7 @@ def plot(summary: Summary) -> Figure:
     panels = summary["panels"]
     heights = [0.62 * len(p["strips"]) + 0.3 for p in panels]
     figure = new_figure(8.0, sum(heights))
-    for axes, p in stacked(figure, panels, height_ratios=heights):
+    for axes, p in stack(figure, panels, height_ratios=heights):
         names = [name for name in SHOWN if name in p["strips"]]
         strips.draw(axes, [p["strips"][name] for name in names], [_label(name) for name in names], ranked=False)
         axes.set_anchor("W")
@@ -86,7 +86,7 @@ def table(summary: Summary) -> Table:
         for name in SHOWN
         for r in where(summary["rows"], task=panel["task"], set=name)
     ]
-    return tabulated("How near images of a set are to real ones", rows, ("title", "images", "set"), columns)
+    return tabulate("How near images of a set are to real ones", rows, ("title", "images", "set"), columns)
 
 
 def _nearest(summary: Summary, name: str, split: str = "train") -> list[Row]:

@@ -25,7 +25,7 @@ from benchmarks._estimates import A_TENTH, RHO, along, compared, over
 from benchmarks._panels import draw_at, draw_control_means, draw_means, draw_points
 from benchmarks._presets import MNIST, RULES, presets, rules
 from benchmarks._rows import Row, distinct, grouped, heading, where
-from benchmarks._tables import Table, count, error, mean, tabulated
+from benchmarks._tables import Table, count, error, mean, tabulate
 from recon.cells.early_stopping import EarlyStoppingCell
 from recon.claims import Claim, Effect, Summary, correlation, ratio
 from recon.dynamics import Linearised
@@ -138,7 +138,7 @@ def table(summary: Summary) -> Table:
     rows = [r | {"attack": r["series"], "stopped at": _stop(r)} for r in summary["rows"]]
     rows.sort(key=lambda r: (r["attack"], r["dynamics"]))
     title = "Error by checkpoint, stopped at a fraction of the initial loss"
-    return tabulated(title, rows, ("attack", "dynamics", "stopped at"), columns)
+    return tabulate(title, rows, ("attack", "dynamics", "stopped at"), columns)
 
 
 def _stop(row: Row) -> str:

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks._estimates import A_TENTH, compared, over
-from benchmarks._panels import draw_at, parts, show_pair, stacked
+from benchmarks._panels import draw_at, parts, show_pair, stack
 from benchmarks._presets import MNIST, MNIST10, RULES, attacks, presets
 from benchmarks._rows import Row, published, where
-from benchmarks._tables import Table, count, error, mean, tabulated
+from benchmarks._tables import Table, count, error, mean, tabulate
 from recon.cells.losses import LossCell
 from recon.claims import Claim, Effect, Summary, ratio
 from recon.dynamics.losses import LinearisedLossDescent, LossDescent
@@ -111,7 +111,7 @@ def plot(summary: Summary) -> Figure:
     axes = upper.subplots()
     _errors(axes, summary)
     upper.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=7)
-    for axes, p in stacked(lower, summary["pictures"]):
+    for axes, p in stack(lower, summary["pictures"]):
         show_pair(axes, p | {"title": p["series"]})
     return figure
 
@@ -140,7 +140,7 @@ def table(summary: Summary) -> Table:
     columns |= {"left of θ₀": mean("remaining", ".3g"), "unexplained": mean("unexplained", ".3g"), "mean L2": error}
     columns |= {"draws": count, "held-out": mean("held_out"), "start": mean("start")}
     rows = [r for s in SERIES for rule in RULES for exact in (False, True) for r in _of(summary, s, rule, exact)]
-    lines = tabulated("Error by training loss", rows, ("series", "dynamics", "attack"), columns)
+    lines = tabulate("Error by training loss", rows, ("series", "dynamics", "attack"), columns)
     return lines[0], ["loss", *lines[1][1:]], lines[2]
 
 

@@ -27,7 +27,7 @@ from benchmarks._estimates import A_TENTH, HONEST, MOST, certified_right, over
 from benchmarks._panels import in_thirds, parts, show_pair
 from benchmarks._presets import CIFAR, MNIST, NAMES, RULES, presets, rules
 from benchmarks._rows import Row, curves, distinct, grouped, where
-from benchmarks._tables import Table, certified, count, error, mean, tabulated
+from benchmarks._tables import Table, certified, count, error, mean, tabulate
 from recon.cells import NEAR, AttackCell
 from recon.claims import Claim, Effect, Summary, ratio, share
 from recon.networks import MLP
@@ -219,7 +219,7 @@ def table(summary: Summary) -> Table:
         for r in summary["rows"]
     ]
     keys = ("title", "n", "network", "weights/pixel", "dynamics", "attack")
-    return tabulated("Convolutional networks", rows, keys, columns | {"s": mean("seconds")})
+    return tabulate("Convolutional networks", rows, keys, columns | {"s": mean("seconds")})
 
 
 def _against_held_out(summary: Summary, task: str, rule: str) -> Effect:

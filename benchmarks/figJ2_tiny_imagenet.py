@@ -30,7 +30,7 @@ from benchmarks._estimates import HALF, average, over
 from benchmarks._panels import draw_at, in_thirds, parts, show
 from benchmarks._presets import CIFAR, MNIST, RULES, SETTINGS, attacks, networks, presets, rules
 from benchmarks._rows import Row, curves, distinct, grouped, heading, where
-from benchmarks._tables import Table, certified, count, error, mean, tabulated
+from benchmarks._tables import Table, certified, count, error, mean, tabulate
 from recon import statistics
 from recon.cells import AttackCell
 from recon.claims import EYE, Claim, Effect, Part, Summary, ratio, share
@@ -189,7 +189,7 @@ def table(summary: Summary) -> Table:
     columns |= {"held-out L2": mean("held_out", ".1f"), f"above {GOOD_DB:g} dB": good, "certified": certified}
     columns |= {"pool": lambda rows: str(rows[0]["pool"]), "s": mean("seconds")}
     title, keys = "Reconstruction at 64 × 64 × 3 and at smaller sizes", ("title", "n", "width", "dynamics", "attack")
-    return tabulated(title, summary["rows"], keys, columns)
+    return tabulate(title, summary["rows"], keys, columns)
 
 
 def _decibels_lost(summary: Summary, task: str, rule: str) -> Effect:

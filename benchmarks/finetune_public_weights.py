@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks._estimates import A_TENTH, HALF, average, compared, over
-from benchmarks._panels import choose_pair, draw_controls, parts, show_pair, stacked
+from benchmarks._panels import choose_pair, draw_controls, parts, show_pair, stack
 from benchmarks._presets import CIFAR, MNIST, RULES, attacks, networks, presets, rules
 from benchmarks._rows import Row, curves, distinct, grouped, heading, published, where
-from benchmarks._tables import Table, count, error, mean, means, tabulated
+from benchmarks._tables import Table, count, error, mean, means, tabulate
 from recon.cells import AttackCell
 from recon.cells.finetuning import FinetuneCell
 from recon.claims import Claim, Effect, Summary, ratio
@@ -110,7 +110,7 @@ def plot(summary: Summary) -> Figure:
         _moved(row[1], mine)
         _controls(row[2], mine)
     upper.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    for axes, p in stacked(lower, summary["pictures"]):
+    for axes, p in stack(lower, summary["pictures"]):
         show_pair(axes, p, EACH, "private", f"{p['title']}, {p['dynamics']}, from {p['weights']} weights")
     return figure
 
@@ -179,7 +179,7 @@ def table(summary: Summary) -> Table:
     public = max((r["n_public"] for r in summary["rows"]), default=0)
     title, rows = f"Fine-tuning from weights trained on {public} public images", summary["rows"]
     keys = ("title", "n", "width", "dynamics", "attack", "from")
-    return tabulated(
+    return tabulate(
         title, [r | {"from": r["weights"]} for r in rows], keys, columns | {"certified": known("certified", ".0f")}
     )
 

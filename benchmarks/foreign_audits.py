@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmarks._estimates import average, share_of
 from benchmarks._presets import MNIST
-from benchmarks._rows import distinct, told, where
-from benchmarks._tables import Table, each, tabulated
+from benchmarks._rows import distinct, facts, where
+from benchmarks._tables import Table, each, tabulate
 from recon.cells.audit import EXACT, AuditCell
 from recon.cells.foreign import FederatedAveraging, Foreign, ScikitLearn
 from recon.cells.foreign_torch import Torch
@@ -72,7 +72,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
             {
                 "name": name,
                 "claimed": claimed,
-                **told(record, "source", "draw", "seed"),
+                **facts(record, "source", "draw", "seed"),
                 "n": n,
                 **{k: attack[k] for k in ("n_estimated", "certified")},
                 **{k: train[k] for k in ("exact", "worst")},
@@ -104,7 +104,7 @@ def table(summary: Summary) -> Table:
     """A number for each network of a kind."""
     columns = {head: each(*of) for head, of in COLUMNS.items()}
     title = "Audits of networks that other code has trained, a number for each network"
-    return tabulated(title, [r | {"network": r["name"]} for r in summary["rows"]], ("network",), columns)
+    return tabulate(title, [r | {"network": r["name"]} for r in summary["rows"]], ("network",), columns)
 
 
 def _whole(summary: Summary) -> Effect:

@@ -18,8 +18,8 @@ from typing import Any
 
 from benchmarks._estimates import average, share_of
 from benchmarks._presets import CIFAR, MNIST, MNIST10
-from benchmarks._rows import Row, told, where
-from benchmarks._tables import Table, count, tabulated
+from benchmarks._rows import Row, facts, where
+from benchmarks._tables import Table, count, tabulate
 from recon.cells.instances import Null, Plain
 from recon.cells.recovery import RecoveryCell
 from recon.claims import Claim, Effect, Part, Summary, share
@@ -88,7 +88,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
         rows.append(
             {
                 "group": group_of(cell),
-                **told(record, "title", "source", "n", "seed"),
+                **facts(record, "title", "source", "n", "seed"),
                 "rule": record["training"]["rule"],
                 "width": cell["setting"]["width"],
                 **{k: record["attack"][k] for k in ("found", "certified", "why")},
@@ -128,7 +128,7 @@ def table(summary: Summary) -> Table:
     columns |= {"of these wrong": lambda rows: str(sum(r["certified"] - r["certified_within"] for r in rows))}
     rows = [r | {"group": GROUPS[r["group"]], "training": r["rule"]} for r in summary["rows"]]
     keys = ("group", "title", "training", "n", "width")
-    return tabulated("What is certified on fresh networks", rows, keys, columns)
+    return tabulate("What is certified on fresh networks", rows, keys, columns)
 
 
 def _networks(summary: Summary, group: str, key: str = "group") -> list[Row]:

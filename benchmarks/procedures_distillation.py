@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks._estimates import average, over
 from benchmarks._presets import MNIST
-from benchmarks._rows import grouped, sources, told, where
+from benchmarks._rows import facts, grouped, sources, where
 from benchmarks._tables import Table
 from recon.cells.distillation import DistillationCell
 from recon.claims import Claim, Effect, Summary, ratio, share
@@ -56,7 +56,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
             {
                 "method": method,
                 "optimiser": cell["options"].get("optimiser"),
-                **told(record, "seed", "n", "draw", "source"),
+                **facts(record, "seed", "n", "draw", "source"),
                 "m": made["n"],
                 # As the optimiser sees it, in float32, and of the same images in float64.
                 "loss_float32": made["loss"],

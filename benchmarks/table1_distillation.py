@@ -21,9 +21,9 @@ import numpy as np
 
 from benchmarks._estimates import POINT, POINT_REASON
 from benchmarks._presets import NAMES
-from benchmarks._rows import Row, told, where
+from benchmarks._rows import Row, facts, where
 from benchmarks._sets import LABELS, PRESETS, SETS, distilled, name_of
-from benchmarks._tables import Table, count, mean, percent, tabulated
+from benchmarks._tables import Table, count, mean, percent, tabulate
 from recon import statistics
 from recon.cells.distillation import DistillationCell
 from recon.claims import Claim, Effect, Summary, points
@@ -48,7 +48,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     for record in (s.record for s in results):
         rows.append(
             {
-                **told(record, "task", "title", "source", "seed", "n"),
+                **facts(record, "task", "title", "source", "seed", "n"),
                 "set": name_of(record),
                 "m": record["set"]["n"],
                 "width": next((n["network"]["widths"][0] for n in record["cell"]["networks"]), None),
@@ -111,7 +111,7 @@ def table(summary: Summary) -> Table:
     ]
     keys, columns = ("title", "images", "set"), columns | {"seeds": count, "s": mean("seconds", ".1f")}
     tested = "; ".join(f"{t['title']}: W = {t['width']}, {t['tested']}, {t['source']}" for t in tasks)
-    return f"Test accuracy, % ± SD over seeds ({tested})", *tabulated("", rows, keys, columns)[1:]
+    return f"Test accuracy, % ± SD over seeds ({tested})", *tabulate("", rows, keys, columns)[1:]
 
 
 def _difference(

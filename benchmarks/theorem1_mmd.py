@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks._estimates import along, growth, share_of
 from benchmarks._panels import draw_control_means, draw_means, draw_points, width_axis
 from benchmarks._presets import MNIST, attacks, networks, presets
-from benchmarks._rows import Row, grouped, sources, told, where
-from benchmarks._tables import Table, count, error, mean, tabulated
+from benchmarks._rows import Row, facts, grouped, sources, where
+from benchmarks._tables import Table, count, error, mean, tabulate
 from recon.cells import AttackCell
 from recon.cells.base import Cell
 from recon.cells.distillation import DistillationCell
@@ -81,7 +81,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
         cell, limit = record["cell"], record["data"]["recognisable"]
         infinite.append(
             {
-                **told(record, "n", "seed", "source"),
+                **facts(record, "n", "seed", "source"),
                 "draw": f"N={cell['n_train']} seed {cell['seed']}",
                 "steps": record["set"]["steps"],
                 "loss": max(record["losses"]["rkip"], 0.0) / record["losses"]["norm"],
@@ -156,7 +156,7 @@ def table(summary: Summary) -> Table:
     }
     title, source = "The attack at infinite width, and finite networks", sources(summary["infinite"])
     rows = [r | {"width": "∞"} for r in summary["infinite"]] + summary["finite"]
-    _, heads, lines = tabulated(title, rows, ("n", "width", "steps"), columns)
+    _, heads, lines = tabulate(title, rows, ("n", "width", "steps"), columns)
     return f"{title} (MNIST odd/even, linearised, {source})", heads, lines
 
 

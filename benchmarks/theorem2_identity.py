@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._presets import CIFAR, MNIST
-from benchmarks._rows import distinct, grouped, sources, told, where
+from benchmarks._rows import distinct, facts, grouped, sources, where
 from benchmarks._tables import Table
 from recon import statistics
 from recon.cells.distillation import DistillationCell
@@ -55,7 +55,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     rows = []
     for record in (s.record for s in results):
         losses = record["losses"]
-        row = told(record, "task", "title", "source", "n") | {"method": record["cell"]["method"]}
+        row = facts(record, "task", "title", "source", "n") | {"method": record["cell"]["method"]}
         row |= {"m": record["set"]["n"], "step": record["set"]["step"]}
         row |= {name: losses[name] / losses["norm"] for name in TERMS} | {"kip": losses["kip"]}
         rows.append(row | {"gap": abs(losses["fit"] + losses["surplus"] - losses["rkip"]) / losses["rkip"]})

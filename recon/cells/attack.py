@@ -11,7 +11,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import enable_x64
 from recon.attacks import Reconstruction, reconstruct, with_options
-from recon.cells.base import NEAR, Cell, named
+from recon.cells.base import NEAR, Cell, by_name
 from recon.dynamics import Dynamics, Trained, outputs, train
 from recon.dynamics.base import HostParams
 from recon.kernels import compiled_ntk, kernel_distance
@@ -75,7 +75,7 @@ class AttackCell(Cell):
 
     def settings(self) -> dict[str, Any]:
         """With the network, the training rule and the attack by name."""
-        own = {"network": named(self.network, "architecture"), "dynamics": named(self.dynamics)}
+        own = {"network": by_name(self.network, "architecture"), "dynamics": by_name(self.dynamics)}
         return super().settings() | own
 
     def check(self) -> None:

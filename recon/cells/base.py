@@ -104,12 +104,12 @@ def data_record(data: TaskData) -> dict[str, Any]:
     }
 
 
-def named(rule: Any, key: str = "rule") -> dict[str, Any]:
+def by_name(rule: Any, key: str = "rule") -> dict[str, Any]:
     """A training rule, or another dataclass, as plain values with its name."""
     return {key: type(rule).__name__, **dataclasses.asdict(rule)}
 
 
-def tested(data: TaskData) -> tuple[Split, str]:
+def testing_split(data: TaskData) -> tuple[Split, str]:
     """The images that networks are tested on, and which split they are: the held-out ones where there is no other."""
     return (data.test, "test") if len(data.test) else (data.held_out, "held_out")
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.cells.attack import thin
-from recon.cells.base import Cell, named, tested
+from recon.cells.base import Cell, by_name, testing_split
 from recon.distillation import DistilledSet, chosen, distill, finite_accuracy, infinite_accuracy, with_options
 from recon.distillation.chosen import CHOICES, choose
 from recon.distillation.score import set_losses
@@ -108,7 +108,7 @@ class DistillationCell(Cell):
             made = distill(data, self.n_per_class, **options, **self.given)
         if made.interrupted:
             raise KeyboardInterrupt
-        test, split = tested(data)
+        test, split = testing_split(data)
         pairs = made.images, made.labels, test.x, test.y
         began = time.perf_counter()
         accuracy = {"infinite": infinite_accuracy(*pairs, kernel=self.kernel)}
@@ -162,4 +162,4 @@ def _plain(value: Any) -> Any:
     """Settings as plain values: a dataclass with its name where that tells training rules apart."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
-    return dataclasses.asdict(value) if isinstance(value, MLP | InfiniteMLP) else named(value)
+    return dataclasses.asdict(value) if isinstance(value, MLP | InfiniteMLP) else by_name(value)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from recon.cells.attack import AttackCell
-from recon.cells.base import as_own, tested
+from recon.cells.base import as_own, testing_split
 from recon.metrics import distances
 from recon.metrics.privacy import prior_success
 from recon.progress import Report, silent
@@ -21,7 +21,7 @@ class DPCell(AttackCell):
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train, attack, score; and the share of the test images that so many guesses could hit."""
         stored = super().compute(data, report)
-        (prior, split), radius = tested(data), data.task.recognisable
+        (prior, split), radius = testing_split(data), data.task.recognisable
         kappa = None if radius is None else prior_success(distances(prior.x, prior.x), radius, self.m)
         added = {"kappa": kappa, "radius": radius, "guesses": self.m, "images": len(prior), "split": split}
         return as_own(self, stored, prior=added)

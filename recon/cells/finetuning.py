@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.cells.attack import AttackVariant, attack_and_score, initialise
-from recon.cells.base import as_own, named
+from recon.cells.base import as_own, by_name
 from recon.dynamics import Dynamics, outputs, train
 from recon.dynamics.base import HostParams
 from recon.errors import ReconError
@@ -47,7 +47,7 @@ class FinetuneCell(AttackVariant):
 
     def settings(self) -> dict[str, Any]:
         """The attacked cell's, and those of the training before."""
-        return super().settings() | {"pretraining": named(self.pretraining)}
+        return super().settings() | {"pretraining": by_name(self.pretraining)}
 
     def check(self) -> None:
         """As the attacked cell, and the number of public images."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from recon.arrays import enable_x64
 from recon.cells.attack import TEST_IMAGES, summaries, with_controls
-from recon.cells.base import Cell, tested
+from recon.cells.base import Cell, testing_split
 from recon.distillation.base import Problem
 from recon.distillation.descent import KernelDistillation, run
 from recon.distillation.mmd_noised import direction, noised_loss, source, state
@@ -66,7 +66,7 @@ class NoisedStateCell(Cell):
         if found.interrupted:
             raise KeyboardInterrupt
         scores = with_controls(found.images, found.start, data)
-        test, split = tested(data)
+        test, split = testing_split(data)
         known = (jnp.asarray(a, jnp.float32) for a in (x, alpha, *leaves))
         outputs = np.asarray(state(self.kernel, jnp.asarray(test.x), *known))
         matched = scores["train"].matching

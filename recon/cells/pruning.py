@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from recon.cells.attack import AttackVariant, initialise
-from recon.cells.base import as_own, named, tested
+from recon.cells.base import as_own, by_name, testing_split
 from recon.dynamics import Dynamics, Linearised, outputs, train
 from recon.metrics import share_right
 from recon.progress import Report, silent
@@ -46,7 +46,7 @@ class PruningCell(AttackVariant):
 
     def settings(self) -> dict[str, Any]:
         """The attacked cell's, and those of the networks trained again."""
-        return super().settings() | {"retrain": named(self.retrain)}
+        return super().settings() | {"retrain": by_name(self.retrain)}
 
     @property
     def draw(self) -> tuple[Any, ...]:
@@ -63,7 +63,7 @@ class PruningCell(AttackVariant):
         stored = self.base.compute(data, lambda f, text: report(0.5 * f, text))
         began = time.perf_counter()
         columns = {name: np.asarray(values) for name, values in stored.record["images"].items() if values is not None}
-        test, split = tested(data)
+        test, split = testing_split(data)
         plans = list(subsets(self, columns, data.train.y))
         rows = []
         for i, (order, reverse, draw, kept, index) in enumerate(plans):
