@@ -6,8 +6,7 @@ import pytest
 
 import recon.cells
 from recon.cells import AttackCell
-from recon.cells.around import AroundAttack
-from recon.cells.attack import steps_to, to_class_mean, to_nearest
+from recon.cells.attack import AttackVariant, steps_to, to_class_mean, to_nearest
 from recon.dynamics import Linearised
 from recon.networks import MLP
 
@@ -48,7 +47,7 @@ def test_columns_have_an_entry_for_each_image():
 def test_every_kind_of_cell_is_stored_under_a_name_and_a_version_of_its_own():
     for module in pkgutil.iter_modules(recon.cells.__path__):
         importlib.import_module(f"recon.cells.{module.name}")
-    kinds = [AttackCell, *AttackCell.__subclasses__(), *AroundAttack.__subclasses__()]
+    kinds = [AttackCell, *AttackCell.__subclasses__(), *AttackVariant.__subclasses__()]
     assert len(kinds) > 8
     assert len({kind.kind for kind in kinds}) == len(kinds)
     for kind in AttackCell.__subclasses__():
