@@ -87,9 +87,10 @@ class AttackCell:
         """Look up the attack and its options.
 
         Raises:
-          ReconError: there is no such attack, or it has no such option.
+          ReconError: there is no such attack, it has no such option, or is not for such a network.
         """
-        with_options(self.attack, dict(self.options))
+        attack, _ = with_options(self.attack, dict(self.options))
+        attack.check(self.network)
 
     @property
     def modules(self) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def test_small_training_sets_come_back(attack, activation):
 
 @pytest.mark.parametrize("activation", SMOOTH)
 def test_every_smooth_activation_is_descended_through(activation):
-    network, params0, final, _ = linearised(activation, n=3)
+    network, params0, final, _ = linearised(activation, n=3, widths=(64,))
     for attack in ("ntk-fast", "dlg"):
         trace = reconstruct(params0, final, attack=attack, network=network, m=3, steps=60, progress=False).trace
         assert trace[-1, 1] < 0.95 * trace[0, 1]
