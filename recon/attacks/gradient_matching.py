@@ -34,7 +34,7 @@ from recon.attacks.adam import (
 from recon.attacks.base import Problem, Reconstruction
 from recon.attacks.rank import first_layer_span
 from recon.errors import ReconError
-from recon.networks import MLP, Activation, Layers, Network, Params, dense_layers, softplus
+from recon.networks import MLP, Activation, Layers, Network, Params, dense_layers
 from recon.networks.products import outer, times
 from recon.progress import Report
 
@@ -196,7 +196,7 @@ class Matching(Objective):
         """The loss with free duals, or with the best ones."""
         settings, x = self.settings, variables["x"]
         if settings.duals == "free":
-            activation = softplus(sharpness(settings, step))
+            activation = self.network.units.smoothed(sharpness(settings, step))
             loss = self.matched(self.target(known), x, variables["duals"], activation)
         else:
             loss, _ = self.projected(x, step, known)
@@ -204,7 +204,8 @@ class Matching(Objective):
 
     def projected(self, x: Tensor, step: Tensor, known: Known) -> tuple[Float[Tensor, ""], Float[Tensor, "p m c"]]:
         """The least loss over the duals at a step, without the penalty, and the duals that reach it."""
-        return self.least(self.target(known), x, softplus(sharpness(self.settings, step)), self.settings.ridge)
+        activation = self.network.units.smoothed(sharpness(self.settings, step))
+        return self.least(self.target(known), x, activation, self.settings.ridge)
 
     def target(self, known: Known) -> Target:
         """The network as the loss sees it."""

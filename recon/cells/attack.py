@@ -65,13 +65,14 @@ class AttackCell(Cell):
     @property
     def title(self) -> str:
         """For progress bars."""
-        kind = "linearised" if self.linearised else "standard"
-        return f"{self.task} N={self.n_train} W={self.network.widths[0]} {kind} {self.attack} seed {self.seed}"
+        kind, units = "linearised" if self.linearised else "standard", self.network.activation
+        width = f"W={self.network.widths[0]}{'' if units == 'relu' else f' {units}'}"
+        return f"{self.task} N={self.n_train} {width} {kind} {self.attack} seed {self.seed}"
 
     @property
     def slug(self) -> str:
         """For file names."""
-        return self.title.replace("=", "").replace(" ", "-").lower()
+        return self.title.replace("=", "").replace(":", "").replace(" ", "-").lower()
 
     def settings(self) -> dict[str, Any]:
         """With the network, the training rule and the attack by name."""
@@ -82,9 +83,10 @@ class AttackCell(Cell):
         """Look up the attack and its options.
 
         Raises:
-          ReconError: there is no such attack, or it has no such option.
+          ReconError: there is no such attack, it has no such option, or is not for such a network.
         """
-        with_options(self.attack, dict(self.options))
+        attack, _ = with_options(self.attack, dict(self.options))
+        attack.check(self.network)
 
     @property
     def modules(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
 from recon.progress import Report
@@ -53,8 +54,7 @@ class Cell(ABC):
 
     def settings(self) -> dict[str, Any]:
         """All settings as plain values, the kind of the cell and its "seed": what its place in the store comes from."""
-        plain: dict[str, Any] = dataclasses.asdict(self)  # type: ignore[call-overload]  # a dataclass, as said above
-        return {"kind": self.kind} | {k: dict(v) if k == "options" else v for k, v in plain.items()}
+        return {"kind": self.kind} | {k: dict(v) if k == "options" else v for k, v in as_plain(self).items()}
 
     def with_seed(self: Kind, seed: int) -> Kind:
         """The same setting with another seed: other images, initial weights and start of the attack."""
@@ -87,6 +87,15 @@ class Cell(ABC):
         return {**told, **entries, "provenance": provenance(self.modules)}
 
 
+def as_plain(settings: Any) -> dict[str, Any]:
+    """A dataclass as plain values; ReLU goes without saying, as in keys and records from before there were others."""
+
+    def said(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in pairs if (name, value) != ("activation", "relu")}
+
+    return dataclasses.asdict(settings, dict_factory=said)
+
+
 def fingerprints(data: TaskData) -> dict[str, str]:
     """Content hashes of a draw's three splits."""
     return {name: getattr(data, name).fingerprint for name in ("train", "held_out", "test")}
@@ -106,7 +115,7 @@ def data_record(data: TaskData) -> dict[str, Any]:
 
 def by_name(rule: Any, key: str = "rule") -> dict[str, Any]:
     """A training rule, or another dataclass, as plain values with its name."""
-    return {key: type(rule).__name__, **dataclasses.asdict(rule)}
+    return {key: type(rule).__name__, **as_plain(rule)}
 
 
 def testing_split(data: TaskData) -> tuple[Split, str]:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.cells.attack import thin
-from recon.cells.base import Cell, by_name, testing_split
+from recon.cells.base import Cell, as_plain, by_name, testing_split
 from recon.distillation import DistilledSet, chosen, distill, finite_accuracy, infinite_accuracy, with_options
 from recon.distillation.chosen import CHOICES, choose
 from recon.distillation.score import set_losses
@@ -162,4 +162,4 @@ def _plain(value: Any) -> Any:
     """Settings as plain values: a dataclass with its name where that tells training rules apart."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
-    return dataclasses.asdict(value) if isinstance(value, MLP | InfiniteMLP) else by_name(value)
+    return as_plain(value) if isinstance(value, MLP | InfiniteMLP) else by_name(value)

@@ -98,7 +98,7 @@ class Plain(Setting):
     Attributes:
       width, depth: units of a hidden layer, and hidden layers.
       dynamics: training rule.
-      bias, init_rule: of the network.
+      bias, init_rule, activation: of the network.
       scale: factor of the initial weights.
       with_state: the attack is given the optimiser's state, not the weights' change.
       noise: standard deviation of what is added to every final weight.
@@ -110,6 +110,7 @@ class Plain(Setting):
     depth: int = 2
     bias: bool = True
     init_rule: Literal["lecun", "he", "glorot", "uniform"] = "lecun"
+    activation: str = "relu"
     scale: float = 1.0
     with_state: bool = False
     noise: float = 0.0
@@ -135,7 +136,8 @@ class Plain(Setting):
     def trained(self, data: TaskData, seed: int, view: Callable[[Images], Images]) -> Instance:
         """The network trained on what `view` makes of the images."""
         x, held_out = view(data.train.x), view(data.held_out.x)
-        network = MLP((self.width,) * self.depth, outputs=data.outputs, bias=self.bias, init_rule=self.init_rule)
+        options = {name: getattr(self, name) for name in ("bias", "init_rule", "activation")}
+        network = MLP((self.width,) * self.depth, outputs=data.outputs, **options)
         before = network.init(jax.random.key(seed), int(np.prod(x.shape[1:])))
         before = jax.tree.map(lambda a: self.scale * np.asarray(a), before)
         run = train(network, before, x, data.train.y, self.dynamics)
@@ -150,7 +152,7 @@ class Plain(Setting):
             "seconds": run.seconds,
         }
         state = run.state if self.with_state else None
-        return Instance(run.initial.params, after, x, held_out, told, data.box, run.linearised, state)
+        return Instance(run.initial.params, after, x, held_out, told, data.box, run.linearised, state, network=network)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,7 @@ class RecoveryCell(Cell):
             instance.before,
             instance.after,
             attack=self.attack,
+            network=instance.network,
             image_shape=instance.truth.shape[1:],
             box=instance.box,
             m=2 * self.n_train,

@@ -112,6 +112,8 @@ def test_list_names_everything(recon):
         (["reproduce", "fig1", "--preset", "qick"], "did you mean quick?"),
         ([*ATTACK, "--task", "magic"], "Unknown task 'magic': choose one of"),
         ([*ATTACK, "--attack", "magic"], "Unknown attack 'magic': choose one of"),
+        ([*ATTACK, "--activation", "swish"], "choose one of relu, leaky_relu, gelu"),
+        ([*ATTACK, "--attack", "exact", "--activation", "tanh"], "not for those of tanh: use ntk-fast"),
         ([*ATTACK, "--attack", "hybird"], "did you mean hybrid?"),
         ([*ATTACK, "--attack", "exact", "--steps", "9"], "no setting steps: with --set"),
         ([*ATTACK, "--set", "magic=1"], "no setting magic: with --set NAME=VALUE it takes box_weight"),
@@ -157,6 +159,14 @@ def test_mistakes_end_in_one_sentence(recon, checkout, args, message):
     assert "Traceback" not in done.stderr
     assert not (checkout / "results").exists()
     assert spent.seconds < 6  # two on an idle machine
+
+
+def test_attack_on_another_activation(recon, checkout):
+    done = recon(*ATTACK, "--activation", "gelu", "--steps", "20", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    (path,) = (checkout / "out" / "fig1").glob("*.json")
+    assert "w32-gelu" in path.name
+    assert json.loads(path.read_text())["cells"][0]["cell"]["network"]["activation"] == "gelu"
 
 
 def test_attack_writes_a_record_and_pictures(recon, checkout):
