@@ -8,7 +8,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-ray benchmark-solvers benchmark-kernels check check-kernels report test lint format docs data \
-	data-tiny-imagenet figure-times fuzz readme results-index tables scaling lock clean
+	data-tiny-imagenet figure-times fuzz pages tables lock clean
 .DELETE_ON_ERROR:
 
 # Users' targets are described behind ##, maintainers' behind #-.
@@ -23,7 +23,7 @@ help: ## this list
 
 setup: $(READY) ## create the virtual environment
 
-setup-ray: $(READY) $(VENV)/.ready-ray ## add Ray to it, for --executor ray
+setup-ray: $(READY) $(VENV)/.ready-ray ## add Ray to the environment, for --executor ray
 
 $(VENV)/.ready-%: requirements/%.txt pyproject.toml scripts/bootstrap.py
 	@$(if $(PYTHON),$(PYTHON),python3) scripts/bootstrap.py --venv $(VENV) --lock $* $(if $(PYTHON),--python $(PYTHON))
@@ -36,24 +36,23 @@ reproduce-recovery reproduce-foreign: $(DEV) # scikit-learn
 
 benchmark-solvers: reproduce-solvers ## compare the solvers (the same as reproduce-solvers)
 
-benchmark-kernels: $(READY) $(DEV) #- time the kernels into results/kernels.json: trace, compile and run apart
-	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json results/kernels.json $(ARGS)
+benchmark-kernels: $(READY) $(DEV) #- time the kernels' tracing, compilation and runs, into .recon/kernels.json
+	@mkdir -p .recon
+	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json .recon/kernels.json
 
 check: $(READY) ## compare every figure's metrics with its stored baseline (results/baselines/)
 	$(BIN)/recon check --preset $(PRESET) $(ARGS)
 
-check-kernels: $(READY) $(DEV) #- time the kernels and compare them with their baseline
-	@mkdir -p .recon
-	$(BIN)/pytest tests/speed --benchmark-enable --benchmark-json .recon/kernels.json
+check-kernels: benchmark-kernels #- time the kernels and compare them with their baseline
 	$(BIN)/recon check --kernels .recon/kernels.json $(ARGS)
 
-report: $(READY) ## write results/report/index.html from the stored records: one page, opens from disk
+report: $(READY) ## write all stored results into one page, results/report/index.html
 	$(BIN)/recon report $(ARGS)
 
 test: $(READY) $(DEV) ## all tests
 	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
-lint: $(READY) $(DEV) #- format, lint, types and the direction of imports
+lint: $(READY) $(DEV) #- check format, style, types and the order of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -63,7 +62,7 @@ format: $(READY) $(DEV) #- format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(READY) $(DEV) ## build the documentation into site/, to be read from disk
+docs: $(READY) $(DEV) ## build the documentation into site/, readable from disk
 	$(BIN)/mkdocs build --strict $(ARGS)
 
 data: $(READY) ## download and prepare MNIST and CIFAR-10
@@ -71,33 +70,27 @@ data: $(READY) ## download and prepare MNIST and CIFAR-10
 	@$(MAKE) --no-print-directory $(VENV)/.ready-data
 	$(BIN)/recon data prepare $(ARGS)
 
-data-tiny-imagenet: $(READY) ## prepare Tiny-ImageNet from ZIP=PATH/tiny-imagenet-200.zip, else download it
+data-tiny-imagenet: $(READY) ## prepare Tiny-ImageNet from ZIP=PATH/tiny-imagenet-200.zip, or download it
 	@$(if $(ZIP),,$(BIN)/recon data reachable tiny_imagenet $(ARGS))
 	@$(if $(ZIP),,$(MAKE) --no-print-directory $(VENV)/.ready-data)
 	$(BIN)/recon data prepare tiny_imagenet $(if $(ZIP),--archive "$(ZIP)") $(ARGS)
 
-figure-times: $(READY) #- time figures 2 to 7 from an empty cache and again from a full one (about twenty minutes)
+figure-times: $(READY) #- time figures 2 to 7 with an empty and with a full cache (about twenty minutes)
 	$(BIN)/python -m tests.resilience.figure_times $(ARGS)
 
-fuzz: $(READY) $(DEV) #- feed every file reader with damaged files (hours); resumes
+fuzz: $(READY) $(DEV) #- feed damaged files to every file reader (hours; resumes)
 	@$(MAKE) --no-print-directory $(VENV)/.ready-fuzz
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
-readme: $(READY) #- write the numbers in README.md from results/
-	$(BIN)/python scripts/readme.py $(ARGS)
-
-results-index: $(READY) #- write tables, README.md and ro-crate-metadata.json in results/ from the records there
-	$(BIN)/python scripts/results_index.py $(ARGS)
+pages: $(READY) #- write what follows from the records in results/: README.md, docs/, tables, ro-crate-metadata.json
+	$(BIN)/python scripts/pages.py $(ARGS)
 
 tables: #- compile the LaTeX of all stored tables to .recon/tables/all.pdf (needs pdflatex and booktabs)
 	@mkdir -p .recon/tables
 	pdflatex -halt-on-error -interaction=batchmode -output-directory .recon/tables results/tables/all.tex
 
-scaling: $(READY) #- write the tables in docs/scaling.md from results/
-	$(BIN)/python scripts/scaling.py $(ARGS)
-
 lock: #- rewrite requirements/ with uv (pip install uv) from pyproject.toml
 	sh scripts/lock.sh
 
-clean: ## remove the environment, the site and the cells computed here (stored results stay)
+clean: ## remove the environment, the site and cells computed here (stored results stay)
 	rm -rf $(VENV) .recon site

@@ -21,31 +21,31 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from recon.claims import Summary, judge
-from recon.errors import ReconError
+from recon.errors import ReconError, unknown
+from recon.publish import csv_table, latex_table, markdown_claims, markdown_table
 from recon.reading import refused
 from recon.records import (
     ClaimRecord,
     Store,
     Stored,
+    as_read,
     cell_key,
     code_version,
     cores,
-    csv_table,
     figure_bytes,
-    latex_table,
     library_versions,
-    markdown_claims,
-    markdown_table,
+    outline,
     provenance,
     read_figure,
     write_bytes,
 )
-from recon.workers import Job, compute, compute_all
+from recon.workers import Job, Pool, Processes, compute, compute_all
 
 if TYPE_CHECKING:
     from recon.cells import Cell
@@ -71,7 +71,7 @@ class Benchmark:
         """The imported module."""
         name = f"benchmarks.{self.path.stem}"
         if name not in sys.modules:
-            # The folder as a package, whatever the current folder is: modules import what they share from `_shared`.
+            # The folder as a package, whatever the current folder is: modules import what they share from there.
             package = sys.modules.setdefault("benchmarks", ModuleType("benchmarks"))
             package.__path__ = list(dict.fromkeys([*getattr(package, "__path__", ()), str(self.path.parent)]))
             spec = importlib.util.spec_from_file_location(name, self.path)
@@ -90,7 +90,7 @@ class Benchmark:
         """
         presets = self.module().PRESETS
         if preset not in presets:
-            raise ReconError(f"{self.name} has no preset {preset!r}: choose one of {', '.join(presets)}.")
+            raise unknown(f"preset of {self.name}", preset, presets)
         cells: Sequence[Cell] = self.module().cells(presets[preset])
         return cells
 
@@ -200,19 +200,17 @@ def run_cells(
         first = planned[places[key][0]]
         return key, first.cell, first.data
 
-    results: dict[str, Stored | None] = {}
+    results = {key: None if force else store.load(key) for key in places}
+    missing = [key for key, stored in results.items() if stored is None]
+    for key in results.keys() - missing:
+        told(key, 1.0, "done")
     if jobs > 1 or ray is not None:
-        results = {key: None if force else store.load(key) for key in places}
-        missing = [key for key, stored in results.items() if stored is None]
-        for key in results.keys() - missing:
-            told(key, 1.0, "done")
         _compute([job(key) for key in missing], store, force, jobs, ray, told)
-        results |= {key: store.load(key) for key in missing}
     else:
-        for key in places:
-            stored = None if force else store.load(key)
-            results[key] = stored or compute(job(key), store, force, lambda f, text, key=key: told(key, f, text))  # type: ignore[misc]
+        for key in missing:
+            compute(job(key), store, force, partial(told, key))
             told(key, 1.0, "done")
+    results |= {key: store.load(key) for key in missing}
     if lost := [planned[places[key][0]].cell.title for key, stored in results.items() if stored is None]:
         raise ReconError(f"{', '.join(lost)}: gone from the store while others were computed: run again.")
     report(len(planned) - 1, 1.0, "done")
@@ -234,16 +232,21 @@ def _compute(
     # One worker takes the timed cells in turn; a cluster would begin them all at once.
     for batch, many in ((together, jobs), *([(timed, 1)] if ray is None else [([j], 1) for j in timed])):
         try:
-            if batch and ray is not None:
-                from recon import ray_workers
-
-                ray_workers.compute_all(batch, store, force, ray, report)
-            elif batch:
-                compute_all(batch, store, force, many, report)
+            if batch:
+                with _pool(store, force, min(many, len(batch)), ray) as pool:
+                    compute_all(batch, pool, report)
         except ReconError as error:  # all other cells are computed all the same
             errors.append(str(error))
     if errors:
         raise ReconError(" ".join(errors))
+
+
+def _pool(store: Store, force: bool, jobs: int, ray: "Resources | None") -> AbstractContextManager[Pool]:
+    if ray is None:
+        return Processes(jobs, store, force)
+    from recon import ray_workers
+
+    return ray_workers.tasks(store, force, ray)
 
 
 def record(benchmark: Benchmark, label: str, results: Sequence[Stored], seconds: float) -> dict[str, Any]:
@@ -260,7 +263,7 @@ def record(benchmark: Benchmark, label: str, results: Sequence[Stored], seconds:
         "claims": judged(benchmark, json.loads(figure_bytes(summary))),
         "seconds": seconds,
         "provenance": provenance(),
-        "cells": [r.record for r in results],
+        "cells": [outline(as_read(r).record) for r in results],
     }
 
 

@@ -1,8 +1,19 @@
 """The one exception a user is meant to see."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class ReconError(Exception):
     """Something the user can put right; the message is one sentence that names the fix."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ReconError:
+    """The error of a name that nothing has: it asks for the one that may be meant, or lists all."""
+    known = [*known]
+    like = get_close_matches(name, known, 1)
+    fix = f"did you mean {like[0]}?" if like else f"choose one of {', '.join(known)}."
+    return ReconError(f"Unknown {kind} {name!r}: {fix}")
 
 
 def reason(error: BaseException, most: int = 80) -> str:

@@ -98,9 +98,6 @@ def require(needed: float, what: str, fix: str) -> None:
       needed: bytes; NaN where nobody knows, which is not refused.
       what: names it in the message.
       fix: ends the message.
-
-    Raises:
-      TooLarge: it takes more than there is room for.
     """
     most = room()
     if most is not None and needed > most:

@@ -10,8 +10,7 @@ import pickle
 import tempfile
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -19,17 +18,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon.errors import ReconError
+from recon.errors import ReconError, reason
 from recon.records import LIBRARIES, Store, code_version, library_versions
-from recon.workers import Job, computed, failed, keep
+from recon.workers import Job, Kind, News, computed, keep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from recon.cells import Cell
     from recon.progress import Report
 
-TRIES = 4  # for a cell whose worker is lost: a node that goes takes cells along that have no part in it
 POLL = 0.5  # seconds between looks at the cluster
 TELL = 1.0  # seconds between a cell's words on its progress
 GB = 2**30
@@ -55,60 +51,76 @@ class Resources:
         return {name: amount for name, amount in every.items() if amount}
 
 
-def compute_all(
-    todo: "Sequence[Job]", store: Store, force: bool, resources: Resources, report: Callable[[str, float, str], None]
-) -> None:
-    """Compute cells on the cluster and store each as it comes in.
+class Tasks:
+    """A pool of the cluster's workers, whose results this process stores as they come in."""
 
-    Args:
-      report: called with a cell's key, the fraction of it that is done, and a text.
+    tries = 4  # a node that goes takes cells along that have no part in it
+
+    def __init__(self, ray: Any, store: Store, force: bool, resources: Resources) -> None:
+        """Of a cluster with a node that is large enough."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        self.ray, self.store, self.force, self.resources = ray, store, force, resources
+        # Progress is told to an actor beside this process, so that no other node's end is its own.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.words = ray.remote(Words).options(num_cpus=0, scheduling_strategy=here).remote()
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(resources.cpus))
+        variables = threads | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
+        self.task = ray.remote(work).options(
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus,
+            memory=int(resources.memory * GB) or None,
+            max_retries=0,  # this process begins anew what is lost, and so can count and say it
+            runtime_env={"env_vars": variables},
+        )
+        self.sent: dict[int, Any] = {}  # cells share their images
+        self.running: dict[Any, Job] = {}
+
+    def begin(self, job: Job) -> None:
+        """Send a cell to the cluster."""
+        key, cell, data = job
+        if id(data) not in self.sent:
+            self.sent[id(data)] = self.ray.put(pickle.dumps(data))
+        needs = software(cell.modules), self.resources.cpus, self.words
+        self.running[self.task.remote(key, cell, self.sent[id(data)], *needs)] = job
+
+    def heard(self) -> Iterator[News]:
+        """What ended, and what is said of progress.
+
+        Raises:
+          ReconError: the last node that was large enough is gone.
+        """
+        ready, _ = self.ray.wait(list(self.running), num_returns=len(self.running), timeout=POLL)
+        for ref in ready:
+            key, cell, _ = job = self.running.pop(ref)
+            kind, made = outcome(self.ray, ref)
+            if kind == "done":
+                keep(key, cell, made, self.store, self.force)
+            yield job, kind, 1.0, "done" if kind == "done" else made
+        at_work = {job[0]: job for job in self.running.values()}
+        with suppress(self.ray.exceptions.RayError):  # no result depends on words
+            for key, (fraction, text) in self.ray.get(self.words.taken.remote(), timeout=POLL).items():
+                if key in at_work:
+                    yield at_work[key], "progress", fraction, text
+        if self.running:
+            require_room(self.ray, self.resources)
+
+
+@contextmanager
+def tasks(store: Store, force: bool, resources: Resources) -> Iterator[Tasks]:
+    """The pool of a cluster. Cells that are running at the end are cancelled, and only they are lost.
 
     Raises:
-      ReconError: there is no Ray, no cluster or no node that is large enough; or cells failed, after all others were
-        stored.
-      KeyboardInterrupt: Ctrl-C; the running cells are cancelled, and only they are lost.
+      ReconError: there is no Ray, no cluster or no node that is large enough.
     """
-    tries, failures = Counter[str](), list[str]()
-    running: dict[Any, Job] = {}
     with cluster() as ray:
         require_room(ray, resources)
-        words, task = words_on_this_node(ray), task_of(ray, resources)
-        draws = {id(data): data for _, _, data in todo}
-        sent = {name: ray.put(pickle.dumps(data)) for name, data in draws.items()}  # cells share their images
-
-        def begin(job: Job) -> None:
-            key, cell, data = job
-            running[task.remote(key, cell, sent[id(data)], software(cell.modules), resources.cpus, words)] = job
-
-        for job in todo:
-            begin(job)
+        pool = Tasks(ray, store, force, resources)
         try:
-            while running:
-                ready, _ = ray.wait(list(running), num_returns=len(running), timeout=POLL)
-                for ref in ready:
-                    key, cell, _ = job = running.pop(ref)
-                    kind, made = outcome(ray, ref)
-                    if kind == "done":
-                        keep(key, cell, made, store, force)
-                        report(key, 1.0, "done")
-                        continue
-                    tries[key] += 1
-                    if kind == "lost" and tries[key] < TRIES:
-                        report(key, 0.0, "its worker was lost: computing it again")
-                        begin(job)
-                    else:
-                        failures.append(f"{cell.title}: {made}")
-                at_work = {job[0] for job in running.values()}
-                for key, (fraction, text) in heard(ray, words).items():
-                    if key in at_work:
-                        report(key, fraction, text)
-                if running:
-                    require_room(ray, resources)
+            yield pool
         finally:
-            for ref in running:
+            for ref in pool.running:
                 ray.cancel(ref, force=True)
-    if failures:
-        raise failed(failures, len(todo))
 
 
 @contextmanager
@@ -134,9 +146,7 @@ def cluster() -> Iterator[Any]:
     try:
         ray.init(address, logging_level="error", log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ReconError(
-            f"There is no Ray cluster at RAY_ADDRESS={address} ({first_line(error)}): start it."
-        ) from error
+        raise ReconError(f"There is no Ray cluster at RAY_ADDRESS={address} ({reason(error)}): start it.") from error
     try:
         yield ray
     finally:
@@ -159,28 +169,15 @@ def require_room(ray: Any, resources: Resources) -> None:
         )
 
 
-def task_of(ray: Any, resources: Resources) -> Any:
-    """`work` as a task of the cluster. This process, not Ray, begins anew what is lost, and so can count and say it."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(resources.cpus))
-    variables = threads | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
-    return ray.remote(work).options(
-        num_cpus=resources.cpus,
-        num_gpus=resources.gpus,
-        memory=int(resources.memory * GB) or None,
-        max_retries=0,
-        runtime_env={"env_vars": variables},
-    )
-
-
-def outcome(ray: Any, ref: Any) -> tuple[str, Any]:
+def outcome(ray: Any, ref: Any) -> tuple[Kind, Any]:
     """What became of a task: ("done", its result), ("failed", why) or ("lost", why)."""
     gone = ray.exceptions
     try:
         kind, made = ray.get(ref)
     except (gone.WorkerCrashedError, gone.NodeDiedError, gone.OutOfMemoryError, gone.ObjectLostError) as error:
-        return "lost", f"its worker was lost, {TRIES} times over: {first_line(error)}"
+        return "lost", f"was lost, {reason(error)}"
     except gone.RayError as error:
-        return "failed", f"no worker could begin it: {first_line(getattr(error, 'cause', None) or error)}"
+        return "failed", f"no worker could begin it: {reason(getattr(error, 'cause', None) or error)}"
     return kind, made
 
 
@@ -199,22 +196,6 @@ class Words:
         """All that is new, by the cells' keys."""
         said, self.said = self.said, {}
         return said
-
-
-def words_on_this_node(ray: Any) -> Any:
-    """An actor beside this process, so that no other node's end is its own."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(Words).options(num_cpus=0, scheduling_strategy=here).remote()
-
-
-def heard(ray: Any, words: Any) -> dict[str, tuple[float, str]]:
-    """New words on progress; none where they cannot be had, for no result depends on them."""
-    with suppress(ray.exceptions.RayError):
-        new: dict[str, tuple[float, str]] = ray.get(words.taken.remote(), timeout=POLL)
-        return new
-    return {}
 
 
 def work(key: str, cell: "Cell", data: bytes, wanted: dict[str, str], cpus: int, words: Any) -> tuple[str, Any]:
@@ -288,8 +269,3 @@ def bind(cpus: int) -> list[Any]:
     others = [core for core in mine[start:] + mine[:start] if core not in claims]
     os.sched_setaffinity(0, {*claims, *others[: cpus - len(claims)]})
     return list(claims.values())
-
-
-def first_line(error: Exception) -> str:
-    """The beginning of an error's text."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

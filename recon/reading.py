@@ -1,7 +1,7 @@
 """Files that others wrote, read within limits: what a file claims is compared with its size before any of it is made.
 
-Every reader of the suite stands on these few. Nothing that they read can run code, and what a damaged or a hostile file
-does to a library ends in a `ReconError`.
+Every reader of the suite stands on these few. Nothing that they read can run code. At files that are absent, damaged or
+too large they, and the libraries below, raise all kinds of exceptions, of which `refused` makes a `ReconError`.
 """
 
 import io
@@ -32,10 +32,7 @@ T = TypeVar("T")
 
 @contextmanager
 def refused(what: str, fix: str) -> Iterator[None]:
-    """Whatever is raised inside becomes `ReconError("WHAT (reason): FIX.")`. For reading and checking files alone.
-
-    Libraries raise all kinds of exceptions at damaged files, and running out of memory is one of them.
-    """
+    """Whatever is raised inside becomes `ReconError("WHAT (reason): FIX.")`. For reading and checking files alone."""
     try:
         yield
     except ReconError:
@@ -45,12 +42,7 @@ def refused(what: str, fix: str) -> Iterator[None]:
 
 
 def content(path: Path, limit: int = LIMIT) -> bytes:
-    """All of a file.
-
-    Raises:
-      OSError: it cannot be read.
-      ValueError: it is larger than `limit` bytes, or no plain file: pipes and devices may never end.
-    """
+    """All of a plain file of at most `limit` bytes; pipes and devices, which may never end, are none."""
     # Opening a pipe would wait for a writer.
     with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
         told = os.fstat(file.fileno())
@@ -66,22 +58,13 @@ def json(path: Path) -> Any: ...
 @overload
 def json(path: Path, kind: type[T]) -> T: ...
 def json(path: Path, kind: Any = Any) -> Any:
-    """Parsed JSON, of a type if one is given.
-
-    Raises:
-      OSError, ValueError, RecursionError: absent or damaged, of another structure, nested too deeply.
-    """
+    """Parsed JSON, of a type if one is given."""
     return msgspec.json.decode(content(path, JSON_LIMIT), type=kind)
 
 
 @contextmanager
 def archive(file: Path | io.BytesIO, limit: int = LIMIT) -> Iterator[zipfile.ZipFile]:
-    """A zip archive of at most `limit` bytes unpacked, as its table of contents tells; `member` holds it to that.
-
-    Raises:
-      OSError, ValueError, zipfile.BadZipFile: it is absent, damaged, or larger, packed in a way without a bound, or
-        encrypted.
-    """
+    """A zip archive of at most `limit` bytes unpacked, as its table of contents tells; `member` holds it to that."""
     if isinstance(file, Path) and file.exists() and not file.is_file():
         raise ValueError("it is no plain file")
     with open(file, "rb") if isinstance(file, Path) else file as opened:
@@ -103,11 +86,7 @@ def archive(file: Path | io.BytesIO, limit: int = LIMIT) -> Iterator[zipfile.Zip
 
 
 def member(opened: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    """One member of an archive, of at most `limit` bytes.
-
-    Raises:
-      ValueError, zipfile.BadZipFile, zlib.error, KeyError: it is larger, damaged, or not there.
-    """
+    """One member of an archive, of at most `limit` bytes."""
     told = opened.getinfo(name)
     if told.file_size > limit:
         raise ValueError(f"{name} holds more than {limit >> 10} KiB")
@@ -116,11 +95,7 @@ def member(opened: zipfile.ZipFile, name: str, limit: int) -> bytes:
 
 
 def arrays(file: Path | io.BytesIO, limit: int = LIMIT) -> dict[str, np.ndarray]:
-    """The arrays of an .npz, by name: plain numbers of the sizes that their headers tell, and nothing else.
-
-    Raises:
-      OSError, ValueError, zipfile.BadZipFile, zlib.error and others of a damaged archive.
-    """
+    """The arrays of an .npz, by name: plain numbers of the sizes that their headers tell, and nothing else."""
     found = {}
     with archive(file, limit) as opened:
         for told in opened.infolist():
@@ -130,11 +105,7 @@ def arrays(file: Path | io.BytesIO, limit: int = LIMIT) -> dict[str, np.ndarray]
 
 
 def array(path: Path, limit: int = LIMIT) -> np.ndarray:
-    """The array of an .npy, as those of `arrays`.
-
-    Raises:
-      OSError, ValueError and others of a damaged file.
-    """
+    """The array of an .npy, as those of `arrays`."""
     held = content(path, limit)
     return _array(io.BytesIO(held), len(held))
 

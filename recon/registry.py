@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from recon.errors import ReconError
+from recon.errors import ReconError, unknown
 
 Thing = TypeVar("Thing")
 
@@ -30,11 +30,7 @@ def defined(package: str, attribute: str) -> dict[str, Any]:
 
 
 def module_of(package: str, attribute: str, name: str) -> str:
-    """The name of the module of a package that defines the thing called `name`.
-
-    Raises:
-      ReconError: there is none.
-    """
+    """The name of the module of a package that defines the thing called `name`."""
     known = homes(package, attribute)
     if name not in known:
         raise ReconError(f"No module of {package} defines {name!r}: choose one of {', '.join(sorted(known))}.")
@@ -54,12 +50,9 @@ def changed(known: Mapping[str, Thing], kind: str, name: str, options: Mapping[s
     Args:
       known: things by name; each has `settings`, a dataclass.
       kind: what they are, for errors.
-
-    Raises:
-      ReconError: there is no such thing, or it has no such setting.
     """
     if name not in known:
-        raise ReconError(f"Unknown {kind} {name!r}: choose one of {', '.join(sorted(known))}.")
+        raise unknown(kind, name, sorted(known))
     settings: Any = known[name].settings  # type: ignore[attr-defined]
     own = {f.name for f in dataclasses.fields(settings)}
     if set(options) - own:

@@ -1,7 +1,7 @@
-"""Cells computed side by side in worker processes, which put them in the store themselves.
+"""Cells computed side by side by a pool of workers; the pool of this machine's processes.
 
-Every worker has a pipe of its own and shares no lock with the others: one that is killed takes its running cell with it
-and nothing else. That cell is given to a new worker once more; what fails is said after all others are done.
+Every process has a pipe of its own and shares no lock with the others: one that is killed takes its running cell with
+it and nothing else.
 """
 
 import multiprocessing
@@ -14,9 +14,9 @@ import traceback
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing import resource_tracker
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from recon.errors import ReconError
 from recon.progress import Report
@@ -29,7 +29,23 @@ if TYPE_CHECKING:
 Job = tuple[str, "Cell", Any]
 """A cell's key in the store, the cell, its data."""
 
-TRIES = 2  # for a cell whose worker dies
+
+Kind = Literal["progress", "done", "failed", "lost"]
+News = tuple[Job, Kind, float, str]
+"""What a worker says: of which cell, how it is with it, the fraction that is done, a text."""
+
+
+@runtime_checkable
+class Pool(Protocol):
+    """Workers; `tries` for a cell whose worker is lost."""
+
+    tries: int
+
+    def begin(self, job: Job) -> None:
+        """Compute and store a cell, as soon as a worker is free."""
+
+    def heard(self) -> Iterator[News]:
+        """What the workers say next, waited for if need be."""
 
 
 def compute(job: Job, store: Store, force: bool, report: Report) -> Stored:
@@ -61,60 +77,68 @@ def keep(key: str, cell: "Cell", made: Stored, store: Store, force: bool) -> Sto
     return first
 
 
-def compute_all(
-    todo: Sequence[Job], store: Store, force: bool, jobs: int, report: Callable[[str, float, str], None]
-) -> None:
-    """Compute cells in at most `jobs` processes, each bound to its share of the cores where the system allows it.
+def compute_all(todo: Sequence[Job], pool: Pool, report: Callable[[str, float, str], None]) -> None:
+    """Compute cells in a pool. One whose worker is lost is begun again; what fails is said after all others are stored.
 
     Args:
       report: called with a cell's key, the fraction of it that is done, and a text.
 
     Raises:
-      ReconError: cells that failed, after all others were stored.
-      KeyboardInterrupt: Ctrl-C; the workers are stopped, and only their running cells are lost.
+      ReconError: cells that failed.
     """
-    waiting, died, failures = deque(todo), Counter[str](), list[str]()
-    shares = shares_of_cores(min(jobs, len(todo)))
-    crew = [Worker(cores, store, force) for cores in shares]
-    try:
-        for worker in crew:
-            worker.take(waiting)
-        while busy := {w.connection: i for i, w in enumerate(crew) if w.job is not None}:
-            for connection in multiprocessing.connection.wait(list(busy)):
-                i = busy[connection]  # type: ignore[index]
-                worker = crew[i]
-                assert worker.job is not None
-                key, cell, _ = worker.job
-                kind, fraction, text = worker.heard()
-                if kind == "progress":
-                    report(key, fraction, text)
-                    continue
-                if kind == "died":
-                    died[key] += 1
-                    crew[i] = Worker(shares[i], store, force)
-                    if died[key] < TRIES:
-                        waiting.appendleft(worker.job)
-                        report(key, 0.0, f"its worker {text}: computing it again")
-                    else:
-                        failures.append(f"{cell.title}: its worker {text}, {TRIES} times over.")
-                elif kind == "failed":
-                    failures.append(f"{cell.title}: {text}")
-                else:
-                    report(key, 1.0, "done")
-                crew[i].take(waiting)
-    finally:
-        for worker in crew:
-            worker.stop()
+    lost, failures, left = Counter[str](), list[str](), len(todo)
+    for job in todo:
+        pool.begin(job)
+    while left:
+        for job, kind, fraction, text in pool.heard():
+            key, cell, _ = job
+            lost[key] += kind == "lost"
+            if kind == "lost" and lost[key] < pool.tries:
+                report(key, 0.0, f"its worker {text}: computing it again")
+                pool.begin(job)
+                continue
+            if kind in ("progress", "done"):
+                report(key, fraction, text)
+            else:
+                failures.append(
+                    f"{cell.title}: {f'its worker {text} ({pool.tries} tries).' if kind == 'lost' else text}"
+                )
+            left -= kind != "progress"
+    if len(failures) == len(todo) == 1:
+        raise ReconError(failures[0])
     if failures:
-        raise failed(failures, len(todo))
+        others = ", all others are stored, the same command goes on from there" if len(failures) < len(todo) else ""
+        raise ReconError(f"{len(failures)} of {len(todo)} cells failed{others}. " + " ".join(failures))
 
 
-def failed(failures: Sequence[str], cells: int) -> ReconError:
-    """The error that ends a run of so many cells, some of which failed."""
-    if cells == 1:
-        return ReconError(failures[0])
-    others = ", all others are stored, the same command goes on from there" if len(failures) < cells else ""
-    return ReconError(f"{len(failures)} of {cells} cells failed{others}. " + " ".join(failures))
+class Processes(AbstractContextManager["Processes"]):
+    """A pool of processes on this machine, each bound to its share of the cores where the system allows it."""
+
+    tries = 2
+
+    def __init__(self, jobs: int, store: Store, force: bool) -> None:
+        """Start them."""
+        self.waiting = deque[Job]()
+        self.crew = [Worker(cores, store, force) for cores in shares_of_cores(jobs)]
+
+    def __exit__(self, *_: object) -> None:
+        """Let them end; what one is computing is lost."""
+        for worker in self.crew:
+            worker.stop()
+
+    def begin(self, job: Job) -> None:
+        """Send a cell to one that is idle, or let it wait."""
+        self.waiting.append(job)
+        for worker in self.crew:
+            worker.take(self.waiting)
+
+    def heard(self) -> Iterator[News]:
+        """What those that have something to say say; one that died is replaced."""
+        busy = {worker.connection: worker for worker in self.crew if worker.job is not None}
+        for connection in multiprocessing.connection.wait(list(busy)):
+            worker = busy[connection]  # type: ignore[index]
+            yield worker.heard()
+            worker.take(self.waiting)
 
 
 class Worker:
@@ -122,30 +146,40 @@ class Worker:
 
     def __init__(self, cores: set[int], store: Store, force: bool) -> None:
         """Start it on the given cores (none: on any)."""
-        context = multiprocessing.get_context("spawn")
         self.job: Job | None = None
+        self.cores, self.work = cores, (store, force)
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, store, force), daemon=True)
-        with _inherited(cores):
+        self.process = context.Process(target=_work, args=(theirs, *self.work), daemon=True)
+        with _inherited(self.cores):
             self.process.start()
         theirs.close()
 
     def take(self, waiting: deque[Job]) -> None:
-        """Begin the next cell, if there is one."""
-        self.job = waiting.popleft() if waiting else None
-        if self.job is not None:
+        """Begin the next cell, if it is idle and there is one."""
+        if self.job is None and waiting:
+            self.job = waiting.popleft()
             with suppress(OSError):  # it died already: `heard` will tell
                 self.connection.send(self.job)
 
-    def heard(self) -> tuple[str, float, str]:
-        """Its next message: progress, done or failed, the fraction done and a text; or that it died."""
+    def heard(self) -> News:
+        """Its next message; or that it died, and another process is in its place."""
+        assert self.job is not None
+        job = self.job
         try:
-            message: tuple[str, float, str] = self.connection.recv()
+            kind, fraction, text = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
             code = self.process.exitcode or 0
-            return "died", 0.0, f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return message
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            kind, fraction, text = "lost", 0.0, how
+            self._start()
+        if kind != "progress":
+            self.job = None
+        return job, kind, fraction, text
 
     def stop(self) -> None:
         """Let it end, at once if it is computing."""
@@ -196,7 +230,7 @@ def _work(connection: Any, store: Store, force: bool) -> None:
         try:
             if force or store.load(job[0]) is None:
                 compute(job, store, force, lambda f, text: connection.send(("progress", f, text)))
-            connection.send(("done", 1.0, ""))
+            connection.send(("done", 1.0, "done"))
         except ReconError as error:
             connection.send(("failed", 1.0, str(error)))
         except Exception:

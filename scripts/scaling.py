@@ -1,36 +1,30 @@
-"""What the paper's full grid costs on GPUs: writes the tables in docs/scaling.md from the records in results/.
-
-    python scripts/scaling.py [--check]
+"""What the paper's full grid costs on GPUs: the tables in docs/scaling.md.
 
 The cells are those that the presets `paper` in benchmarks/ list, each setting once however many figures ask for it,
-with ten seeds. FLOPs a step, times of gradient flow and seconds on a core come from stored records, carried to the
-sizes of the paper by the rules that the page names. The speed of a GPU is an assumption.
+with ten seeds. FLOPs a step and times of gradient flow come from stored records, carried to the sizes of the paper by
+the rules that the page names. The speed of a GPU is an assumption.
 """
 
-import argparse
 import heapq
 import json
-import sys
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from recon.attacks import with_options
 from recon.benchmark import benchmarks, project_root
 from recon.distillation import with_options as with_method_options
-from recon.records import markdown_table, read_json
+from recon.publish import markdown_table
+from recon.records import read_json
 
 SEEDS, GPUS = 10, (1, 8, 64)
 PEAK = 19.5e12  # FLOP/s of an A100 in float32, by its data sheet
 SUSTAINED = (0.3, 0.15, 0.6)  # the part of it that cells are taken to reach: first the plan's, then for comparison
 STEP = 2e-4  # seconds that a step takes at least on a GPU, however small: some forty kernels to launch
-FEWEST = 40  # images: smaller cells spend their seconds on compiling, and their flows follow other laws
+FEWEST = 40  # images: flows of fewer follow other laws
 PASS = 6  # FLOPs of a training step for each image and weight: two products forward, four backward
 # Pixels, channels, network outputs.
 TASKS = {
@@ -41,23 +35,16 @@ TASKS = {
     "tiny_imagenet_animal_object": (4096, 3, 1),
     "tiny_imagenet_5way": (4096, 3, 5),
 }
-ON_A_CORE = ("exact", "exact-patches", "hybrid")  # float64 in small batches: a GPU would not help
-# Rules that train by a few float64 products and factorisations, and whose stored seconds stand for them.
-CLOSED = {"Linearised": "Linearised", "NoisedLinearised": "Linearised", "GradientFlow": "GradientFlow"}
+CLOSED = ("Linearised", "NoisedLinearised", "GradientFlow")  # train in seconds, by some products and factorisations
 
 Settings = Mapping[str, Any]
+Steps = Sequence[tuple[float, float]]
+"""Of a cell: FLOPs of a step and number of such steps, of each training and attack in it."""
 
 
-@dataclass
-class Cost:
-    """Of a cell: its steps on a GPU as (FLOPs a step, steps), and seconds on a core beside it."""
-
-    steps: list[tuple[float, float]] = field(default_factory=list)
-    core: float = 0.0
-
-    def gpu(self, sustained: float = SUSTAINED[0]) -> float:
-        """Seconds on a GPU."""
-        return sum(n * max(flops / (sustained * PEAK), STEP) for flops, n in self.steps)
+def gpu_seconds(steps: Steps, sustained: float = SUSTAINED[0]) -> float:
+    """Seconds on a GPU."""
+    return sum(n * max(flops / (sustained * PEAK), STEP) for flops, n in steps)
 
 
 def weights(network: Settings, cell: Settings) -> float:
@@ -89,118 +76,50 @@ def size(cell: Settings) -> float:
 
 
 @dataclass(frozen=True)
-class Law:
-    """A product of powers, fitted to measurements by least squares in the logarithms.
-
-    Attributes:
-      powers: of each quantity; last the logarithm of the factor.
-      misses: typical factor by which it misses a measurement.
-      n: measurements.
-    """
-
-    powers: np.ndarray
-    misses: float
-    n: int
-
-    @classmethod
-    def fitted(cls, rows: Sequence[tuple[tuple[float, ...], float]]) -> "Law":
-        """The law of rows (quantities, value)."""
-        x = np.array([[*np.log(quantities), 1.0] for quantities, _ in rows])
-        y = np.log([value for _, value in rows])
-        powers = np.linalg.lstsq(x, y, rcond=None)[0]
-        return cls(powers, float(np.exp(np.sqrt(np.mean((x @ powers - y) ** 2)))), len(rows))
-
-    def __call__(self, *quantities: float) -> float:
-        """Its value."""
-        return float(np.exp(np.array([*np.log(quantities), 1.0]) @ self.powers))
-
-
-@dataclass(frozen=True)
 class Measured:
     """What the stored cells tell.
 
     Attributes:
       per_step: by attack or method, FLOPs of a step over `size`, at the largest stored size, and that cell.
-      flow: time of gradient flow to a loss of 1e-10, by images and width.
-      closed: seconds of training in closed form and by gradient flow, by images and weights.
-      exact: seconds of the exact attack, by images and weights.
-      patches: how many times as long it takes by patches.
-      other: by attack or kind, seconds over images, weights and steps, where no FLOPs are stored.
-      speed: FLOP/s of the core that all seconds were measured on, in the published attack.
+      flow: time of gradient flow to a loss of 1e-10 over the number of images, their median.
     """
 
     per_step: dict[str, tuple[float, Settings]]
-    flow: Law
-    closed: dict[str, Law]
-    exact: Law
-    patches: float
-    other: dict[str, float]
-    speed: float
+    flow: float
 
 
 def measured(results: Path) -> Measured:
     """Read the records of all figures."""
     files = sorted(results.glob("*/*-tfds.json"))
-    found = [c for f in files if f.parent.name != "baselines" for c in read_json(f)["cells"]]
-    cells = [c for c in found if "set" in c or "attack" in c]  # others stand for no run of the paper's grid
+    cells = [c for f in files if f.parent.name != "baselines" for c in read_json(f)["cells"]]
     largest: dict[str, tuple[float, float, Settings]] = {}
-    flow, closed, exact = {}, defaultdict(list), defaultdict(list)
-    other, speed = defaultdict(list), []
+    flows = {}
     for made in cells:
-        cell, training = made["cell"], made.get("training", {})
-        ran = made.get("set") or made["attack"]
-        name, work = cell.get("attack") or cell.get("method") or cell["kind"], ran.get("work", {})
-        if work.get("flops_per_step") and not cell["options"].get("span"):
-            largest[name] = max(
-                largest.get(name, (0.0, 0.0, {})), (size(cell), work["flops_per_step"], cell), key=first
-            )
-            if name == "ntk":
-                speed.append(work["flops"] / ran["seconds"]["run"])
-        if cell["kind"] == "noised-state":
-            other[name].append(made["seconds"] / (cell["n_train"] ** 2 * cell["steps"]))
-        if "network" not in cell:
-            continue
-        many = cell["n_train"], weights(cell["network"], cell)
-        rule, large = cell["dynamics"], cell["n_train"] >= FEWEST
-        if large and rule["rule"] in CLOSED.values() and training["seconds"]:
-            closed[rule["rule"]].append((many, training["seconds"]))
-        if large and rule["rule"] == "GradientFlow" and rule["loss"] == 1e-10:
-            of = json.dumps([cell["task"], cell["network"], cell["n_train"], cell["seed"], cell.get("side")])
-            flow[of] = (cell["n_train"], cell["network"]["widths"][0]), training["time"]
-        if name in ("exact", "exact-patches") and (large or name != "exact"):
-            exact[name].append((many, ran["seconds"]["run"]))
-        if name == "dlg":
-            other[name].append(ran["seconds"]["run"] / (many[0] * many[1] * ran["steps"]))
-    law = Law.fitted(exact["exact"])
-    return Measured(
-        per_step={name: (flops / of, cell) for name, (of, flops, cell) in largest.items()},
-        flow=Law.fitted(list(flow.values())),
-        closed={rule: Law.fitted(rows) for rule, rows in closed.items()},
-        exact=law,
-        patches=median(seconds / law(*many) for many, seconds in exact["exact-patches"]),
-        other={name: median(values) for name, values in other.items()},
-        speed=median(speed),
-    )
-
-
-def first(row: tuple[Any, ...]) -> Any:
-    return row[0]
+        ran, cell = made.get("set") or made.get("attack", {}), made["cell"]
+        flops = ran.get("work", {}).get("flops_per_step")
+        if flops and not cell["options"].get("span"):
+            name = cell.get("attack") or cell["method"]
+            largest[name] = max(largest.get(name, (0.0, 0.0, {})), (size(cell), flops, cell), key=lambda row: row[0])
+        rule = cell.get("dynamics", {})
+        if rule.get("rule") == "GradientFlow" and rule["loss"] == 1e-10 and cell["n_train"] >= FEWEST:
+            network = json.dumps([cell["task"], cell["network"], cell["n_train"], cell["seed"], cell.get("side")])
+            flows[network] = made["training"]["time"] / cell["n_train"]
+    return Measured({name: (flops / of, cell) for name, (of, flops, cell) in largest.items()}, median(flows.values()))
 
 
 def training(known: Measured, rule: Settings, n: float, network: Settings, cell: Settings) -> tuple[float, float]:
     """(FLOPs a step, steps) of training n images."""
-    many = n, weights(network, cell)
     if rule["rule"] in CLOSED:
-        return known.closed[CLOSED[rule["rule"]]](*many) * known.speed, 1
-    steps = rule.get("steps") or min(rule["max_steps"], descent_steps(known, rule, n, network))
-    return PASS * many[0] * many[1], steps
+        return 0.0, 0.0
+    steps = rule.get("steps") or min(rule["max_steps"], descent_steps(known, rule, n))
+    return PASS * n * weights(network, cell), steps
 
 
-def descent_steps(known: Measured, rule: Settings, n: float, network: Settings) -> float:
+def descent_steps(known: Measured, rule: Settings, n: float) -> float:
     """Steps that descent needs for the way of gradient flow; as many as it may take where its rate is not set."""
     if not rule.get("learning_rate"):
         return float(rule["max_steps"])
-    return known.flow(n, network["widths"][0]) * (1 - rule["momentum"]) / rule["learning_rate"]
+    return known.flow * n * (1 - rule["momentum"]) / rule["learning_rate"]
 
 
 def trainings(known: Measured, cell: Settings) -> Iterator[tuple[float, float]]:
@@ -222,33 +141,22 @@ def trainings(known: Measured, cell: Settings) -> Iterator[tuple[float, float]]:
         yield training(known, cell["pretraining"], cell["n_public"], cell["network"], cell)
 
 
-def cost(known: Measured, cell: Settings) -> Cost:
+def cost(known: Measured, cell: Settings) -> Steps:
     """What a cell takes."""
-    spent = Cost(list(trainings(known, cell)))
-    if cell["kind"] == "distillation":
-        if cell["method"] in known.per_step:
-            settings = with_method_options(cell["method"], dict(cell["options"]))[1]
-            inner = cell["options"].get("options")  # of the attack that rkip-finite distils by
-            schedule = getattr(settings, "schedule", settings) if inner is None else with_options("ntk", inner)[1]
-            spent.steps.append((known.per_step[cell["method"]][0] * size(cell), schedule.steps))
-        return spent
-    if cell["kind"] == "noised-state":
-        spent.steps.append((known.other[cell["kind"]] * cell["n_train"] ** 2 * known.speed, cell["steps"]))
-        return spent
-    name = cell["attack"]
-    many = cell["n_train"], weights(cell["network"], cell)
-    steps = getattr(with_options(name, dict(cell["options"]))[1], "steps", 0)
-    if name in ON_A_CORE:
-        slower = known.patches if name == "exact-patches" else 1.0
-        spent.core = min(slower * known.exact(*many), cell["options"].get("seconds", float("inf")))
-    if name == "dlg":
-        spent.steps.append((known.other[name] * many[0] * many[1] * known.speed, steps))
-    elif name == "hybrid" or name not in ON_A_CORE:
-        spent.steps.append((known.per_step["ntk-fast" if name == "hybrid" else name][0] * size(cell), steps))
-    return spent
+    steps, options = list(trainings(known, cell)), dict(cell.get("options", {}))
+    name = cell.get("attack") or cell.get("method")
+    measured_as = "ntk-fast" if name == "hybrid" else name
+    if measured_as not in known.per_step:
+        return steps
+    if "attack" in cell or "options" in options:  # those of the attack that rkip-finite distils by
+        settings = with_options(cell.get("attack", "ntk"), options.get("options", options))[1]
+    else:
+        settings = with_method_options(name, options)[1]
+    schedule = getattr(settings, "schedule", settings)
+    return [*steps, (known.per_step[measured_as][0] * size(cell), schedule.steps)]
 
 
-def grid(root: Path) -> dict[str, dict[str, Settings]]:
+def grid() -> dict[str, dict[str, Settings]]:
     """Each figure's settings under the preset `paper`, by themselves without seeds."""
 
     def seedless(value: Any) -> Any:
@@ -260,7 +168,7 @@ def grid(root: Path) -> dict[str, dict[str, Settings]]:
         plain = [seedless(c.settings()) for c in cells]
         return {json.dumps(settings, sort_keys=True): settings for settings in plain}
 
-    known = {name: figure for name, figure in benchmarks(root).items() if "paper" in figure.module().PRESETS}
+    known = {name: figure for name, figure in benchmarks(project_root()).items() if "paper" in figure.module().PRESETS}
     return {name: keyed(figure.cells("paper")) for name, figure in known.items()}
 
 
@@ -272,80 +180,44 @@ def packed(seconds: Sequence[float], machines: int) -> float:
     return max(ends)
 
 
-def tables(root: Path) -> dict[str, str]:
+def tables(results: Path) -> dict[str, str]:
     """The page's tables, by the names in its marks."""
-    known, figures = measured(root / "results"), grid(root)
+    known, figures = measured(results), grid()
     every = {key: cell for cells in figures.values() for key, cell in cells.items()}
-    costs: dict[str, Cost] = {}
-    rows = []
+    costs = {key: cost(known, cell) for key, cell in every.items()}
+    rows, counted = [], set[str]()
     for name, cells in figures.items():
-        new = [key for key in cells if key not in costs]
-        costs |= {key: cost(known, every[key]) for key in new}
-        of = [costs[key] for key in cells]
-        rows.append(
-            [
-                name,
-                str(SEEDS * len(cells)),
-                str(SEEDS * len(new)),
-                hours(SEEDS * sum(costs[key].gpu() for key in new)),
-                hours(max((c.gpu() for c in of), default=0.0)),
-                hours(SEEDS * sum(costs[key].core for key in new)),
-            ]
-        )
-    gpu = {part: [c.gpu(part) for c in costs.values() for _ in range(SEEDS) if c.steps] for part in SUSTAINED}
-    core = SEEDS * sum(c.core for c in costs.values())
-    flops = SEEDS * sum(f * n for c in costs.values() for f, n in c.steps)
+        new = cells.keys() - counted
+        counted |= new
+        spent = SEEDS * sum(gpu_seconds(costs[key]) for key in new)
+        longest = max((gpu_seconds(costs[key]) for key in cells), default=0.0)
+        rows.append([name, str(SEEDS * len(cells)), str(SEEDS * len(new)), hours(spent), hours(longest)])
+    gpu = {part: SEEDS * [gpu_seconds(c, part) for c in costs.values() if c] for part in SUSTAINED}
     seconds = gpu[SUSTAINED[0]]
     least = [max(sum(seconds) / n, max(seconds)) for n in GPUS]
     plan = [
         [str(n), days(packed(seconds, n)), days(low), *(days(packed(gpu[part], n)) for part in SUSTAINED[1:])]
         for n, low in zip(GPUS, least, strict=True)
     ]
-    descents = [c for c in every.values() if c.get("dynamics", {}).get("rule") == "Descent"]
-    over = sum(
-        descent_steps(known, c["dynamics"], c["n_train"], c["network"]) > c["dynamics"]["max_steps"] for c in descents
-    )
-    heads = ["figure", "cells", "not in a figure above", "GPU hours of these", "longest cell, GPU hours"]
+    descents = [(c["dynamics"], c["n_train"]) for c in every.values() if c.get("dynamics", {}).get("rule") == "Descent"]
+    over = sum(descent_steps(known, rule, n) > rule["max_steps"] for rule, n in descents)
     per_step = [
         [name, f"{c:.1f}", f"N = {cell['n_train']}, {of_network(cell)}, {cell['task']}"]
         for name, (c, cell) in sorted(known.per_step.items())
     ]
-    laws = {"time of gradient flow to loss 1e-10": known.flow}
-    laws |= {f"seconds of training, {rule}": law for rule, law in sorted(known.closed.items())}
-    laws |= {"seconds of `exact`": known.exact}
+    flops = SEEDS * sum(f * n for c in costs.values() for f, n in c)
     return {
-        "ray": ray_words(read_json(root / "results" / "ray-test.json")),
         "plan": markdown_table(
-            ["GPUs", "days", "no packing takes less than", *(f"days at {part:.0%}" for part in SUSTAINED[1:])], plan
+            ["GPUs", "days", "least possible", *(f"days at {part:.0%}" for part in SUSTAINED[1:])], plan
         ),
-        "sum": f"In all {SEEDS * len(costs):,} cells, {flops:.2g} FLOPs, {sum(seconds) / 3600:,.0f} GPU hours and, "
-        f"beside them, {core / 3600:,.0f} hours of a core. The longest cell takes {max(seconds) / 3600:.1f} GPU hours. "
-        f"{SEEDS * over:,} cells would need more steps of training than `Descent` takes before it gives up, by the law "
-        "of its times; they are counted with that many.",
-        "figures": markdown_table([*heads, "core hours"], rows),
+        "sum": f"In all {SEEDS * len(costs):,} cells, {flops:.2g} FLOPs, {sum(seconds) / 3600:,.0f} GPU hours. The "
+        f"longest cell takes {max(seconds) / 3600:.1f} GPU hours. {SEEDS * over:,} cells would need more "
+        "training steps than `Descent` allows; they are counted with the most that it allows.",
+        "figures": markdown_table(
+            ["figure", "cells", "not in a figure above", "GPU hours of these", "longest cell, GPU hours"], rows
+        ),
         "steps": markdown_table(["attack or method", "FLOPs / size", "measured at"], per_step),
-        "laws": markdown_table(
-            ["quantity", "measurements", "power of N", "power of W or of the weights", "misses by a factor of"],
-            [
-                [name, str(law.n), f"{law.powers[0]:.2f}", f"{law.powers[1]:.2f}", f"{law.misses:.1f}"]
-                for name, law in laws.items()
-            ],
-        ),
-        "speed": f"The core that all seconds were measured on does {known.speed / 1e9:.0f} GFLOP/s in the published "
-        "attack, the median of the stored runs; the GPU is taken to be "
-        f"{SUSTAINED[0] * PEAK / known.speed:.0f} times as fast.",
     }
-
-
-def ray_words(test: Settings) -> str:
-    """What the test with a killed node found."""
-    ran, kill = test["ray"], test["ray"]["kill"]
-    return (
-        f"`tests/resilience/lost_node.py` (`results/ray-test.json`, Ray {test['ray_version']}): {test['cells']} cells, "
-        f"{test['nodes']} nodes on one machine, all processes of one node killed when {kill['cells_finished']} cells "
-        f"were stored; {len(ran['computed_again'])} begun again on the {ran['nodes_left']} nodes that were left; "
-        f"records and arrays {test['verdict']} with those of a local run."
-    )
 
 
 def hours(seconds: float) -> str:
@@ -360,29 +232,3 @@ def of_network(cell: Settings) -> str:
     """A stored cell's widths, or that it has none."""
     network = cell.get("network") or cell["options"].get("network")
     return "W = " + "×".join(map(str, network["widths"])) if network else "infinite width"
-
-
-def written(text: str, made: Mapping[str, str]) -> str:
-    """The page with what stands between its marks replaced."""
-    for name, table in made.items():
-        start, end = f"<!-- {name}: written by scripts/scaling.py -->", f"<!-- /{name} -->"
-        before, rest = text.split(start)
-        text = f"{before}{start}\n\n{table}\n\n{end}{rest.split(end)[1]}"
-    return text
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="only say whether the page is that of the records")
-    parser.add_argument("--root", type=Path, default=project_root())
-    args = parser.parse_args()
-    page = args.root / "docs" / "scaling.md"
-    text = page.read_text(encoding="utf-8")
-    wanted = written(text, tables(args.root))
-    if args.check:
-        sys.exit(None if wanted == text else f"{page} differs from the records in results/: run `make scaling`.")
-    page.write_text(wanted, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,23 +7,24 @@ import os
 os.environ.update(dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
 import resource
-from contextlib import contextmanager
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from recon import loops
 from recon.arrays import enable_x64
+from recon.cli import main
 from recon.data import prepared
+from recon.memory import peak_memory
 from recon.networks import MLP
+from tests.probes import Probes
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="session", autouse=True)
-def decoded_images_in_a_folder_of_their_own(tmp_path_factory):
-    os.environ["RECON_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,26 @@ def shared_dir(tmp_path_factory):
     """A folder that all workers of this run share."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session", autouse=True)
+def decoded_images_in_a_folder_of_their_own(shared_dir):
+    os.environ["RECON_CACHE_DIR"] = str(shared_dir / "cache")
+
+
+LEAN = 2.5e9  # bytes that a worker may hold from one module to the next: programs and data sets pile up
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_that_is_given_back():
+    yield
+    with suppress(OSError):  # no /proc here
+        if int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() > LEAN:
+            for cache in (loops._compiled, loops._costs, prepared._load):
+                cache.cache_clear()
+            jax.clear_caches()
+            with peak_memory():  # first gives back what nobody uses
+                pass
 
 
 class Spent:
@@ -52,6 +73,27 @@ def processor_time():
     spent.seconds = now() - began
 
 
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """Runs `recon` as a process of its own would, in this one: what it takes two seconds to import is here already.
+
+    Takes its words and the folder to work in; returns what `subprocess.run` would.
+    """
+    monkeypatch.setattr("recon.cli.interrupts.heed_interrupts", lambda: None)  # Ctrl-C stays pytest's
+    monkeypatch.setattr("recon.cli.audit.leave", lambda: None)
+
+    def run(*words, cwd=None):
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["recon", *map(str, words)])
+            patch.chdir(cwd or Path.cwd())
+            with pytest.raises(SystemExit) as end:
+                main()
+        return subprocess.CompletedProcess(words, end.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def tfds_dir():
     """A prepared TFDS directory with MNIST and CIFAR-10; tests that need one skip where there is none."""
@@ -64,6 +106,7 @@ TINY = '''"""Tiny: a figure of three cells that take a blink each."""
 
 from recon.cells import AttackCell
 from recon.dynamics import Linearised
+from recon.memory import peak_memory
 from recon.networks import MLP
 from recon.plots import new_figure
 
@@ -82,7 +125,7 @@ def summarise(results):
 
 
 def plot(summary):
-    made = new_figure(2, 2)
+    made = new_figure(2.0, 2.0)
     made.subplots().plot(summary["means"])
     return made
 
@@ -98,6 +141,14 @@ def tiny(tmp_path):
     (tmp_path / "checkout" / "benchmarks").mkdir(parents=True)
     (tmp_path / "checkout" / "benchmarks" / "tiny_figure.py").write_text(TINY)
     return tmp_path / "checkout"
+
+
+@pytest.fixture
+def probe(tmp_path, monkeypatch):
+    """Makes cells that do as they are told."""
+    monkeypatch.syspath_prepend(ROOT)  # workers are told the path: another package may have a `tests` of its own
+    (tmp_path / "log").mkdir()
+    return Probes(tmp_path / "log")
 
 
 @pytest.fixture

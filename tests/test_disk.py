@@ -20,10 +20,10 @@ BLINK = '''"""Blink: a figure of four cells that hold random numbers."""
 
 import dataclasses
 import time
-from types import SimpleNamespace
 
 import numpy as np
 
+from recon import load_task
 from recon.plots import new_figure
 from recon.records import Stored, provenance
 
@@ -46,8 +46,7 @@ class Cell:
         pass
 
     def load(self, **_):
-        images = SimpleNamespace(fingerprint="none")
-        return SimpleNamespace(source="samples", train=images, held_out=images, test=images)
+        return load_task("mnist_odd_even", 2, source="samples")
 
     def compute(self, data, report):
         time.sleep(0.2)
@@ -66,7 +65,7 @@ def summarise(results):
 
 
 def plot(summary):
-    made = new_figure(2, 2)
+    made = new_figure(2.0, 2.0)
     made.subplots().plot(summary["sums"])
     return made
 
@@ -94,8 +93,19 @@ def start(*args, cwd, before="", **options):
     )
 
 
-def recon(*args, cwd, before="", **options):
-    """Exit code and what it said of mistakes."""
+@pytest.fixture
+def recon(command, checkout):
+    """Runs `recon` in this process; gives its exit code and what it said of mistakes."""
+
+    def run(*words):
+        done = command(*words, cwd=checkout)
+        return done.returncode, done.stderr
+
+    return run
+
+
+def apart(*args, cwd, before="", **options):
+    """The same in a process of its own, which may be limited or killed."""
     process = start(*args, cwd=cwd, before=before, **options)
     _, errors = process.communicate(timeout=600)
     assert "Traceback" not in errors, errors
@@ -141,10 +151,10 @@ def verified(checkout):
     return found
 
 
-def test_a_full_store_keeps_what_it_holds_and_the_run_goes_on_with_more_space(checkout, mounted):
+def test_a_full_store_keeps_what_it_holds_and_the_run_goes_on_with_more_space(recon, checkout, mounted):
     # A cell takes 230 kB: one fits, or none of the files that are limited.
     own = mounted(checkout / ".recon" / "cells", "size=400k")
-    code, errors = recon(*COMMAND, cwd=checkout, preexec_fn=None if own else short_of_space(100))
+    code, errors = apart(*COMMAND, cwd=checkout, preexec_fn=None if own else short_of_space(100))
     assert code == 1
     assert "Cannot store a cell" in errors
     assert "free some space" in errors.strip().splitlines()[-1]
@@ -153,31 +163,31 @@ def test_a_full_store_keeps_what_it_holds_and_the_run_goes_on_with_more_space(ch
     before = verified(checkout)
     if own:
         subprocess.run(["mount", "-o", "remount,size=4m", checkout / ".recon" / "cells"], check=True)
-    code, errors = recon(*COMMAND, cwd=checkout)
+    code, errors = recon(*COMMAND)
     assert code == 0, errors
     assert before.items() <= verified(checkout).items()
     assert len(whole(checkout / "results" / "blink")["cells"]) == 4
 
 
-def test_a_full_disk_for_results_leaves_the_older_record_whole(checkout, mounted):
+def test_a_full_disk_for_results_leaves_the_older_record_whole(recon, checkout, mounted):
     folder = checkout / "results"
     own = mounted(folder, "size=1m")
-    assert recon(*COMMAND, cwd=checkout)[0] == 0
+    assert recon(*COMMAND)[0] == 0
     files = {p.name: p.read_bytes() for p in (folder / "blink").iterdir()}
     if own:
         with suppress(OSError), open(folder / "filler", "wb", buffering=0) as filler:
             while filler.write(bytes(4096)):
                 pass
         assert not os.statvfs(folder).f_bavail
-    code, errors = recon(*COMMAND, "--force", cwd=checkout, preexec_fn=None if own else short_of_space(1))
+    code, errors = apart(*COMMAND, "--force", cwd=checkout, preexec_fn=None if own else short_of_space(1))
     assert code == 1
     assert "Cannot write" in errors or "Cannot store" in errors
     assert len(errors.strip().splitlines()[-1].split(". ")) == 1
     assert {p.name: p.read_bytes() for p in (folder / "blink").iterdir()} == files
 
 
-def test_read_only_results_are_read_and_not_written(checkout, mounted):
-    assert recon(*COMMAND, cwd=checkout)[0] == 0
+def test_read_only_results_are_read_and_not_written(recon, checkout, mounted):
+    assert recon(*COMMAND)[0] == 0
     results = checkout / "results"
     kept = shutil.copytree(results, checkout / "kept")
     if mounted(results, "size=4m"):
@@ -188,16 +198,16 @@ def test_read_only_results_are_read_and_not_written(checkout, mounted):
     else:  # neither a mount nor a mode stops this user: a device's folder does
         shutil.rmtree(results)
         results.symlink_to("/proc/self/fdinfo")
-    code, errors = recon(*COMMAND, cwd=checkout)
+    code, errors = recon(*COMMAND)
     assert code == 1
     assert "Cannot write" in errors
     assert "choose another place" in errors
-    assert recon(*COMMAND[:-1], "--out", "elsewhere", cwd=checkout)[0] == 0
+    assert recon(*COMMAND[:-1], "--out", "elsewhere")[0] == 0
     whole(checkout / "elsewhere" / "blink")
     if results.is_symlink():
         return
     # A comparison reads them; only its page cannot be written.
-    code, errors = recon("check", "blink", "--records", "results", "--markdown", "results/blink/x.md", cwd=checkout)
+    code, errors = recon("check", "blink", "--records", "results", "--markdown", "results/blink/x.md")
     assert code == 1
     assert "Cannot write results/blink/x.md" in errors
     for path in (kept / "blink").iterdir():
@@ -264,12 +274,12 @@ os.fsync = killing
 """
 
 
-def test_a_writer_killed_in_the_middle_leaves_nothing_that_counts(checkout):
+def test_a_writer_killed_in_the_middle_leaves_nothing_that_counts(recon, checkout):
     """Killed in a cell's arrays, in a cell's record, in the figure's record, in its picture; resumed each time."""
     folder, cells = checkout / "results" / "blink", checkout / ".recon" / "cells"
     stored = 0
     for after, expected in ((3, 1), (2, 1), (2 * 3 + 1, 4), (2, 4)):
-        assert recon(*COMMAND, cwd=checkout, before=KILL.format(after=after))[0] == -signal.SIGKILL
+        assert apart(*COMMAND, cwd=checkout, before=KILL.format(after=after))[0] == -signal.SIGKILL
         whole_cells = {p.name for p in cells.glob("[!.]*")}
         assert len(whole_cells) == expected
         for key in whole_cells:
@@ -279,7 +289,7 @@ def test_a_writer_killed_in_the_middle_leaves_nothing_that_counts(checkout):
         for path in records:
             read_figure(path)
     assert stored == 1  # the last kill came behind the record
-    assert recon(*COMMAND, cwd=checkout)[0] == 0
+    assert recon(*COMMAND)[0] == 0
     made = read_figure(folder / "quick-samples.json")
     assert len(made["cells"]) == 4
     assert {p.suffix for p in folder.iterdir() if not p.name.startswith(".")} == SUFFIXES

@@ -12,10 +12,9 @@ from tests.conftest import ROOT
 
 
 def test_killed_and_resumed_is_bit_for_bit_the_same(tiny, tmp_path):
-    command = [sys.executable, "-m", "tests.resilience.kill", "tiny", "--source", "samples", "--kills", "2"]
-    done = subprocess.run(
-        [*command, "--root", tiny, "--out", tmp_path / "kill-test.json"], capture_output=True, text=True, cwd=ROOT
-    )
+    command = [sys.executable, "-m", "tests.resilience.kill", "tiny", "--source", "samples", "--jobs", "1"]
+    command += ["--kills", "2", "--root", tiny, "--out", tmp_path / "kill-test.json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     made = json.loads((tmp_path / "kill-test.json").read_text())
     assert made["verdict"] == "identical"

@@ -1,65 +1,22 @@
 """Cells on a real Ray cluster of node processes on this machine: equal to local ones, whatever happens to a node."""
 
-import importlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from recon import ReconError, ray_workers
-from recon.benchmark import Planned, run_cells
+from recon.benchmark import run_cells
 from recon.ray_workers import Resources
 from recon.records import Store
 from tests.conftest import ROOT
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: make setup-ray")
-
-# Cells that a worker can import. `acts` says what becomes of its worker.
-PROBES = """
-import os, signal, time
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
-
-from recon import ReconError
-from recon.records import Stored
-
-
-@dataclass(frozen=True)
-class Probe:
-    name: str
-    acts: str
-    folder: str
-    modules = ("recon.metrics",)
-
-    @property
-    def title(self):
-        return f"probe {self.name}"
-
-    def compute(self, data, report):
-        with open(Path(self.folder) / self.name, "a") as log:
-            log.write(f"{os.getpid()}\\n")
-        begun = len((Path(self.folder) / self.name).read_text().splitlines())
-        if self.acts == "dies" or (self.acts == "dies once" and begun == 1):
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.acts == "fails":
-            raise ReconError("no such luck")
-        if self.acts == "breaks":
-            raise KeyError("a bug")
-        while self.acts == "sleeps":
-            report(0.5, "asleep")
-            time.sleep(0.2)
-        data += 1  # images are the cell's own, as in a local worker
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-        return Stored({"name": self.name, "cores": cores, "threads": os.environ["OMP_NUM_THREADS"]}, {"x": data})
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,37 +27,13 @@ def script():
 
 
 @pytest.fixture(scope="module")
-def probes(tmp_path_factory):
-    """The module of the probes, which the cluster's workers find too."""
-    folder = tmp_path_factory.mktemp("probes")
-    (folder / "ray_probes.py").write_text(PROBES)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])))
-        yield importlib.import_module("ray_probes")
-
-
-@pytest.fixture(scope="module")
-def one_node(script, probes):
+def one_node(script):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
+        # The cluster's workers find the probes.
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
         with script.cluster(nodes=1, cores=2):
             yield os.environ["RAY_ADDRESS"]
-
-
-@pytest.fixture
-def probe(tmp_path, probes):
-    """Makes planned probes; `begun` tells in which processes each was."""
-    (tmp_path / "log").mkdir()
-
-    def make(name, acts="works"):
-        return Planned(
-            probes.Probe(name, acts, str(tmp_path / "log")), np.full(3, ord(name), np.float32), f"key-{name}"
-        )
-
-    return SimpleNamespace(
-        make=make, begun=lambda: {p.name: p.read_text().split() for p in (tmp_path / "log").iterdir()}
-    )
 
 
 @pytest.fixture
@@ -124,12 +57,12 @@ def test_a_killed_node_changes_nothing(tmp_path):
 
 @needs_ray
 def test_a_lost_worker_costs_a_try_and_failures_are_said_at_the_end(one_node, probe, store, monkeypatch):
-    monkeypatch.setattr(ray_workers, "TRIES", 2)
+    monkeypatch.setattr(ray_workers.Tasks, "tries", 2)
     acts = {"a": "dies", "b": "fails", "c": "breaks", "d": "dies once", "e": "works"}
     told = []
     with pytest.raises(ReconError, match="3 of 5 cells failed") as error:
         run_cells([probe.make(*a) for a in acts.items()], store, False, lambda *a: told.append(a), ray=Resources())
-    for text in ("probe a: its worker was lost, 2 times over", "probe b: no such luck", "KeyError"):
+    for text in ("probe a: its worker was lost, ", "(2 tries)", "probe b: no such luck", "KeyError"):
         assert text in str(error.value)
     assert {name: len(pids) for name, pids in probe.begun().items()} == {"a": 2, "b": 1, "c": 1, "d": 2, "e": 1}
     assert sorted(p.name for p in store.root.iterdir()) == ["key-d", "key-e"]
@@ -145,7 +78,7 @@ def test_a_lost_worker_costs_a_try_and_failures_are_said_at_the_end(one_node, pr
     assert made.record == same.record
     assert made.record["threads"] == "2"
     if hasattr(os, "sched_getaffinity"):
-        assert made.record["cores"] == min(2, len(os.sched_getaffinity(0)))
+        assert len(made.record["cores"]) == min(2, len(os.sched_getaffinity(0)))
 
 
 @needs_ray
@@ -157,9 +90,9 @@ def test_ctrl_c_loses_the_running_cells_only(one_node, probe, store):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_cells([probe.make("a"), probe.make("b", "sleeps")], store, False, report, ray=Resources())
+        run_cells([probe.make("a"), probe.make("b", "dreams")], store, False, report, ray=Resources())
     assert [p.name for p in store.root.iterdir()] == ["key-a"]
-    wait_for(lambda: not any(alive(int(pid)) for pid in probe.begun()["b"]), 60)
+    wait_for(lambda: not any(alive(int(pid)) for pid in probe.begun()["b"]))
 
 
 @needs_ray
@@ -213,7 +146,7 @@ def test_without_ray_it_says_how_to_install_it(probe, store, monkeypatch):
     ],
 )
 def test_options_of_the_other_executor_are_refused(options, says):
-    from recon.cli.console import Run
+    from recon.cli.options import Run
 
     with pytest.raises(ReconError, match=says):
         _ = Run(**options).ray
@@ -221,14 +154,9 @@ def test_options_of_the_other_executor_are_refused(options, says):
     assert Run(executor="ray", gpus=0.5, memory=8.0).ray == Resources(cpus=1, gpus=0.5, memory=8.0)
 
 
-@pytest.mark.parametrize("command", ["reproduce fig1", "check fig1", "baseline update fig1 --why first"])
-def test_commands_take_the_executor(command):
-    done = subprocess.run(
-        [sys.executable, "-m", "recon", *command.split(), "--executor", "ray", "--jobs", "2"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+@pytest.mark.parametrize("words", ["reproduce fig1", "check fig1", "baseline update fig1 --why first"])
+def test_commands_take_the_executor(command, words):
+    done = command(*words.split(), "--executor", "ray", "--jobs", "2", cwd=ROOT)
     assert done.returncode == 1
     assert "--jobs is for --executor local" in done.stderr
 

@@ -14,28 +14,27 @@ from recon.metrics import distances
 from recon.report.paper import PAPER
 from tests.conftest import ROOT
 
+PAGES = [sys.executable, ROOT / "scripts" / "pages.py"]
 
-def test_numbers_are_those_of_the_records():
-    done = subprocess.run([sys.executable, ROOT / "scripts" / "readme.py", "--check"], capture_output=True, text=True)
+
+def test_pages_are_those_of_the_records():
+    done = subprocess.run([*PAGES, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 def test_index_of_results_is_that_of_the_records(tmp_path):
-    script = [sys.executable, ROOT / "scripts" / "results_index.py"]
-    done = subprocess.run([*script, "--check"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
     text = (ROOT / "results" / "README.md").read_text()
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
         assert (ROOT / "results" / target).exists(), target
     assert {p.parent.name for p in (ROOT / "results").glob("*/*.png")} <= set(re.findall(r"\]\(([\w-]+)/", text))
     # A record that changes makes the pages wrong, and writing them puts them right.
     shutil.copytree(ROOT / "results" / "fig1", tmp_path / "results" / "fig1")
-    here = [*script, "--results", tmp_path / "results"]
+    here = [*PAGES, "index", "--root", tmp_path]
     subprocess.run(here, check=True)
     assert subprocess.run([*here, "--check"]).returncode == 0
     record = next((tmp_path / "results").glob("fig1/*.json"))
     record.write_text(record.read_text().replace('"effect":"', '"effect":"Perhaps '))
-    assert "make results-index" in subprocess.run([*here, "--check"], capture_output=True, text=True).stderr
+    assert "make pages" in subprocess.run([*here, "--check"], capture_output=True, text=True).stderr
     subprocess.run(here, check=True)
     assert subprocess.run([*here, "--check"]).returncode == 0
     assert "Perhaps " in (tmp_path / "results" / "README.md").read_text()

@@ -3,8 +3,6 @@
 import dataclasses
 import itertools
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -268,7 +266,7 @@ def timed_kernel(seconds=1e-3, flops=1e6):
     }
 
 
-def test_kernels_go_through_the_same_gate(tmp_path):
+def test_kernels_go_through_the_same_gate(command, tmp_path):
     def record(**changes):
         (tmp_path / "kernels.json").write_bytes(json_bytes(timed_kernel(**changes)))
         return gate.kernels_record(tmp_path / "kernels.json")
@@ -289,8 +287,7 @@ def test_kernels_go_through_the_same_gate(tmp_path):
     (tmp_path / "benchmarks").mkdir()
 
     def run(*words):
-        command = [sys.executable, "-m", "recon", *words, "--kernels", "kernels.json"]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        return command(*words, "--kernels", "kernels.json", cwd=tmp_path)
 
     record()
     lacking = run("check")

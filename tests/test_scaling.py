@@ -2,7 +2,6 @@
 
 import importlib.util
 import itertools
-import math
 import subprocess
 import sys
 
@@ -21,20 +20,16 @@ def scaling():
     del sys.modules["scaling"]
 
 
-def test_the_page_is_that_of_the_records(tmp_path):
-    script = [sys.executable, ROOT / "scripts" / "scaling.py"]
-    done = subprocess.run([*script, "--check"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    # A page with another number is found out, and writing it puts it right.
-    for name in ("results", "benchmarks"):
-        (tmp_path / name).symlink_to(ROOT / name)
+def test_a_page_with_another_number_is_found_out_and_put_right(tmp_path):
+    script = [sys.executable, ROOT / "scripts" / "pages.py", "scaling", "--root", tmp_path]
+    (tmp_path / "results").symlink_to(ROOT / "results")
     (tmp_path / "docs").mkdir()
     page = tmp_path / "docs" / "scaling.md"
     text = (ROOT / "docs" / "scaling.md").read_text()
     page.write_text(text.replace("| fig2 ", "| fig0 "))
     assert page.read_text() != text
-    assert subprocess.run([*script, "--root", tmp_path, "--check"], capture_output=True).returncode == 1
-    subprocess.run([*script, "--root", tmp_path], check=True)
+    assert subprocess.run([*script, "--check"], capture_output=True).returncode == 1
+    subprocess.run(script, check=True)
     assert page.read_text() == text
 
 
@@ -48,15 +43,6 @@ def test_packing_is_within_its_bound_of_the_best(scaling, rng, machines):
         )
         made = scaling.packed(seconds, machines)
         assert best * (1 - 1e-12) <= made <= best * (4 / 3 - 1 / (3 * machines)) * (1 + 1e-12)  # Graham 1969
-
-
-def test_a_law_of_powers_is_found(scaling, rng):
-    rows = [((n, w), 0.3 * n**1.5 / w) for n, w in rng.uniform(1, 100, size=(9, 2))]
-    law = scaling.Law.fitted(rows)
-    assert law(7.0, 11.0) == pytest.approx(0.3 * 7**1.5 / 11)
-    assert law.misses == pytest.approx(1)
-    missed = [(at, value * math.exp(0.2 * rng.choice([-1, 1]))) for at, value in rows]
-    assert 1 < scaling.Law.fitted(missed).misses <= math.exp(0.2) + 1e-9
 
 
 @pytest.mark.parametrize("task", ["mnist_odd_even", "mnist_10way", "cifar10_animal_vehicle", "tiny_imagenet_5way"])

@@ -1,82 +1,23 @@
 """Cells in worker processes: results as in one process, each once, whatever happens to a worker."""
 
-import importlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from recon import ReconError
-from recon.benchmark import Planned, plan, run_cells
+from recon.benchmark import plan, run_cells
 from recon.cells import AttackCell
 from recon.dynamics import Linearised
 from recon.networks import MLP
 from recon.records import Store, Stored
 from recon.workers import keep, shares_of_cores
-
-# Cells that a worker can import. `acts` says what becomes of its worker.
-PROBES = """
-import os, signal, time
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
-
-from recon import ReconError
-from recon.records import Stored
-
-
-@dataclass(frozen=True)
-class Probe:
-    name: str
-    acts: str
-    folder: str
-
-    @property
-    def title(self):
-        return f"probe {self.name}"
-
-    def compute(self, data, report):
-        with open(Path(self.folder) / self.name, "a") as log:
-            log.write(f"{os.getpid()}\\n")
-        begun = len((Path(self.folder) / self.name).read_text().splitlines())
-        report(0.5, "half")
-        if self.acts == "dies" or (self.acts == "dies once" and begun == 1):
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.acts == "fails":
-            raise ReconError("no such luck")
-        if self.acts == "breaks":
-            raise KeyError("a bug")
-        if self.acts == "sleeps":
-            time.sleep(600)
-        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        return Stored({"name": self.name, "cores": cores}, {"x": data})
-"""
-
-
-@pytest.fixture
-def probe(tmp_path, monkeypatch):
-    """Makes planned probes; `begun` tells how often each was."""
-    (tmp_path / "probes.py").write_text(PROBES)
-    (tmp_path / "log").mkdir()
-    monkeypatch.syspath_prepend(str(tmp_path))
-    sys.modules.pop("probes", None)
-    module = importlib.import_module("probes")
-
-    def make(name, acts="works"):
-        return Planned(
-            module.Probe(name, acts, str(tmp_path / "log")), np.full(3, ord(name), np.float32), f"key-{name}"
-        )
-
-    return SimpleNamespace(
-        make=make, begun=lambda: {p.name: p.read_text().split() for p in (tmp_path / "log").iterdir()}
-    )
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -90,7 +31,7 @@ def test_equal_cells_are_computed_once_and_all_are_reported(probe, store, jobs):
     done = Counter()
     results = run_cells(planned, store, False, lambda i, f, text: done.update([i] if f == 1.0 else []), jobs)
     assert [r.record["name"] for r in results] == list("abab")
-    assert [r.arrays["x"][0] for r in results] == [ord(c) for c in "abab"]
+    assert [r.arrays["x"][0] for r in results] == [ord(c) + 1 for c in "abab"]
     assert {name: len(pids) for name, pids in probe.begun().items()} == {"a": 1, "b": 1}
     assert set(done) == {0, 1, 2, 3}
     mine = {str(os.getpid())} & {pid for pids in probe.begun().values() for pid in pids}
@@ -113,7 +54,7 @@ def test_failures_are_said_after_the_others_are_stored(probe, store):
     planned = [probe.make("a", "dies"), probe.make("b", "fails"), probe.make("c", "breaks"), probe.make("d")]
     with pytest.raises(ReconError, match="3 of 4 cells failed") as error:
         run_cells(planned, store, False, lambda *_: None, 2)
-    for text in ("probe a: its worker was killed by signal 9, 2 times over", "probe b: no such luck", "KeyError"):
+    for text in ("probe a: its worker was killed by signal 9 (2 tries)", "probe b: no such luck", "KeyError"):
         assert text in str(error.value)
     assert "all others are stored" in str(error.value)
     assert [p.name for p in store.root.iterdir()] == ["key-d"]
@@ -145,14 +86,11 @@ def test_attack_cells_are_the_same_in_workers(tmp_path):
 def test_a_stopped_parent_leaves_no_workers_and_keeps_what_is_stored(probe, store, tmp_path, sign):
     script = f"""
 import sys
-sys.path.insert(0, {str(tmp_path)!r})
+sys.path.insert(0, {str(ROOT)!r})
 import numpy as np
 from pathlib import Path
-from probes import Probe
-from recon.benchmark import Planned, plan, run_cells
-from recon.cells import AttackCell
-from recon.dynamics import Linearised
-from recon.networks import MLP
+from tests.probes import Probe
+from recon.benchmark import Planned, run_cells
 from recon.records import Store
 
 if __name__ == "__main__":
@@ -162,13 +100,13 @@ if __name__ == "__main__":
     (tmp_path / "parent.py").write_text(script)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], **quiet)
-    wait_for(lambda: set(probe.begun()) == set("abc"), 120)
+    wait_for(lambda: set(probe.begun()) == set("abc"))
     # As a terminal does: Ctrl-C reaches the parent and its workers; kill -9 the parent alone.
     os.killpg(parent.pid, sign) if sign == signal.SIGINT else parent.kill()
     _, errors = parent.communicate(timeout=600)
     assert errors.count("KeyboardInterrupt") == (1 if sign == signal.SIGINT else 0), errors
     workers = [int(pid) for pids in probe.begun().values() for pid in pids]
-    wait_for(lambda: not any(map(alive, workers)), 20)
+    wait_for(lambda: not any(map(alive, workers)))
     assert [p.name for p in store.root.iterdir()] == ["a"]
 
 
@@ -184,8 +122,9 @@ def test_a_cell_that_was_stored_meanwhile_stays_and_a_difference_is_said(probe, 
     assert store.read("key").record["list"] == [1, 3]
 
 
-def wait_for(true, seconds):
-    deadline = time.monotonic() + seconds
+def wait_for(true):
+    """Ends a wait for what will not come; a busy machine may take a while."""
+    deadline = time.monotonic() + 300
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -69,14 +69,7 @@ def reconstruct(
     """
     solver, settings = with_options(attack, options)
     network = from_params(params0) if network is None else network
-    if not isinstance(network, solver.networks):
-        kind, needed = type(network).__name__, solver.networks.__name__
-        raise ReconError(f"The attack {attack!r} is for networks of the kind {needed}, not {kind}: use ntk-autodiff.")
-    if solver.relu_only and network.activation != "relu":
-        other = "ntk-fast" if isinstance(network, MLP) else "ntk-autodiff"
-        raise ReconError(
-            f"The attack {attack!r} is for ReLU networks, not for those of {network.activation}: use {other}."
-        )
+    solver.check(network)
     if isinstance(network, MLP) and from_params(params0) != from_params(params1):
         found = from_params(params0), from_params(params1)
         raise ReconError(f"Initial and final weights are of different networks: {found[0]} and {found[1]}.")

@@ -3,21 +3,22 @@
 import dataclasses
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import Tensor
 from recon.attacks.base import Problem, Reconstruction, Snapshot
 from recon.errors import ReconError
 from recon.loops import Program, chunks, compiled
-from recon.networks import Params
+from recon.networks import Network, Params
 from recon.progress import Report
 
 LOOK_SECONDS = 0.002  # between two looks at the keyboard
@@ -86,6 +87,38 @@ def rate(settings: DescentSettings) -> optax.Schedule:
     return optax.constant_schedule(settings.learning_rate)
 
 
+def first_images(problem: Problem, scale: float, key: PRNGKeyArray) -> Float[Tensor, "m *shape"]:
+    """Images that a descent starts from: those given, else white noise of standard deviation `scale`."""
+    if problem.start is not None:
+        return jnp.asarray(problem.start)
+    return scale * jax.random.normal(key, (problem.m, *problem.image_shape))
+
+
+def first_variables(problem: Problem, settings: DescentSettings, key: PRNGKeyArray) -> dict[str, Any]:
+    """Where a descent starts: images "x", and where they are free "duals", for each point of the path and output."""
+    k_x, k_duals = jax.random.split(key)
+    variables = {"x": first_images(problem, settings.x_scale, k_x)}
+    if settings.duals == "free":
+        size = len(settings.points), problem.m, problem.network.outputs
+        variables["duals"] = jax.random.uniform(k_duals, size, minval=-1.0, maxval=1.0) * settings.dual_scale
+    return variables
+
+
+Settings = TypeVar("Settings")
+
+
+def untimed(settings: Settings) -> Settings:
+    """Settings without `seconds` and `snapshots`, which do not enter a program and would only tell equal ones apart."""
+    same: Settings = dataclasses.replace(settings, seconds=None, snapshots=0)  # type: ignore[type-var]
+    return same
+
+
+def cosine(settings: Any, **others: Any) -> DescentSettings:
+    """The descent of an attack with settings of its own: its steps, rate, time and snapshots, the rate decaying."""
+    names = "steps", "learning_rate", "seconds", "snapshots"
+    return DescentSettings(decay="cosine", **{name: getattr(settings, name) for name in names}, **others)
+
+
 class Known(NamedTuple):
     """Arrays that the loss depends on.
 
@@ -118,23 +151,32 @@ def known_of(problem: Problem, settings: DescentSettings) -> Known:
 
 
 @dataclass(frozen=True)
-class Objective:
+class Objective(ABC):
     """A loss with what it depends on beside arrays: two that are equal have one compiled loop.
 
     Attributes:
       settings: of the descent.
+      network: the attacked one.
+      image_shape: of one image.
     """
 
     settings: DescentSettings
+    network: Network
+    image_shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """What does not enter the program would only tell equal ones apart."""
-        settings = dataclasses.replace(self.settings, points=tuple(self.settings.points), seconds=None, snapshots=0)
+        """Make equal what has one program."""
+        settings = dataclasses.replace(untimed(self.settings), points=tuple(self.settings.points))
         object.__setattr__(self, "settings", settings)
 
+    @abstractmethod
     def loss(self, variables: dict[str, Any], step: Tensor, known: Known) -> Float[Tensor, ""]:
         """The loss at a step, whose number is a float; "x" among the variables are the images."""
-        raise NotImplementedError
+
+    def images(self, x: Float[Tensor, "m *any"], known: Known) -> Float[Tensor, "m *shape"]:
+        """Images from what is descended in: themselves, or their coordinates in a span."""
+        flat = x if known.basis is None else x @ known.basis.T
+        return flat.reshape(len(flat), *self.image_shape)
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
@@ -242,7 +284,9 @@ def descend(
                 why = "time budget"
                 break
             if not math.isfinite(float(loss_)):
-                raise ReconError(f"The reconstruction loss is {float(loss_)} at step {last}: lower the learning rate.")
+                raise ReconError(
+                    f"The loss is {float(loss_)} at step {last}: lower the learning rate, or start elsewhere."
+                )
             variables, step, loss = after, last, float(loss_)
             trace.append((step, loss))
             if loss <= best[2]:

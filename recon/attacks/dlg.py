@@ -11,10 +11,11 @@ value over y as over α. They differ in what is descended: targets in place of d
 gradient has no slope in x; where the authors take a sigmoid network, a softplus grows sharp in stages here.
 """
 
+import dataclasses
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -24,15 +25,12 @@ import optax
 from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import Tensor
-from recon.attacks.adam import DescentSettings, Known, known_of
+from recon.attacks.adam import Descended, DescentSettings, Known, compiled_loop, descend, first_images, known_of, result
 from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.gradient_matching import box_penalty
 from recon.errors import ReconError
-from recon.loops import compiled
 from recon.networks import Activation, Network, Params
 from recon.progress import Report
-
-CHUNK = 20  # steps between two looks at the loss and the keyboard
 
 
 @dataclass(frozen=True)
@@ -102,9 +100,10 @@ class Inversion(NamedTuple):
 
 
 def advance(
-    how: Inversion, v: Any, state: Any, count: Tensor, beta: Tensor, known: Known, seen: Params
+    how: Inversion, v: Any, state: Any, first: Tensor, last: Tensor, given: tuple[Tensor, Known, Params]
 ) -> tuple[Any, Any, Tensor]:
-    """Variables and the solver's state after so many steps, and the loss before the last."""
+    """As `recon.attacks.adam.advance`; `given` holds the sharpness and the gradient that was seen too."""
+    beta, known, seen = given
 
     def objective(v: Mapping[str, Tensor]) -> Tensor:
         activation = how.network.units.smoothed(beta)
@@ -119,7 +118,7 @@ def advance(
         updates, state = how.solver.update(grad, state, v, value=value, grad=grad, value_fn=objective)
         return optax.apply_updates(v, updates), state, value
 
-    done: tuple[Any, Any, Tensor] = jax.lax.fori_loop(0, count, body, (v, state, jnp.asarray(jnp.inf, jnp.float32)))
+    done: tuple[Any, Any, Tensor] = jax.lax.fori_loop(first, last, body, (v, state, jnp.asarray(jnp.inf, jnp.float32)))
     return done
 
 
@@ -131,45 +130,34 @@ def run(problem: Problem, settings: DeepLeakage, key: PRNGKeyArray, report: Repo
     """
     if settings.steps < settings.stages or settings.stages < 1 or not settings.learning_rate > 0:
         raise ReconError("The inversion needs at least one step for each stage, and a learning rate above zero.")
-    network, m, shape = problem.network, problem.m, problem.image_shape
+    network, m = problem.network, problem.m
     k_x, k_y = jax.random.split(key)
-    noise = settings.x_scale * jax.random.normal(k_x, (m, *shape))
-    start = noise if problem.start is None else jnp.asarray(problem.start)
+    start = first_images(problem, settings.x_scale, k_x)
     v = {"x": start, "y": jax.random.normal(k_y, (m, network.outputs))}
     known = known_of(problem, DescentSettings(points=(0.0,)))  # the gradient is that at θ₀
     seen = jax.tree.map(lambda d: -d / settings.learning_rate, known.change)
     how = Inversion(network, settings)
-    arguments = v, how.solver.init(v), 0, 1.0, known, seen
-    program = compiled(advance, how, *arguments, what="A step of the attack", fix="reconstruct fewer images (m)")
-    began = time.perf_counter()
-    step, trace, why = 0, [], "schedule done"
+    program = compiled_loop(advance, how, v, how.solver.init(v), (1.0, known, seen))
+    done = Descended(v, 0, math.inf, np.zeros((0, 2)), "schedule done", 0.0, [])
     betas = np.geomspace(settings.sharpness, settings.sharpness_end, settings.stages)
-    ends = np.linspace(0, settings.steps, settings.stages + 1).round().astype(int)[1:]
-    try:
-        for beta, end in zip(betas, ends, strict=True):
-            state = how.solver.init(v)  # another function: what was learnt of the last one's curvature is void
-            while step < end:
-                count = min(CHUNK, int(end) - step)
-                after, state, loss_ = program.run(v, state, count, float(beta), known, seen)
-                if not math.isfinite(loss := float(loss_)):
-                    raise ReconError(f"The inversion's loss is {loss} at step {step}: use another start.")
-                v, step = after, step + count
-                trace.append((step, loss))
-                report(step / settings.steps, f"loss {loss:.2e}")
-    except KeyboardInterrupt:
-        why = "interrupted"
-    f = network.apply(known.points[0], v["x"])
-    duals = settings.learning_rate * (v["y"] - f)
-    return Reconstruction(
-        attack="dlg",
-        images=np.asarray(v["x"]),
-        start=np.asarray(start),
-        duals=np.asarray(duals)[None],
-        trace=np.array(trace, np.float64).reshape(-1, 2),
-        steps=step,
-        why=why,
-        seconds=program.seconds | {"run": time.perf_counter() - began},
-    )
+    ends = np.linspace(0, settings.steps, settings.stages + 1).round().astype(int)
+    for beta, (begin, end) in zip(betas.tolist(), pairwise(ends.tolist()), strict=True):
+        part = descend(
+            program,
+            done.variables,
+            how.solver.init(done.variables),  # another function: what was learnt of the last one's curvature is void
+            (beta, known, seen),
+            DescentSettings(steps=end - begin),
+            None,
+            lambda done, text, a=begin, b=end: report((a + done * (b - a)) / settings.steps, text),  # type: ignore[misc]
+        )
+        trace, seconds = np.concatenate([done.trace, part.trace + [begin, 0]]), done.seconds + part.seconds  # noqa: RUF005
+        done = part._replace(step=begin + part.step, trace=trace, seconds=seconds)
+        if done.why == "interrupted":
+            break
+    duals = settings.learning_rate * (done.variables["y"] - network.apply(known.points[0], done.variables["x"]))
+    found = result("dlg", problem, done, program, start, duals[None])
+    return dataclasses.replace(found, work={})  # XLA's account knows nothing of the line searches
 
 
 ATTACK = Attack("dlg", "Deep Leakage from Gradients: the gradient of one step, by L-BFGS", DeepLeakage(), run, Network)

@@ -8,7 +8,6 @@ inputs H and weighted deltas A: no parameter tree per image is ever built.
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,6 +26,7 @@ from recon.attacks.adam import (
     check,
     compiled_loop,
     descend,
+    first_variables,
     known_of,
     result,
     sharpness,
@@ -34,7 +34,7 @@ from recon.attacks.adam import (
 from recon.attacks.base import Problem, Reconstruction
 from recon.attacks.rank import first_layer_span
 from recon.errors import ReconError
-from recon.networks import MLP, Activation, Layers, Params, dense_layers
+from recon.networks import MLP, Activation, Layers, Network, Params, dense_layers
 from recon.networks.products import outer, times
 from recon.progress import Report
 
@@ -64,15 +64,21 @@ class Target(NamedTuple):
       change: Δθ, layer by layer.
     """
 
-    network: MLP
+    network: Network
     points: tuple[Params, ...]
     change: Params
+
+    @property
+    def mlp(self) -> MLP:
+        """The network, where it has to be an MLP."""
+        assert isinstance(self.network, MLP)
+        return self.network
 
 
 def stacked(target: Target, x: Tensor, activation: Activation, weights: Tensor | None = None) -> Layers:
     """`MLP.layers` at all points, stacked along the image axis: row p·M + j is image j at point p."""
     per_point = [
-        target.network.layers(params, x, activation, None if weights is None else weights[p])
+        target.mlp.layers(params, x, activation, None if weights is None else weights[p])
         for p, params in enumerate(target.points)
     ]
     inputs = [jnp.concatenate(parts) for parts in zip(*(p.inputs for p in per_point), strict=True)]
@@ -88,7 +94,7 @@ def explained(target: Target, x: Float[Tensor, "m d"], duals: Float[Tensor, "p m
     layers = stacked(target, x, activation, duals)
     total: Sum = []
     for (_, d_bias), h, a in zip(dense_layers(target.change), layers.inputs, layers.deltas, strict=True):
-        scale, bias_scale = target.network.scales(h.shape[1])
+        scale, bias_scale = target.mlp.scales(h.shape[1])
         total.append((scale * outer(h, a), None if d_bias is None else bias_scale * a.sum(0)))
     return total
 
@@ -139,12 +145,11 @@ def projected_loss(
     target: Target, x: Float[Tensor, "m d"], activation: Activation, ridge: float
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "p m c"]]:
     """The least `matching_loss` over the duals, and the duals that reach it: α/M = (K_RR + ridge)⁻¹ b, b = ⟨Δθ, ∇f⟩."""
-    m = x.shape[0]
-    layers = stacked(target, x, activation)
+    m, layers = len(x), stacked(target, x, activation)
     rows, c = layers.outputs.shape
     norm, kernel, b = jnp.zeros((), x.dtype), jnp.zeros((rows, c, rows, c), x.dtype), jnp.zeros((rows, c), x.dtype)
     for (d_kernel, d_bias), h, a in zip(dense_layers(target.change), layers.inputs, layers.deltas, strict=True):
-        scale, bias_scale = target.network.scales(h.shape[1])
+        scale, bias_scale = target.mlp.scales(h.shape[1])
         norm = norm + jnp.sum(d_kernel**2)
         gram = scale**2 * (h @ h.T)
         b = b + scale * jnp.einsum("mo,mco->mc", times(h, d_kernel), a)
@@ -154,11 +159,24 @@ def projected_loss(
             b = b + bias_scale * (a @ d_bias)
         flat = a.reshape(rows * c, -1)
         kernel = kernel + gram[:, None, :, None] * (flat @ flat.T).reshape(rows, c, rows, c)
-    matrix = kernel.reshape(rows * c, rows * c)
-    matrix = matrix + ridge * jnp.trace(matrix) / (rows * c) * jnp.eye(rows * c, dtype=x.dtype)
-    flat_b = b.reshape(-1)
-    solved = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), flat_b)
-    return norm - flat_b @ solved, m * solved.reshape(len(target.points), m, c)
+    loss, solved = projection(norm, kernel.reshape(rows * c, rows * c), b.reshape(-1), ridge)
+    return loss, m * solved.reshape(len(target.points), m, c)
+
+
+def projection(
+    norm: Float[Tensor, ""], kernel: Float[Tensor, "k k"], b: Float[Tensor, " k"], ridge: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, " k"]]:
+    """The least ‖Δθ − Σ a g‖² over weights a of vectors g, and these: a = (K + ridge·tr(K)/k·I)⁻¹b.
+
+    Args:
+      norm: ‖Δθ‖².
+      kernel: K, of the vectors among each other.
+      b: ⟨Δθ, g⟩.
+      ridge: see above; with one the loss is a little less than what a reaches.
+    """
+    kernel = kernel + ridge * jnp.trace(kernel) / len(kernel) * jnp.eye(len(kernel), dtype=kernel.dtype)
+    solved = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(kernel), b)
+    return norm - b @ solved, solved
 
 
 def box_penalty(x: Float[Tensor, "m *shape"], box: tuple[Tensor, ...], weight: float) -> Float[Tensor, ""]:
@@ -169,35 +187,36 @@ def box_penalty(x: Float[Tensor, "m *shape"], box: tuple[Tensor, ...], weight: f
 
 @dataclass(frozen=True)
 class Matching(Objective):
-    """The loss of a network's weights in flat images, or in their coordinates in the span.
+    """Eq. 7 with the box penalty, where there is one: here of an MLP, in flat images or their coordinates in the span.
 
-    Attributes:
-      network: the attacked one.
-      image_shape: of one image.
+    Another way to a network's gradients is a subclass with its own `matched` and `least`.
     """
 
-    settings: GradientMatching
-    network: MLP
-    image_shape: tuple[int, ...]
-
     def loss(self, variables: dict[str, Any], step: Tensor, known: Known) -> Float[Tensor, ""]:
-        """Eq. 7 with the box penalty, where there is a box."""
+        """The loss with free duals, or with the best ones."""
         settings, x = self.settings, variables["x"]
-        activation, target = self.network.units.smoothed(sharpness(settings, step)), self.target(known)
         if settings.duals == "free":
-            loss = matching_loss(target, x, variables["duals"], activation, settings.chunk)
+            activation = self.network.units.smoothed(sharpness(settings, step))
+            loss = self.matched(self.target(known), x, variables["duals"], activation)
         else:
-            loss, _ = projected_loss(target, x, activation, settings.ridge)
+            loss, _ = self.projected(x, step, known)
         return loss if known.box is None else loss + box_penalty(self.images(x, known), known.box, settings.box_weight)
+
+    def projected(self, x: Tensor, step: Tensor, known: Known) -> tuple[Float[Tensor, ""], Float[Tensor, "p m c"]]:
+        """The least loss over the duals at a step, without the penalty, and the duals that reach it."""
+        activation = self.network.units.smoothed(sharpness(self.settings, step))
+        return self.least(self.target(known), x, activation, self.settings.ridge)
 
     def target(self, known: Known) -> Target:
         """The network as the loss sees it."""
         return Target(self.network, known.points, known.change)
 
-    def images(self, x: Float[Tensor, "m k"], known: Known) -> Float[Tensor, "m *shape"]:
-        """Images from what is descended in."""
-        flat = x if known.basis is None else x @ known.basis.T
-        return flat.reshape(len(flat), *self.image_shape)
+    def matched(self, target: Target, x: Tensor, duals: Tensor, activation: Activation) -> Float[Tensor, ""]:
+        """`matching_loss` in the chunks of the settings."""
+        chunk = self.settings.chunk if isinstance(self.settings, GradientMatching) else None
+        return matching_loss(target, x, duals, activation, chunk)
+
+    least = staticmethod(projected_loss)
 
 
 def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArray, report: Report) -> Reconstruction:
@@ -211,7 +230,6 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
         raise ReconError("The attack needs at least one start.")
     if settings.chunk is not None and (settings.chunk < 1 or settings.duals == "projected"):
         raise ReconError("chunk is at least 1 and goes with free duals: projected ones need all images at once.")
-    m, dim = problem.m, math.prod(problem.image_shape)
     span = first_layer_span(problem.change["Dense_0"]["kernel"])
     basis = jnp.asarray(span.basis, jnp.float32) if settings.span and span.clear else None
     known = known_of(problem, settings)
@@ -221,14 +239,9 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
     objective = Matching(settings, problem.mlp, problem.image_shape)
 
     def initial(key: PRNGKeyArray) -> dict[str, Any]:
-        k_x, k_duals = jax.random.split(key)
-        noise = settings.x_scale * jax.random.normal(k_x, (m, dim))
-        x = noise if problem.start is None else jnp.asarray(problem.start).reshape(m, dim)
-        variables = {"x": x if basis is None else x @ basis}
-        if settings.duals == "free":
-            size = (len(known.points), m, problem.network.outputs)
-            variables["duals"] = jax.random.uniform(k_duals, size, minval=-1.0, maxval=1.0) * settings.dual_scale
-        return variables
+        variables = first_variables(problem, settings, key)
+        x = variables["x"].reshape(problem.m, -1)
+        return variables | {"x": x if basis is None else x @ basis}
 
     keys = [key] if settings.restarts == 1 else list(jax.random.split(key, settings.restarts))
     starts = [initial(k) for k in keys]
@@ -260,9 +273,7 @@ def run(name: str, problem: Problem, settings: GradientMatching, key: PRNGKeyArr
     if settings.duals == "free":
         duals = kept.variables["duals"]
     elif not last.busy:
-        beta = sharpness(settings, jnp.asarray(float(kept.step)))
-        activation = problem.network.units.smoothed(beta)
-        _, duals = projected_loss(objective.target(known), kept.variables["x"], activation, settings.ridge)
+        _, duals = objective.projected(kept.variables["x"], jnp.asarray(float(kept.step)), known)
 
     held = known if basis is None else known._replace(basis=np.asarray(basis))  # without JAX, which may still be busy
 

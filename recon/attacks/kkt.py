@@ -11,7 +11,6 @@ being left out. The initial weights are not used: the same objective with Δθ i
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,11 +21,11 @@ from jaxtyping import Float, PRNGKeyArray
 from optax.tree_utils import tree_norm
 
 from recon.arrays import Tensor
-from recon.attacks.adam import DescentSettings, Known, Objective, known_of, result, run_adam
+from recon.attacks.adam import DescentSettings, Known, cosine, first_images, known_of, result, run_adam, untimed
 from recon.attacks.base import Attack, Problem, Reconstruction
-from recon.attacks.gradient_matching import Target, box_penalty, matching_loss, projected_loss
+from recon.attacks.gradient_matching import Matching, box_penalty, matching_loss, projected_loss
 from recon.errors import ReconError
-from recon.networks import MLP, Activation
+from recon.networks import Activation
 from recon.progress import Report
 
 
@@ -89,38 +88,34 @@ def margin_duals(f: Float[Tensor, "m c"], multipliers: Float[Tensor, " m"], y: F
 
 
 @dataclass(frozen=True)
-class Stationarity(Objective):
+class Stationarity(Matching):
     """L of the module's docstring.
 
     Attributes:
       of: the attack's settings.
-      network: the attacked one.
-      image_shape: of one image.
       norm: ‖θ_f‖².
     """
 
     of: KKT
-    network: MLP
-    image_shape: tuple[int, ...]
     norm: float
 
     def loss(self, variables: dict[str, Any], _: Tensor, known: Known) -> Float[Tensor, ""]:
         """L over ‖θ_f‖²."""
         x, of = variables["x"], self.of
-        target, activation = self.target(known), smoothed(self.network.units, of.sharpness)
         if "duals" in variables:
-            loss = matching_loss(target, x, self.duals(variables, known), activation) / self.norm
+            duals = self.duals(variables, known)
+            activation = smoothed(self.network.units, of.sharpness)
+            loss = matching_loss(self.target(known), x, duals, activation) / self.norm
         else:
-            loss = projected_loss(target, x, activation, of.ridge)[0] / self.norm
+            loss = self.best(x, known)[0] / self.norm
         if of.objective == "logistic":
             loss = loss + of.dual_weight * jnp.mean(jax.nn.relu(of.least_dual - variables["duals"]) ** 2)
-        if known.box is not None:
-            loss = loss + box_penalty(x.reshape(len(x), *self.image_shape), known.box, of.box_weight)
-        return loss
+        return loss if known.box is None else loss + box_penalty(self.images(x, known), known.box, of.box_weight)
 
-    def target(self, known: Known) -> Target:
-        """The network as the loss sees it."""
-        return Target(self.network, known.points, known.change)
+    def best(self, x: Tensor, known: Known) -> tuple[Float[Tensor, ""], Float[Tensor, "1 m c"]]:
+        """The loss of the best duals without penalties, and these."""
+        activation = smoothed(self.network.units, self.of.sharpness)
+        return projected_loss(self.target(known), x, activation, self.of.ridge)
 
     def duals(self, variables: dict[str, Any], known: Known) -> Float[Tensor, "1 m c"]:
         """α of free duals."""
@@ -148,29 +143,20 @@ def run(problem: Problem, settings: KKT, key: PRNGKeyArray, report: Report) -> R
     from_zero = dataclasses.replace(problem, params0=jax.tree.map(np.zeros_like, problem.params1), linearised=False)
     known = known_of(from_zero, DescentSettings())
     k_x, k_duals = jax.random.split(key)
-    noise = settings.x_scale * jax.random.normal(k_x, (m, math.prod(problem.image_shape)))
-    x = noise if problem.start is None else jnp.asarray(problem.start).reshape(m, -1)
+    x = first_images(problem, settings.x_scale, k_x).reshape(m, -1)
     variables: dict[str, Any] = {"x": x}
     if settings.objective == "logistic":
         variables["duals"] = jax.random.uniform(k_duals, (m,))
     elif settings.duals == "free":
         variables["duals"] = jax.random.normal(k_duals, (m, network.outputs))
-    schedule = DescentSettings(
-        steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        decay="cosine",
-        seconds=settings.seconds,
-        snapshots=settings.snapshots,
-    )
-    of = dataclasses.replace(settings, seconds=None, snapshots=0)  # which do not enter the program
+    schedule = cosine(settings)
     norm = float(tree_norm(known.change, squared=True))
-    objective = Stationarity(schedule, of, network, problem.image_shape, norm)
+    objective = Stationarity(schedule, network, problem.image_shape, untimed(settings), norm)
     done, program = run_adam(objective, variables, known, schedule, report)
     if "duals" in variables:
         duals = objective.duals(done.variables, known)
     else:
-        activation = smoothed(network.units, settings.sharpness)
-        _, duals = projected_loss(objective.target(known), done.variables["x"], activation, settings.ridge)
+        _, duals = objective.best(done.variables["x"], known)
     return result("kkt", problem, done, program, x, duals)
 
 

@@ -8,29 +8,20 @@ it without automatic differentiation, and faster.
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import Tensor
-from recon.attacks.adam import DescentSettings, Known, Objective, check, known_of, result, run_adam, sharpness
+from recon.attacks.adam import DescentSettings, Known, check, first_variables, known_of, result, run_adam
 from recon.attacks.base import Attack, Problem, Reconstruction
-from recon.attacks.gradient_matching import box_penalty
+from recon.attacks.gradient_matching import Matching, Target, projection
 from recon.networks import Activation, Network, Params
 from recon.progress import Report
 
 # The fast schedule of `ntk-fast`.
 SETTINGS = DescentSettings(steps=2_000, learning_rate=0.04, decay="cosine", duals="projected")
-
-
-class Target(NamedTuple):
-    """The attacked network: its architecture, its weights at each point of the path, and Δθ."""
-
-    network: Network
-    points: tuple[Params, ...]
-    change: Params
 
 
 def matching_loss(
@@ -67,48 +58,22 @@ def projected_loss(
     size = stacked.shape[:3]
     rows = stacked.reshape(math.prod(size), -1)
     change = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(target.change)])
-    kernel, b = rows @ rows.T, rows @ change
-    kernel = kernel + ridge * jnp.trace(kernel) / len(kernel) * jnp.eye(len(kernel), dtype=kernel.dtype)
-    solved = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(kernel), b)
-    return jnp.vdot(change, change) - b @ solved, len(x) * solved.reshape(size)
+    loss, solved = projection(jnp.vdot(change, change), rows @ rows.T, rows @ change, ridge)
+    return loss, len(x) * solved.reshape(size)
 
 
 @dataclass(frozen=True)
-class Matching(Objective):
-    """The loss of a network's weights.
+class ByAutodiff(Matching):
+    """Of any network, in images of their shape."""
 
-    Attributes:
-      network: the attacked one.
-    """
-
-    network: Network
-
-    def loss(self, variables: dict[str, Any], step: Tensor, known: Known) -> Float[Tensor, ""]:
-        """Eq. 7 with the box penalty, where there is a box."""
-        x = variables["x"]
-        if self.settings.duals == "free":
-            activation, target = self.network.units.smoothed(sharpness(self.settings, step)), self.target(known)
-            loss = matching_loss(target, x, variables["duals"], activation)
-        else:
-            loss, _ = self.projected(x, step, known)
-        return loss if known.box is None else loss + box_penalty(x, known.box, self.settings.box_weight)
-
-    def target(self, known: Known) -> Target:
-        """The network as the loss sees it."""
-        return Target(self.network, known.points, known.change)
-
-    def projected(
-        self, x: Float[Tensor, "m *shape"], step: Tensor, known: Known
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, "p m c"]]:
-        """`projected_loss` at a step, and its duals."""
-        activation = self.network.units.smoothed(sharpness(self.settings, step))
-        return projected_loss(self.target(known), x, activation, self.settings.ridge)
+    matched = staticmethod(matching_loss)
+    least = staticmethod(projected_loss)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def best_duals(objective: Matching, step: float, x: Tensor, known: Known) -> Tensor:
+@partial(jax.jit, static_argnums=0)
+def best_duals(objective: ByAutodiff, x: Tensor, step: Tensor, known: Known) -> Tensor:
     """The duals of the projection at a step."""
-    return objective.projected(x, jnp.asarray(step), known)[1]
+    return objective.projected(x, step, known)[1]
 
 
 def run(problem: Problem, settings: DescentSettings, key: PRNGKeyArray, report: Report) -> Reconstruction:
@@ -118,19 +83,12 @@ def run(problem: Problem, settings: DescentSettings, key: PRNGKeyArray, report: 
       ReconError: impossible settings, or the loss stops being finite.
     """
     check(settings)
-    m, network = problem.m, problem.network
-    known = known_of(problem, settings)
-    k_x, k_duals = jax.random.split(key)
-    noise = settings.x_scale * jax.random.normal(k_x, (m, *problem.image_shape))
-    variables: dict[str, Any] = {"x": noise if problem.start is None else jnp.asarray(problem.start)}
-    if settings.duals == "free":
-        size = (len(known.points), m, network.outputs)
-        variables["duals"] = jax.random.uniform(k_duals, size, minval=-1.0, maxval=1.0) * settings.dual_scale
-    objective = Matching(settings, network)
+    known, variables = known_of(problem, settings), first_variables(problem, settings, key)
+    objective = ByAutodiff(settings, problem.network, problem.image_shape)
     done, program = run_adam(objective, variables, known, settings, report)
     duals: Tensor | None = done.variables.get("duals")
     if duals is None and not done.busy:
-        duals = best_duals(objective, float(done.step), done.variables["x"], known)
+        duals = best_duals(objective, done.variables["x"], jnp.asarray(float(done.step)), known)
     return result("ntk-autodiff", problem, done, program, variables["x"], duals)
 
 

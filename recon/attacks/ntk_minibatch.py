@@ -11,7 +11,6 @@ images of that moment, in closed form, held until the next.
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,10 +24,10 @@ from recon.arrays import Tensor
 from recon.attacks.adam import (
     DescentSettings,
     Known,
-    Objective,
     check,
     compiled_loop,
     descend,
+    first_images,
     known_of,
     rate,
     result,
@@ -36,6 +35,7 @@ from recon.attacks.adam import (
 )
 from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.gradient_matching import (
+    Matching,
     Sum,
     Target,
     box_penalty,
@@ -46,7 +46,7 @@ from recon.attacks.gradient_matching import (
 from recon.attacks.rank import first_layer_span
 from recon.errors import ReconError
 from recon.loops import costs
-from recon.networks import MLP, dense_layers
+from recon.networks import dense_layers
 from recon.progress import Report
 
 
@@ -151,19 +151,10 @@ def refresh(
 
 
 @dataclass(frozen=True)
-class Batches(Objective):
-    """What the loop depends on beside arrays.
-
-    Attributes:
-      network: the attacked one.
-    """
+class Batches(Matching):
+    """What the loop depends on beside arrays."""
 
     settings: Minibatch
-    network: MLP
-
-    def target(self, known: Known) -> Target:
-        """The network as the loss sees it."""
-        return Target(self.network, known.points, known.change)
 
 
 Carry = tuple[Variables, Running, Float[Tensor, ""]]
@@ -222,15 +213,15 @@ def run(problem: Problem, settings: Minibatch, key: PRNGKeyArray, report: Report
     batch = min(settings.batch, m)
     known = known_of(problem, settings)
     k_x, k_duals, k_order = jax.random.split(key, 3)
-    noise = settings.x_scale * jax.random.normal(k_x, (m, math.prod(problem.image_shape)))
     start = Variables(
-        noise if problem.start is None else jnp.asarray(problem.start).reshape(noise.shape),
+        first_images(problem, settings.x_scale, k_x).reshape(m, -1),
         settings.dual_scale
         * jax.random.uniform(k_duals, (m, len(known.points), problem.network.outputs), minval=-1.0, maxval=1.0),
     )
     nothing = jax.tree.map(jnp.zeros_like, dense_layers(known.change))
     running = Running(jax.vmap(optax.scale_by_adam().init)(start), nothing)
-    how, variables, given = Batches(settings, problem.mlp), start._asdict(), (known, k_order)
+    how = Batches(settings, problem.network, problem.image_shape)
+    variables, given = start._asdict(), (known, k_order)
     program = compiled_loop(advance, how, variables, running, given)
     # XLA counts both sides of the condition, and of a loop over chunks one pass.
     each = costs(step, how, 0, (start, running, jnp.asarray(jnp.inf, jnp.float32)), *given)

@@ -10,8 +10,6 @@ images; with X = L Q (Q orthonormal rows, N × d) the run on X from W₁ is the 
 Q W₁, to the last digit that rounding leaves, at a small fraction of its work.
 """
 
-import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,11 +21,11 @@ from jaxtyping import Float, PRNGKeyArray
 from optax.tree_utils import tree_norm, tree_vdot
 
 from recon.arrays import Tensor
-from recon.attacks.adam import DescentSettings, Known, Objective, known_of, rate, result, run_adam
+from recon.attacks.adam import Known, Objective, cosine, first_images, known_of, rate, result, run_adam, untimed
 from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.gradient_matching import box_penalty, in_span
 from recon.errors import ReconError
-from recon.networks import MLP, Network, Params
+from recon.networks import Network, Params
 from recon.progress import Report
 from recon.tasks import targets
 
@@ -118,18 +116,14 @@ class Simulation(Objective):
 
     Attributes:
       of: the attack's settings.
-      network: the attacked one.
-      image_shape: of one image.
     """
 
     of: SimuDy
-    network: MLP
-    image_shape: tuple[int, ...]
 
     def loss(self, variables: dict[str, Any], _: Tensor, known: Known) -> Float[Tensor, ""]:
         """Distance, smoothness and box penalty."""
         x, of = variables["x"], self.of
-        images = x.reshape(len(x), *self.image_shape)
+        images = self.images(x, known)
         loss = distance_of(self.network, known, x, jnp.asarray(balanced(len(x), self.network.outputs)), of)
         if len(self.image_shape) == 3:
             loss = loss + of.smoothness * total_variation(images)
@@ -157,19 +151,10 @@ def run(problem: Problem, settings: SimuDy, key: PRNGKeyArray, report: Report) -
         raise ReconError("simudy simulates the network's own training, not its linearisation's.")
     m, network = problem.m, problem.mlp
     balanced(m, network.outputs)  # refuses unequal classes
-    schedule = DescentSettings(
-        points=(0.0,),  # the simulated run begins at θ₀
-        steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        decay="cosine",
-        seconds=settings.seconds,
-        snapshots=settings.snapshots,
-    )
+    schedule = cosine(settings, points=(0.0,))  # the simulated run begins at θ₀
     known = known_of(problem, schedule)
-    noise = settings.x_scale * jax.random.normal(key, (m, math.prod(problem.image_shape)))
-    x = noise if problem.start is None else jnp.asarray(problem.start).reshape(m, -1)
-    of = dataclasses.replace(settings, seconds=None, snapshots=0)  # which do not enter the program
-    objective = Simulation(schedule, of, network, problem.image_shape)
+    x = first_images(problem, settings.x_scale, key).reshape(m, -1)
+    objective = Simulation(schedule, network, problem.image_shape, untimed(settings))
     done, program = run_adam(objective, {"x": x}, known, schedule, report)
     # XLA counts a loop's body once: the simulated training's is run train_steps times.
     per_step = program.work["flops_per_step"] * settings.train_steps

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,24 +77,20 @@ def load_images(source: Any, view: View) -> Images:
     path = Path(source)
     if not os.access(path, os.R_OK):
         raise ReconError(f"{path} is not there or cannot be read: give a folder of pictures or an .npz of images.")
-    if path.is_dir():
-        if not view.pictures:
-            raise ReconError(f"{path} holds pictures, the network takes {view.shape[0]} numbers: give an .npz of them.")
-        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
-        if not files:
-            raise ReconError(f"{path} holds no picture: add some ({', '.join(sorted(SUFFIXES))}).")
-        names = tuple(f.relative_to(path).as_posix() for f in files)
-        pixels, others = pictures_in(files, view.shape[-1])
-        return Images(shaped(pixels, view, str(path)), names, pixels=True, converted=others)
-    return chosen(read_arrays(path), view, str(path))
+    if not path.is_dir():
+        return chosen(read_arrays(path), view, str(path))
+    if not view.pictures:
+        raise ReconError(f"{path} holds pictures, the network takes {view.shape[0]} numbers: give an .npz of them.")
+    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ReconError(f"{path} holds no picture: add some ({', '.join(sorted(SUFFIXES))}).")
+    names = tuple(f.relative_to(path).as_posix() for f in files)
+    pixels, others = pictures_in(files, view.shape[-1])
+    return Images(shaped(pixels, view, str(path)), names, pixels=True, converted=others)
 
 
 def array(value: Any) -> np.ndarray:
-    """An array, or what NumPy makes one of.
-
-    Raises:
-      ReconError: it makes none, as of lists of different lengths.
-    """
+    """An array, or what NumPy makes one of; lists of different lengths, of which it makes none, are refused."""
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -104,11 +100,7 @@ def array(value: Any) -> np.ndarray:
 
 
 def chosen(arrays: Mapping[str, np.ndarray], view: View, where: str) -> Images:
-    """Images of the array that holds them.
-
-    Raises:
-      ReconError: names do not tell which does, or it holds none.
-    """
+    """Images of the array that holds them, as its name tells."""
     arrays = {name: a for name, a in arrays.items() if a.ndim > 1}
     named = [name for name in (*NAMES, *(arrays if len(arrays) == 1 else ())) if name in arrays]
     if not named:
@@ -123,11 +115,7 @@ def of_array(x: np.ndarray, view: View, where: str) -> Images:
 
 
 def shaped(x: np.ndarray, view: View, where: str) -> Float[np.ndarray, "n *shape"]:
-    """Images in the view's shape and the network's input space.
-
-    Raises:
-      ReconError: they are of another shape, or no finite numbers.
-    """
+    """Images in the view's shape and the network's input space; of other shapes, or not finite, they are refused."""
     if x.dtype.kind not in "uif" or x.ndim < 2 or not len(x) or not np.isfinite(x).all():
         form = ", ".join(map(str, view.shape))
         raise ReconError(f"{where} holds no images of finite numbers: give an array of them, (n, {form}).")
@@ -153,15 +141,21 @@ def compare(
       relative: measure distances in lengths of the image.
       scaled: brightness does not count: of each reconstruction the multiple counts that is nearest to the image.
     """
-    if not len(found):
-        apart = np.zeros((len(images.x), 0))
-    else:
-        apart = multiples_apart(images.x, found) if scaled else distances(images.x, found)
+    apart = (multiples_apart if scaled else distances)(images.x, found) if len(found) else np.zeros((len(images.x), 0))
     if relative:
         size = np.linalg.norm(images.x.reshape(len(images.x), -1), axis=1, keepdims=True)
         apart = apart / np.maximum(size, np.finfo(float).tiny)
     matched = greedy(apart)
     return Compared(images, matched.index, matched.distance, limit, scaled)
+
+
+def drawn(control: Images, most: int) -> Images:
+    """At most as many images as there are training images: of more, some come nearer by chance.
+
+    They are drawn, the same each time: files lie ordered by class, and their first are of few.
+    """
+    chosen = np.sort(np.random.default_rng(0).permutation(len(control.x))[:most])
+    return replace(control, x=control.x[chosen], names=tuple(control.names[i] for i in chosen))
 
 
 def shared(control: Images, train: Images) -> int:

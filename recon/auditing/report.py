@@ -19,14 +19,21 @@ from recon.auditing.data import Compared
 from recon.auditing.result import Audit
 from recon.auditing.verdict import leaks, many
 from recon.errors import ReconError, reason
-from recon.records import json_bytes, markdown_table, provenance, write_bytes
+from recon.publish import markdown_table
+from recon.records import json_bytes, provenance, write_bytes
 from recon.records.files import npz_bytes
 from recon.records.places import folder_to_write
+from recon.weights.layout import KERNELS
 
 IMAGES, NAME = "images", "reconstruction-{}.png"
 OURS = re.compile(r"reconstruction-\d{3,}\.png")  # pictures that an audit may remove
 COLUMNS, MOST = 10, 100  # pictures in a row of the overview, and in all of it
 ZOOM = 64  # least height of a picture in it, in pixels
+# Facts of an audit that are written as they are.
+PLAIN = (
+    "verdict", "n", "certified", "vouched", "up_to_scale", "features", "from_state", "doubts", "bits", "attacks",
+    "skipped", "interrupted", "seconds",
+)  # fmt: skip
 READ = """- *Certified*: the attack vouches for this image without having seen a training image, for one of two
   reasons. Either its pixels are whole levels of an 8-bit picture in the range that --mean and --std tell,
   which no wrong image has. Or the attack found all images that the rank shows, what this one was computed
@@ -40,18 +47,6 @@ READ = """- *Certified*: the attack vouches for this image without having seen a
   reconstruction. The distances of held-out images are what chance gives.
 - The audit is of plain MLPs with ReLU units. That nothing came back is no proof of privacy.
 """
-
-
-def save(audit: Audit, folder: str | Path) -> None:
-    """Write report.md, report.json, reconstructions.npz and, of pictures, a PNG of each into a folder.
-
-    Raises:
-      ReconError: the place cannot be written.
-    """
-    folder = Path(folder)
-    folder_to_write(folder / IMAGES)
-    with alone(folder):
-        _write(audit, folder)
 
 
 @contextmanager
@@ -72,11 +67,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Remove an earlier audit's files, its report first: wherever this stops, none is left beside other arrays.
-
-    Raises:
-      ReconError: they cannot be removed.
-    """
+    """Remove an earlier audit's files, its report first: wherever this stops, none is left beside other arrays."""
     report = folder / "report.json"
     try:
         old = [report, folder / "report.md", *([folder / "overview.png"] if report.exists() else [])]
@@ -87,55 +78,48 @@ def clear(folder: Path) -> None:
         raise ReconError(f"Cannot replace the audit in {folder} ({reason(error)}): choose another place.") from error
 
 
-def _write(audit: Audit, folder: Path) -> None:
-    facts, images, found = record(audit), folder / IMAGES, audit.found
-    clear(folder)
-    arrays = {"images": found.images}
-    if found.certified is not None and found.confidence is not None:
-        arrays |= {"certified": found.certified, "confidence": found.confidence}
-        arrays |= {} if found.up_to_scale is None else {"up_to_scale": found.up_to_scale}
-    write_bytes(folder / "reconstructions.npz", npz_bytes(arrays))
-    if audit.view.pictures and len(found.images):
-        made = bright(audit, found.images)
-        sure = made if not audit.certified else made[found.certified]
-        pixels = audit.view.shown(made, sure)
-        for i, picture in enumerate(pixels):
-            write_bytes(images / NAME.format(f"{i:03d}"), png(picture))
-        write_bytes(folder / "overview.png", png(overview(audit, pixels, sure)))
-    write_bytes(folder / "report.json", json_bytes(facts))
-    write_bytes(folder / "report.md", markdown(audit, facts).encode())
+def save(audit: Audit, folder: str | Path) -> None:
+    """Write report.md, report.json, reconstructions.npz and, of pictures, a PNG of each into a folder.
+
+    Raises:
+      ReconError: the place cannot be written.
+    """
+    folder, found = Path(folder), audit.found
+    images = folder_to_write(folder / IMAGES)
+    with alone(folder):
+        facts = record(audit)
+        clear(folder)
+        arrays = {"images": found.images, "certified": found.certified, "confidence": found.confidence}
+        arrays["up_to_scale"] = found.up_to_scale
+        told = {name: array for name, array in arrays.items() if array is not None}
+        write_bytes(folder / "reconstructions.npz", npz_bytes(told))
+        if audit.view.pictures and len(found.images):
+            made = bright(audit, found.images)
+            sure = made[found.certified] if audit.certified else made
+            pixels = audit.view.shown(made, sure)
+            for i, picture in enumerate(pixels):
+                write_bytes(images / NAME.format(f"{i:03d}"), png(picture))
+            write_bytes(folder / "overview.png", png(overview(audit, pixels, sure)))
+        write_bytes(folder / "report.json", json_bytes(facts))
+        write_bytes(folder / "report.md", markdown(audit, facts).encode())
 
 
 def record(audit: Audit) -> dict[str, Any]:
     """Everything but the pictures, for machines."""
     found = audit.found
     return {
-        "verdict": audit.verdict,
+        **{name: getattr(audit, name) for name in PLAIN},
         "leaks": leaks(audit),
         "network": asdict(audit.network),
-        "arrays": [list(pair) for pair in audit.layout.layers],
-        "kernels": "out-in" if audit.layout.transposed else "in-out",
+        "arrays": audit.layout.layers,
+        "kernels": KERNELS[audit.layout.transposed],
+        "left_out": audit.layout.left_out,
         "view": asdict(audit.view),
-        "n": audit.n,
-        "certified": audit.certified,
-        "features": audit.features,
-        "from_state": audit.from_state,
-        "vouched": audit.vouched,
-        "up_to_scale": audit.up_to_scale,
-        "doubts": list(audit.doubts),
-        "bits": list(audit.bits),
-        "left_out": list(audit.layout.left_out),
-        "attacks": list(audit.attacks),
         "attack": found.attack,
         "why": found.why,
-        "skipped": audit.skipped,
-        "interrupted": audit.interrupted,
         "work": found.work,
         "attack_seconds": found.seconds,
-        "seconds": audit.seconds,
-        "train": counted(audit.train),
-        "held_out": counted(audit.held_out),
-        "start": counted(audit.start),
+        **{side: counted(getattr(audit, side)) for side in ("train", "held_out", "start")},
         "reconstructions": rows(audit),
         "provenance": provenance(),
     }
@@ -152,46 +136,39 @@ def counted(these: Compared | None) -> dict[str, Any] | None:
 def rows(audit: Audit) -> list[dict[str, Any]]:
     """A line for each reconstruction: certificate, and the training image that it was matched to."""
     found, train = audit.found, audit.train
-    image = {} if train is None else {int(j): i for i, j in enumerate(train.index) if j >= 0}
+    told = {"certified": found.certified, "up to scale": found.up_to_scale, "confidence": found.confidence}
     made = []
     for j in range(len(found.images)):
-        row: dict[str, Any] = {"index": j}
-        if found.certified is not None:
-            row["certified"] = bool(found.certified[j])
-        if found.up_to_scale is not None:
-            row["up to scale"] = bool(found.up_to_scale[j])
-        if found.confidence is not None:
-            row["confidence"] = float(found.confidence[j])
-        if train is not None and j in image:
-            row |= {"image": train.images.names[image[j]], "distance": float(train.distance[image[j]])}
+        row = {"index": j} | {name: values[j].item() for name, values in told.items() if values is not None}
+        if train is not None and len(i := np.flatnonzero(train.index == j)):
+            row |= {"image": train.images.names[i[0]], "distance": float(train.distance[i[0]])}
         made.append(row)
     return made
 
 
 def markdown(audit: Audit, facts: dict[str, Any]) -> str:
     """The report."""
-    layers = ", ".join(name for name in audit.layout.names)
     gap = facts["work"].get("gap")
     least = "" if audit.vouched == audit.n else "at least "
     rank = "not told by the rank" if audit.n is None else f"{least}{audit.n}, by the rank of the first layer's change"
-    about = [
-        (
-            "network",
-            f"{' and '.join(map(str, audit.network.widths))} hidden units, {many(audit.network.outputs, 'output')}; "
-            "ReLU units are assumed",
-        ),
-        ("arrays, from the input on", f"{layers}, kernels {facts['kernels']}"),
-        ("input", f"{audit.view.shape}{', stored channels first' if audit.view.channels_first else ''}"),
-        ("training images", rank + (f" (gap {gap:.3g})" if gap else "")),
-        (
-            "attack",
-            f"{in_order(audit.attacks)}; the result is that of {facts['attack']}, which ended with: {facts['why']}",
-        ),
-        ("attacked", "the optimiser's state" if audit.from_state else "the weights' change"),
-        ("left out", ", ".join(audit.layout.left_out) or "nothing"),
-        ("seconds", f"{audit.seconds:.1f}"),
+    hidden = " and ".join(map(str, audit.network.widths))
+    about = {
+        "network": f"{hidden} hidden units, {many(audit.network.outputs, 'output')}; ReLU units are assumed",
+        "arrays, from the input on": f"{', '.join(audit.layout.names)}, kernels {facts['kernels']}",
+        "input": f"{audit.view.shape}{', stored channels first' if audit.view.channels_first else ''}",
+        "training images": rank + (f" (gap {gap:.3g})" if gap else ""),
+        "attack": f"{in_order(audit.attacks)}; the result is that of {facts['attack']}, which ended with: "
+        + facts["why"],
+        "attacked": "the optimiser's state" if audit.from_state else "the weights' change",
+        "left out": ", ".join(audit.layout.left_out) or "nothing",
+        "seconds": f"{audit.seconds:.1f}",
+    }
+    parts = [
+        "# Audit\n",
+        audit.verdict + "\n",
+        "## What was audited\n",
+        markdown_table(("", ""), [*about.items()]) + "\n",
     ]
-    parts = ["# Audit\n", audit.verdict + "\n", "## What was audited\n", markdown_table(("", ""), about) + "\n"]
     compared = (("training", audit.train), ("held-out", audit.held_out), ("training, from the start", audit.start))
     if any(these is not None for _, these in compared):
         columns = ("images", "number", "within the limit", "least", "median", "largest")
@@ -200,7 +177,7 @@ def markdown(audit: Audit, facts: dict[str, Any]) -> str:
     parts.append("## Reconstructions\n")
     if audit.view.pictures and facts["reconstructions"]:
         above = "training images above their reconstructions" if audit.train else "in the order of the table"
-        parts.append(f"![Reconstructions]({'overview.png'})\n\nAt most {MOST} are shown, {above}.\n")
+        parts.append(f"![Reconstructions](overview.png)\n\nAt most {MOST} are shown, {above}.\n")
     if facts["reconstructions"]:
         columns = tuple(dict.fromkeys(key for row in facts["reconstructions"] for key in row))
         table = [tuple(word(row.get(key)) for key in columns) for row in facts["reconstructions"]]

@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from recon.attacks import Reconstruction, attacks, reconstruct
-from recon.auditing.data import Images, compare, load_images
-from recon.auditing.pair import unrelated, weights_like
-from recon.auditing.premises import at_unknown_factors, of_unit_kernels, unmet
+from recon.auditing.data import Images, compare, drawn, load_images
+from recon.auditing.premises import at_unknown_factors, of_unit_kernels, unmet, unrelated, weights_like
 from recon.auditing.result import Audit, count_certified, count_vouched
 from recon.auditing.verdict import verdict
 from recon.auditing.view import View, view_of
-from recon.errors import ReconError
+from recon.errors import ReconError, unknown
 from recon.memory import TooLarge
 from recon.networks import MLP, from_params
 from recon.progress import Report
@@ -128,11 +128,13 @@ def audit(
     ran = run_attacks(reorder(params0, view), reorder(params1, view), attack, m, seconds, int(key), common)
     unknown = mlp.parametrisation == "standard" and of_unit_kernels(params0)
     found = at_unknown_factors(ran.found, view) if unknown else ran.found
-    bits = stored_bits(parts(params0)), stored_bits(parts(params1))
-    sides = compare_both(train, control, found, limit, features, sizeless(params0, view.box))
+    if state is None:  # which holds what the final weights' file does
+        layout = replace(layout, left_out=tuple(dict.fromkeys((*layout.left_out, *last.left_out))))
+    # Without biases the change is that of any multiple of the images; only their pixels' box may tell it.
+    sizeless = view.box is None and "bias" not in params0["Dense_0"]
     made = Audit(
         network=mlp,
-        layout=layout if state is not None else with_left_out(layout, last),
+        layout=layout,
         view=view,
         found=found,
         attacks=ran.attacks,
@@ -142,14 +144,14 @@ def audit(
         skipped=ran.skipped,
         interrupted=ran.interrupted,
         unrelated=unrelated(params0, params1),
-        bits=bits,
+        bits=(stored_bits(jax.tree.leaves(params0)), stored_bits(jax.tree.leaves(params1))),
         doubts=(*unmet(params0, params1, state is not None, mlp), *(ran.doubts or found.doubts)),
-        **sides,
+        **comparisons(train, control, found, limit, features, sizeless),
     )
     return replace(made, verdict=verdict(made), seconds=time.perf_counter() - began)
 
 
-def compare_both(
+def comparisons(
     train: Images | None, control: Images | None, found: Reconstruction, limit: float, features: bool, sizeless: bool
 ) -> dict[str, Any]:
     """The audit's comparisons: to the best multiples where that is all that the attack vouches for, and it helps.
@@ -158,14 +160,11 @@ def compare_both(
       sizeless: nothing can tell how bright an image is.
     """
     if control is not None:
-        control = draw_control(control, len(control.x) if train is None else len(train.x))
+        control = drawn(control, len(control.x) if train is None else len(train.x))
 
     def sides(scaled: bool) -> dict[str, Any]:
-        to = {"train": (train, found.images), "start": (train, found.start), "held_out": (control, found.images)}
-        apart = {
-            name: None if given is None else compare(given, made, limit, features, scaled)
-            for name, (given, made) in to.items()
-        }
+        given = {"train": (train, found.images), "start": (train, found.start), "held_out": (control, found.images)}
+        apart = {k: x and compare(x, made, limit, features, scaled) for k, (x, made) in given.items()}
         return {**apart, "up_to_scale": scaled}
 
     plain = sides(sizeless)
@@ -175,21 +174,8 @@ def compare_both(
     return scaled if scaled["train"].within > plain["train"].within else plain
 
 
-def draw_control(control: Images, most: int) -> Images:
-    """At most as many images as there are training images: of more, some come nearer by chance.
-
-    They are drawn, the same each time: files lie ordered by class, and their first are of few.
-    """
-    chosen = np.sort(np.random.default_rng(0).permutation(len(control.x))[:most])
-    return replace(control, x=control.x[chosen], names=tuple(control.names[i] for i in chosen))
-
-
 def check(seconds: Any, limit: Any, m: Any, key: Any) -> None:
-    """Refuse numbers that mean nothing, before anything is computed.
-
-    Raises:
-      ReconError: one of them, as `audit` takes them, is none.
-    """
+    """Refuse numbers that mean nothing, before anything is computed."""
     for name, value in (("seconds", seconds), ("limit", limit)):
         if value is not None and not (isinstance(value, int | float | np.number) and value > 0):
             raise ReconError(f"{name} is {value!r}: give a number above zero, or leave it out.")
@@ -214,39 +200,36 @@ def run_attacks(
     params0: Tree, params1: Tree, attack: str, m: int | None, seconds: float | None, key: int, common: Mapping[str, Any]
 ) -> Ran:
     """Run an attack, or the strongest that applies."""
-    timed: dict[str, Any] = {} if seconds is None else {"seconds": seconds}
     if attack != "auto":
         if attack not in attacks():
-            raise ReconError(f"Unknown attack {attack!r}: choose auto or one of {', '.join(sorted(attacks()))}.")
+            raise unknown("attack", attack, ["auto", *sorted(attacks())])
+        timed: dict[str, Any] = {} if seconds is None else {"seconds": seconds}  # which not all take
         found = without_unsure_rank(reconstruct(params0, params1, attack=attack, m=m, key=key, **timed, **common))
         return Ran((attack,), found, interrupted=found.interrupted)
     ran = search(params0, params1, m, key, seconds, common)
     n = ran.found.n_estimated
-    if ran.interrupted or (n is None and m is None):
+    if ran.interrupted or (m is None if n is None else ran.found.why == "complete"):
         return ran
-    both: dict[str, Any] = {**timed, "key": key, **common}
+    options: dict[str, Any] = {"seconds": seconds, "key": key, **common}
     if n is None:
-        made = add_stage(ran, params0, params1, attack="ntk-fast", m=m, **both)
+        made = add_stage(ran, params0, params1, attack="ntk-fast", m=m, **options)
         return replace(made, doubts=ran.found.doubts)
-    if ran.found.why == "complete":
-        return ran
-    return add_stage(ran, params0, params1, attack="hybrid", m=m or 2 * n, gradient_seconds=seconds, **both)
+    return add_stage(ran, params0, params1, attack="hybrid", m=m or 2 * n, gradient_seconds=seconds, **options)
 
 
 def search(
     params0: Tree, params1: Tree, m: int | None, key: int, seconds: float | None, common: Mapping[str, Any]
 ) -> Ran:
     """The exact attack; where it leaves images out, a few times if it is quick, with other random numbers."""
-    timed: dict[str, Any] = {} if seconds is None else {"seconds": seconds}
     began = time.perf_counter()
-    exact = reconstruct(params0, params1, attack="exact", m=m or GUESS, key=key, **timed, **common)
+    options: dict[str, Any] = {"attack": "exact", "m": m or GUESS, "seconds": seconds, **common}
+    exact = reconstruct(params0, params1, key=key, **options)
     ran = Ran(("exact",), exact, interrupted=exact.interrupted)
     while not ran.interrupted and count_vouched(ran.found) < (exact.n_estimated or 0) and len(ran.attacks) < TRIES:
         if time.perf_counter() - began > TRY_SECONDS:
             break
         # On odd tries the patterns alone are searched, more loosely.
-        again = {"m": m or GUESS, "key": key + len(ran.attacks), "loose": bool(len(ran.attacks) % 2)}
-        ran = add_stage(ran, params0, params1, attack="exact", **again, **timed, **common)
+        ran = add_stage(ran, params0, params1, key=key + len(ran.attacks), loose=bool(len(ran.attacks) % 2), **options)
     return ran
 
 
@@ -271,24 +254,9 @@ def without_unsure_rank(found: Reconstruction) -> Reconstruction:
     return found if found.certified is not None else replace(found, n_estimated=None)
 
 
-def sizeless(params0: Tree, box: object) -> bool:
-    """Whether nothing tells how bright an image is: without biases the change is of any multiple of it."""
-    return box is None and "bias" not in params0["Dense_0"]
-
-
-def parts(params: Tree) -> list[np.ndarray]:
-    """All arrays of a tree."""
-    return [part for layer in params.values() for part in layer.values()]
-
-
 def read(source: Source) -> dict[str, np.ndarray]:
     """Arrays of a file, or as they are, by the names that they have without wrappers of modules."""
     return bare(read_arrays(source) if isinstance(source, str | Path) else flat(source))
-
-
-def with_left_out(layout: Layout, last: Layout) -> Layout:
-    """The layers, with what either file holds besides."""
-    return replace(layout, left_out=tuple(dict.fromkeys((*layout.left_out, *last.left_out))))
 
 
 def name_of(source: Source, otherwise: str) -> str:
@@ -297,18 +265,14 @@ def name_of(source: Source, otherwise: str) -> str:
 
 
 def refuse_unusable(params: Tree, layout: Layout, which: str) -> None:
-    """Refuse weights with which no attack can compute.
-
-    Raises:
-      ReconError: a first layer of one unit, or of zeros, whose units see nothing, or numbers whose products overflow.
-    """
+    """Refuse weights that no attack can use: a first layer of one unit or of zeros, products that overflow."""
     if params["Dense_0"]["kernel"].shape[1] < 2:
         raise ReconError(f"The first layer, {layout.names[0]}, has one unit, whose change tells no two images apart.")
     if not params["Dense_0"]["kernel"].any():
         raise ReconError(
             f"The {which} weights of the first layer, {layout.names[0]}, are all zero: give those the network had."
         )
-    largest = max(float(np.abs(part).max()) for part in parts(params))
+    largest = max(float(np.abs(part).max()) for part in jax.tree.leaves(params))
     if largest > LARGEST:
         raise ReconError(f"The {which} weights are as large as {largest:.2g}: give those of a network that computes.")
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from recon.auditing.result import Audit
 from recon.metrics import greedy
 
+TURNED, BACK = "with height and width swapped", "with their channels in reverse order"
 FEWEST = 3  # images that a fit must explain: fewer are explained by chance
 CLEARLY = 0.5  # of the least distance of a held-out image: what is nearer than that is so by no chance
 TINY = np.finfo(float).tiny
@@ -21,14 +22,12 @@ class Fit(NamedTuple):
     """One change of all images to what the network takes, and what is left of the distances.
 
     Attributes:
-      turned: height and width were swapped.
-      reversed: the order of the channels was.
+      words: how the order of numbers was changed.
       factor, offset: by channel, after that; None: one and the same image was added instead.
       apart: for each image that has a partner among the reconstructions, L2 to it.
     """
 
-    turned: bool
-    reversed: bool
+    words: list[str]
     factor: Values | None
     offset: Values | None
     apart: Float[np.ndarray, " k"]
@@ -76,12 +75,10 @@ def fits_of(given: Float[np.ndarray, "n *shape"], made: Float[np.ndarray, "m *sh
     shape = audit.view.shape
     h, w, c = shape if audit.view.pictures else (1, shape[0], 1)
     r = np.asarray(made, np.float64).reshape(-1, h * w, c)
-    for turned, back, sign, axis in product(
-        (False, True)[: 1 + (h > 1)], (False, True)[: 1 + (c > 1)], (1, -1), (1, 0)
-    ):
-        x = np.asarray(given, np.float64).reshape(-1, h, w, c)
-        x = x.reshape(-1, w, h, c).swapaxes(1, 2) if turned else x
-        x = sign * x.reshape(-1, h * w, c)[..., :: -1 if back else 1]
+    orders = product((False, True)[: 1 + (h > 1)], (False, True)[: 1 + (c > 1)], (1, -1), (1, 0))
+    for turned, back, sign, axis in orders:
+        x = np.asarray(given, np.float64).reshape(-1, *((w, h) if turned else (h, w)), c)
+        x = sign * (x.swapaxes(1, 2) if turned else x).reshape(-1, h * w, c)[..., :: -1 if back else 1]
         i, j, apart = match(x, r, axis)
         x, partner = x[i], r[j]
         if audit.up_to_scale:
@@ -90,31 +87,33 @@ def fits_of(given: Float[np.ndarray, "n *shape"], made: Float[np.ndarray, "m *sh
         # Not all images that are given need be among the reconstructions.
         better = np.argsort(apart, kind="stable")[: max(FEWEST, len(i) // 2)]
         factor, offset = affine(x[better], partner[better])
+        words = [TURNED] * turned + [BACK] * back
         if (factor > 0).all():
             left = np.linalg.norm(factor * x + offset - partner, axis=(1, 2)) / sizes
-            yield Fit(turned, back, sign * factor, offset, left)
-        if sign > 0 and not (turned or back):
+            yield Fit(words, sign * factor, offset, left)
+        if sign > 0 and not words:
             shift = np.median(partner - x, axis=0)  # which fits half of the images by itself: all must be explained
             left = np.linalg.norm(x + shift - partner, axis=(1, 2)) / sizes
-            yield Fit(turned, back, None, None, np.full(len(left), left.max()))
+            yield Fit(words, None, None, np.full(len(left), left.max()))
 
 
 def change_in_words(fit: Fit, audit: Audit) -> str:
     """What was done to the images, in words."""
-    words = ["with height and width swapped"] * fit.turned + ["with their channels in reverse order"] * fit.reversed
     if fit.factor is None or fit.offset is None:
         return "plus one and the same image, such as a mean image"
-    if np.allclose(fit.factor, 1, atol=1e-3) and np.abs(fit.offset).max() < 1e-3 and words:
+    words, inverted = [*fit.words], bool((fit.factor < 0).all())
+    if words and np.allclose(fit.factor, 1, atol=1e-3) and np.abs(fit.offset).max() < 1e-3:
         pass
     elif audit.train is not None and audit.train.images.pixels:
+        back = BACK in words
         told = zip((audit.view.mean, audit.view.std), (0.0, 1.0), strict=True)
-        m, s = (np.broadcast_to(v or d, fit.factor.shape)[:: -1 if fit.reversed else 1] for v, d in told)
+        m, s = (np.broadcast_to(v or d, fit.factor.shape)[:: -1 if back else 1] for v, d in told)
         mean, std = m - fit.offset * s / fit.factor, s / fit.factor
-        if (fit.factor < 0).all():
+        if inverted:
             words, mean, std = [*words, "inverted"], 1 - mean, -std
         words.append(f"with --mean {listed(mean)} --std {listed(std)}")
     else:
-        words += ["inverted,"] * bool((fit.factor < 0).all())
+        words += ["inverted,"] * inverted
         words.append(f"with the factor {listed(fit.factor)} and the offset {listed(fit.offset)}")
     return " and ".join(words)
 

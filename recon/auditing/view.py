@@ -92,9 +92,6 @@ def view_of(
       mean, std: as of `View`, one for all channels or one for each.
       channels_first: what to take a colour square for.
       features: inputs are features, no pictures.
-
-    Raises:
-      ReconError: numbers that do not fit each other.
     """
     first = False
     if image_shape is not None:

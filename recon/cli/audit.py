@@ -2,14 +2,15 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
 
 from recon.cli import completion
-from recon.cli.console import out
+from recon.cli.console import out, say
 from recon.cli.interrupts import leave
+from recon.cli.options import flag
 from recon.errors import ReconError
 from recon.records.places import folder_to_write
 
@@ -17,63 +18,46 @@ WEIGHTS = ".safetensors (or a folder of them), .npz, Flax .msgpack or an Orbax f
 
 
 def audit(
-    init: Annotated[Path, typer.Option(help=f"Weights before training: {WEIGHTS}", show_default=False)],
-    final: Annotated[Path, typer.Option(help="Weights after training, or a checkpoint.", show_default=False)],
+    init: Annotated[Path, typer.Option(help=f"Weights before training: {WEIGHTS}")],
+    final: Annotated[Path, typer.Option(help="Weights after training, or a checkpoint.")],
     network: Annotated[
-        str | None,
-        typer.Option(help="Architecture, mlp:1024x1024, to check (default: as the weights tell).", show_default=False),
+        str | None, typer.Option(help="Architecture, mlp:1024x1024, to check (default: as the weights tell).")
     ] = None,
     data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Training images, to measure distances to: a folder of pictures or an .npz.", show_default=False
-        ),
+        Path | None, typer.Option(help="Training images, to measure distances to: a folder of pictures or an .npz.")
     ] = None,
     heldout: Annotated[
-        Path | None,
-        typer.Option(help="Images that were not trained on, the control, as --data.", show_default=False),
+        Path | None, typer.Option(help="Images that were not trained on, the control, as --data.")
     ] = None,
     optimizer_state: Annotated[
         Path | None,
         typer.Option(
             help="File with Adam's first moment or SGD's momentum buffer (may be the one of --final): attacked in "
-            "place of the weights' change.",
-            show_default=False,
+            "place of the weights' change."
         ),
     ] = None,
     features: Annotated[
-        bool,
-        typer.Option("--features", help="Audit the trained head behind a frozen extractor: its features come back."),
+        bool, flag("--features", "Audit the trained head behind a frozen extractor: its features come back.")
     ] = False,
     image_shape: Annotated[
-        str | None,
-        typer.Option(
-            help="28x28, 32x32x3 or, channels first, 3x32x32 (default: a square, if it is one).", show_default=False
-        ),
+        str | None, typer.Option(help="28x28, 32x32x3 or, channels first, 3x32x32 (default: a square, if it is one).")
     ] = None,
     mean: Annotated[
         str | None,
         typer.Option(
             help="The network takes (pixel - mean)/std of pixels in [0, 1]; by channel with commas. Known, they bound "
-            "what an image can be.",
-            show_default=False,
+            "what an image can be."
         ),
     ] = None,
-    std: Annotated[str | None, typer.Option(help="See --mean.", show_default=False)] = None,
+    std: Annotated[str | None, typer.Option(help="See --mean.")] = None,
     layers: Annotated[
-        str | None,
-        typer.Option(help="Names of the layers from the input on, with commas, if unclear.", show_default=False),
+        str | None, typer.Option(help="Names of the layers from the input on, with commas, if unclear.")
     ] = None,
     kernels: Annotated[
-        str | None,
-        typer.Option(
-            help="How kernels are stored, in-out or out-in, if unclear.",
-            show_default=False,
-            autocompletion=completion.one_of("in-out", "out-in"),
-        ),
+        Literal["in-out", "out-in"] | None, typer.Option(help="How kernels are stored, if unclear.")
     ] = None,
     linearised: Annotated[
-        bool, typer.Option("--linearised", help="The weights are of a Taylor model around the initial ones.")
+        bool, flag("--linearised", "The weights are of a Taylor model around the initial ones.")
     ] = False,
     attack: Annotated[
         str,
@@ -83,18 +67,12 @@ def audit(
         ),
     ] = "auto",
     m: Annotated[
-        int | None,
-        typer.Option("-m", min=1, help="Images to reconstruct, where the weights do not tell.", show_default=False),
+        int | None, typer.Option("-m", min=1, help="Images to reconstruct, where the weights do not tell.")
     ] = None,
     limit: Annotated[
-        float | None,
-        typer.Option(
-            help="Distance that counts as recovered (default: L2 0.1 of pixels in [0, 1]).", show_default=False
-        ),
+        float | None, typer.Option(help="Distance that counts as recovered (default: L2 0.1 of pixels in [0, 1]).")
     ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="Stop each stage of the attack after so long.", show_default=False)
-    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop each stage of the attack after so long.")] = None,
     seed: Annotated[int, typer.Option(help="Of the attack.")] = 0,
     folder: Annotated[Path, typer.Option("--out", help="Folder for the report and the pictures.")] = Path(
         ".recon/audit"
@@ -104,13 +82,15 @@ def audit(
 
     Takes plain ReLU MLPs of PyTorch, Flax, Keras, scikit-learn or anything else that saves arrays. Ctrl-C reports what
     was found so far. Writes report.md, report.json, reconstructions.npz and a PNG of each reconstruction.
+
+    Example: recon audit --init init.safetensors --final final.safetensors --data pictures/
     """
-    from recon.auditing import audit as audited
+    from recon.auditing import audit as run
     from recon.auditing.report import IMAGES, save
     from recon.auditing.verdict import leaks
 
     folder_to_write(folder / IMAGES)  # before hours of work, not after
-    made = audited(
+    made = run(
         init,
         final,
         network=network,
@@ -121,8 +101,8 @@ def audit(
         data=data,
         held_out=heldout,
         image_shape=None if image_shape is None else sizes(image_shape),
-        mean=None if mean is None else numbers(mean),
-        std=None if std is None else numbers(std),
+        mean=numbers(mean),
+        std=numbers(std),
         linearised=linearised,
         attack=attack,
         m=m,
@@ -132,29 +112,21 @@ def audit(
     )
     save(made, folder)
     out.print(f"[{'red' if leaks(made) else 'yellow'}]{escape(made.verdict)}[/]", highlight=False, soft_wrap=True)
-    out.print(f"{made.seconds:.1f} s. Report: {escape(str(folder / 'report.md'))}", soft_wrap=True, highlight=False)
+    say(f"{made.seconds:.1f} s. Report: {folder / 'report.md'}")
     if made.interrupted or made.out_of_time:
         leave()
 
 
 def sizes(text: str) -> tuple[int, ...]:
-    """The numbers of 28x28.
-
-    Raises:
-      ReconError: it is no such thing.
-    """
+    """The numbers of 28x28."""
     if not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5}){1,2}", text, re.ASCII):
         raise ReconError(f"{text!r} is no shape of an image: write 28x28 or 32x32x3.")
     return tuple(map(int, text.split("x")))
 
 
-def numbers(text: str) -> tuple[float, ...]:
-    """The numbers of 0.49,0.48,0.45.
-
-    Raises:
-      ReconError: it is no such thing.
-    """
+def numbers(text: str | None) -> tuple[float, ...] | None:
+    """The numbers of 0.49,0.48,0.45; None where nothing is said."""
     try:
-        return tuple(float(part) for part in text.split(","))
+        return None if text is None else tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise ReconError(f"{text!r} is no number: write 0.13, or one for each channel with commas.") from error

@@ -4,12 +4,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
 from rich.markup import escape
-from rich.table import Table
 
-from recon.cli.console import out
+from recon.cli.console import out, table
+from recon.cli.options import flag
 from recon.errors import ReconError
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ DAY = 86400.0  # seconds
 cache_app = typer.Typer(help="Computed cells: list, verify, prune.", no_args_is_help=True)
 
 
-@cache_app.command("ls")
+@cache_app.command()
 def ls() -> None:
     """Every stored cell: its settings, whether the code that made it is the code as it is, its size and age."""
     from recon.records import entries
@@ -30,7 +29,7 @@ def ls() -> None:
     show(entries(store()))
 
 
-@cache_app.command("verify")
+@cache_app.command()
 def verify() -> None:
     """Check every cell against its checksums and set damaged ones aside: exit code 1 if there are any."""
     from recon.records import entries
@@ -44,9 +43,9 @@ def verify() -> None:
     out.print(f"{len(cells)} cells verified.")
 
 
-@cache_app.command("prune")
+@cache_app.command()
 def prune(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, flag("--dry-run", "Only say what would go.")] = False,
     older_than: Annotated[
         float | None,
         typer.Option(help="Remove cells of so many days and more too, current ones among them.", metavar="DAYS"),
@@ -76,11 +75,11 @@ def store() -> "Store":
 def show(found: "Sequence[Entry]") -> None:
     """A table of folders and their sum."""
     colours = {"current": "green", "stale": "yellow", "unknown": "yellow"}
-    table = Table("key", "what", "code", "size", "age", box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0))
+    drawn = table("key", "what", "code", "size", "age")
     for e in found:
         code = f"[{colours.get(e.state, 'red')}]{e.state}[/] {escape(e.code)}"
-        table.add_row(escape(e.key), escape(e.what), code, decimal(e.bytes), age(e.age))
-    out.print(table)
+        drawn.add_row(escape(e.key), escape(e.what), code, decimal(e.bytes), age(e.age))
+    out.print(drawn)
     counts = ", ".join(f"{n} {state}" for state, n in Counter(e.state for e in found).items())
     out.print(f"{decimal(sum(e.bytes for e in found))} in all: {counts or 'nothing stored'}.")
 

@@ -1,49 +1,43 @@
-"""`recon check` and `recon baseline`: the regression gate."""
+"""`recon check`: the regression gate."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
 
 from recon.cli import completion
-from recon.cli.console import Run, err, out, overall, say, shown, with_run_options
+from recon.cli.baseline import Kernels, baselines_of, folder_of, stored_records
+from recon.cli.console import err, out, overall, say, shown, table
+from recon.cli.options import Run, flag, grouped
 from recon.errors import ReconError
 from recon.records.places import file_to_write, folder_to_write, stored_results
 
 if TYPE_CHECKING:
-    from recon.regression import Baseline, Row
+    from recon.regression import Row
 
-Kernels = Annotated[
-    Path | None,
-    typer.Option(help="A file that `make benchmark-kernels` wrote: of it, and of no figure.", metavar="FILE"),
-]
 COLOURS = {"worse": "red", "missing": "red", "better": "green"}
 
-baseline_app = typer.Typer(help="Baselines of `recon check`: results/baselines/.", no_args_is_help=True)
 
-
-@with_run_options
+@grouped
 def check(
     run: Run,
     figures: Annotated[
         list[str] | None,
-        typer.Argument(help="Names of figures (default: all).", show_default=False, autocompletion=completion.figures),
+        typer.Argument(help="Names of figures (default: all).", autocompletion=completion.figures),
     ] = None,
     out_dir: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the records (default: .recon/check).", show_default=False)
+        Path | None, typer.Option("--out", help="Folder for the records (default: .recon/check).")
     ] = None,
     records: Annotated[
         Path | None,
         typer.Option(help="Compare the records in this folder, such as results/, and compute nothing.", metavar="DIR"),
     ] = None,
     kernels: Kernels = None,
-    every: Annotated[bool, typer.Option("--all", help="Print every metric, not only those that changed.")] = False,
+    every: Annotated[bool, flag("--all", "Print every metric, not only those that changed.")] = False,
     times: Annotated[
-        bool, typer.Option("--times/--no-times", help="Compare times too: of little use on another or a busy machine.")
+        bool, flag("--times/--no-times", "Compare times too: of little use on another or a busy machine.")
     ] = True,
     json: Annotated[Path | None, typer.Option(help="Write all comparisons to this file.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Append a summary to this file, for a CI job's page.")] = None,
@@ -56,22 +50,21 @@ def check(
     from recon import regression
     from recon.records import json_bytes, write_bytes
 
-    preset, project = run.preset, bench.project_root()
+    preset, project, options = run.preset, bench.project_root(), run.options
     names = figures or (list(bench.benchmarks(project)) if kernels is None else [])
     found = [bench.find(project, name) for name in names]
-    options = run.options
-    lacking: list[str] = []
-    unrecorded: list[str] = []
+    lacking: dict[str, str] = {}  # what has no baseline, and the command that stores it
+    unrecorded: dict[str, str] = {}  # the same of records
     compared: dict[str, list[Row]] = {}
 
     def against(record: dict[str, Any]) -> None:
-        names = record["figure"], record["preset"], record["source"]
-        baseline = regression.read(regression.path(folder_of(project), *names))
+        figure, preset, source = record["figure"], record["preset"], record["source"]
+        baseline = regression.read(regression.path(folder_of(project), figure, preset, source))
         if baseline is None:
-            lacking.append(f"{record['figure']} on {record['source']}")
+            lacking[f"{figure} on {source}"] = update_command(figure, preset, source)
             return
-        title = ", ".join(names)
         rows = regression.compare(baseline, regression.groups(record["cells"]))
+        title = f"{figure}, {preset}, {source}"
         compared[title] = [r for r in rows if times or regression.KINDS[r.metric] != "time"]
         show(title, compared[title], every)
 
@@ -90,7 +83,7 @@ def check(
         if not baselines_of(project, benchmark.name, preset):
             # It is not computed only to say so; nor missed where all records are compared and it has none.
             if records is None or made or figures:
-                lacking.append(benchmark.name)
+                lacking[benchmark.name] = update_command(benchmark.name, preset)
             continue
         if records is None:
             with overall(f"{benchmark.name} {preset}") as report:
@@ -98,27 +91,26 @@ def check(
                 made = [bench.measure(benchmark, cells, preset, root=project, report=report, **options)]
             bench.save(made[0], folder)
         elif not made:
-            unrecorded.append(benchmark.name)
+            unrecorded[benchmark.name] = f"recon reproduce {benchmark.name} --preset {preset}"
         for record in made:
             against(record)
+    missing = {"baseline": lacking, "record": unrecorded}
     if json is not None:
-        figures_ = {
+        gated = {
             t: {"failed": any(r.failed for r in rows), "rows": regression.plain(rows)} for t, rows in compared.items()
         }
-        without = {"without_baseline": lacking, "without_record": unrecorded}
-        write_bytes(json, json_bytes({"preset": preset, "figures": figures_, **without, "code": code}))
+        without = {f"without_{what}": [*names] for what, names in missing.items()}
+        write_bytes(json, json_bytes({"preset": preset, "figures": gated, **without, "code": code}))
     if markdown is not None:
         sections = [regression.markdown(title, rows) for title, rows in compared.items()]
-        sections += [f"## {name}: no baseline\n\n`{update_command(name, preset)}`\n" for name in lacking]
-        sections += [f"## {name}: no record\n\n`{record_command(name, preset)}`\n" for name in unrecorded]
+        sections += [f"## {n}: no {what}\n\n`{c}`\n" for what, names in missing.items() for n, c in names.items()]
         append(markdown, "\n".join(sections))
     tell(code)
-    for name in lacking:
-        say(f"No baseline: store one with `{update_command(name, preset)}`.", err)
-    for name in unrecorded:
-        say(f"No record: make one with `{record_command(name, preset)}`.", err)
-    failed = sum(r.failed for rows in compared.values() for r in rows)
-    if failed:
+    for command in lacking.values():
+        say(f"No baseline: store one with `{command}`.", err)
+    for command in unrecorded.values():
+        say(f"No record: make one with `{command}`.", err)
+    if failed := sum(r.failed for rows in compared.values() for r in rows):
         raise ReconError(
             f"{failed} {'metric' if failed == 1 else 'metrics'} got worse than the baseline allows: put it right, or "
             f"store a new baseline with `recon baseline update FIGURE --preset {preset} --why REASON`."
@@ -174,130 +166,16 @@ def compare_with_stored(path: Path, results: Path) -> None:
         say("verdicts: the same.")
 
 
-@baseline_app.command("update")
-@with_run_options
-def update(
-    figure: Annotated[
-        str,
-        typer.Argument(
-            help="Name of a figure, see `recon list`; kernels with --kernels.", autocompletion=completion.figures
-        ),
-    ],
-    why: Annotated[str, typer.Option(help="The reason, kept in the baseline.")],
-    run: Run,
-    repeats: Annotated[
-        int, typer.Option(min=1, help="Seeds to run of every setting; those beyond the figure's own measure spread.")
-    ] = 1,
-    records: Annotated[
-        Path | None,
-        typer.Option(help="Take the record in this folder, such as results/, and compute nothing.", metavar="DIR"),
-    ] = None,
-    kernels: Kernels = None,
-) -> None:
-    """Store a figure's metrics as the baseline of `recon check`. Metrics of a single seed have no spread to gate by."""
-    from recon import benchmark as bench
-    from recon import regression
-
-    if not why.strip():
-        raise ReconError("A baseline is stored for a reason: give one with --why.")
-    preset, options, project = run.preset, run.options, bench.project_root()
-    if kernels is not None:
-        store(project, regression.make(regression.kernels_record(kernels), [], why))
-        return
+def update_command(figure: str, preset: str, source: str = "") -> str:
+    """The command that stores a missing baseline."""
     if figure == "kernels":
-        raise ReconError("The kernels are timed apart: give the file of `make benchmark-kernels` with --kernels FILE.")
-    benchmark = bench.find(project, figure)
-    folder_to_write(folder_of(project))
-    for file in baselines_of(project, benchmark.name, preset):
-        regression.read(file)  # its reasons are kept: if it is damaged, said before anything is computed
-    if records is not None:
-        if repeats > 1:
-            raise ReconError("--repeats runs other seeds, --records computes nothing: give one of the two.")
-        store(project, regression.make(one_record(records, benchmark.name, preset, run.source), [], why))
-        return
-    cells: Sequence[Any] = benchmark.cells(preset)
-    with overall(f"{figure} {preset}") as report:
-        record = bench.measure(benchmark, cells, preset, root=project, report=report, **options)
-    wanted = regression.seeds_wanted([c.settings() for c in cells], repeats)
-    extra = [cells[i].with_seed(seed) for i, seed in wanted]
-    more: list[dict[str, Any]] = []
-    if extra:
-        planned = bench.plan(extra, options["where"])
-        with overall(f"{figure} {preset}, other seeds") as report:
-            results = bench.run_cells(
-                planned, bench.cell_store(project), run.force, report(planned), run.jobs, options["ray"]
-            )
-        more = [r.record for r in results]
-    store(project, regression.make(record, more, why))
-
-
-def store(project: Path, baseline: "Baseline") -> None:
-    """Write a baseline, and say how much of it gates."""
-    from recon import regression
-
-    file = regression.path(folder_of(project), baseline.figure, baseline.preset, baseline.source)
-    regression.write(file, baseline)
-    metrics = [m for g in baseline.groups.values() for m in g.metrics.values()]
-    gating = sum(m.tolerance.value is not None for m in metrics)
-    say(f"{len(metrics)} metrics, {gating} of them gate: {shown(file)}")
-
-
-def folder_of(project: Path) -> Path:
-    """Where baselines lie."""
-    return stored_results(project) / "baselines"
-
-
-def baselines_of(project: Path, figure: str, preset: str) -> list[Path]:
-    """A figure's baselines under a preset, for any source of pictures."""
-    return sorted(folder_of(project).glob(f"{figure}-{preset}-*.json"))
-
-
-def stored_records(folder: Path, figure: str, preset: str) -> list[dict[str, Any]]:
-    """A figure's records in a folder of results, none or several.
-
-    Raises:
-      ReconError: one cannot be compared.
-    """
-    from recon import regression
-    from recon.reading import refused
-    from recon.records import read_figure
-
-    made: list[dict[str, Any]] = []
-    for file in sorted((folder / figure).glob(f"{preset}-*.json")):
-        made.append({**read_figure(file)})
-        with refused(f"{file} holds no cells to compare", f"make it again with `recon reproduce {figure} --store`"):
-            regression.groups(made[-1]["cells"])
-    return made
-
-
-def one_record(folder: Path, figure: str, preset: str, source: str) -> dict[str, Any]:
-    """A figure's record in a folder of results; with the source "auto" the only one of the preset.
-
-    Raises:
-      ReconError: there is none, or several.
-    """
-    found = [m for m in stored_records(folder, figure, preset) if source in ("auto", m["source"])]
-    if len(found) != 1:
-        there = f"has {len(found)} records" if found else "has no record"
-        raise ReconError(f"{folder / figure} {there} of {preset}, pictures {source}: name one with --source.")
-    return found[0]
-
-
-def update_command(lacking: str, preset: str) -> str:
-    """The command that stores a missing baseline; `lacking` begins with the figure's name."""
-    name, _, source = lacking.partition(" on ")
-    if name == "kernels":
         return "recon baseline update kernels --kernels FILE --why REASON"
     samples = " --source samples" if source == "samples" else ""
-    return f"recon baseline update {name} --preset {preset}{samples} --repeats 3 --why REASON"
+    return f"recon baseline update {figure} --preset {preset}{samples} --repeats 3 --why REASON"
 
 
 def append(file: Path, text: str) -> None:
-    """Write at the end of a file, which is made if need be.
-
-    Raises:
-      ReconError: it cannot be written.
-    """
+    """Write at the end of a file, which is made if need be."""
     try:
         with open(file, "a", encoding="utf-8") as page:
             page.write(text)
@@ -305,19 +183,13 @@ def append(file: Path, text: str) -> None:
         raise ReconError(f"Cannot write {file} ({error.strerror}): choose another place.") from error
 
 
-def record_command(figure: str, preset: str) -> str:
-    """The command that makes a missing record."""
-    return f"recon reproduce {figure} --preset {preset}"
-
-
 def show(title: str, rows: "list[Row]", every: bool = False) -> None:
     """A table of the metrics that changed, or of all, and how many have which status."""
     from recon.regression import CHANGED, COLUMNS, cells_of, counted
 
-    listed = [r for r in rows if every or r.status in CHANGED]
-    if listed:
-        table = Table(*COLUMNS, header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    if listed := [r for r in rows if every or r.status in CHANGED]:
+        drawn = table(*COLUMNS)
         for row in listed:
-            table.add_row(*map(escape, cells_of(row)), style=COLOURS.get(row.status, ""))
-        out.print(table)
+            drawn.add_row(*map(escape, cells_of(row)), style=COLOURS.get(row.status, ""))
+        out.print(drawn)
     out.print(f"{escape(title)}: {counted(rows)}.")

@@ -2,14 +2,14 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.markup import escape
 
 from recon.cli import completion
-from recon.cli.console import Activation, DataDir, Images, Rule, Source, Task, out, task_of
-from recon.errors import ReconError
+from recon.cli.console import say
+from recon.cli.options import Activation, Draw, Rule, grouped
+from recon.errors import ReconError, unknown
 from recon.records.places import file_to_write, folder_to_write
 
 if TYPE_CHECKING:
@@ -19,99 +19,76 @@ if TYPE_CHECKING:
     from recon.tasks import TaskData
 
 BATCH = 1000  # test images at once
+SET, NET = Path(".recon/distilled.npz"), Path(".recon/trained")  # which git ignores
 
 Number = Annotated[int, typer.Option("--n", help="Training images.")]
 
 
+@grouped
 def distill(
-    task: Task = None,
+    draw: Draw,
     n: Number = 500,
     per_class: Annotated[int, typer.Option(help="Images of each class in the set.")] = 10,
     method: Annotated[
         str, typer.Option(help="Name of a distillation method, see `recon list`.", autocompletion=completion.methods)
     ] = "rkip",
-    steps: Annotated[
-        int | None, typer.Option(help="Steps of the optimiser (default: its own).", show_default=False)
-    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the optimiser (default: its own).")] = None,
     select: Annotated[
-        str | None,
-        typer.Option(
-            help="Keep the images of least 'loss' or best on 'held_out' ones (default: loss).",
-            show_default=False,
-            autocompletion=completion.one_of("loss", "held_out"),
-        ),
+        Literal["loss", "held_out"] | None,
+        typer.Option(help="Keep the images of least 'loss' or best on 'held_out' ones (default: loss)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Chooses images and the method's start.")] = 0,
-    data_dir: DataDir = None,
-    source: Source = "auto",
-    images: Images = None,
-    path: Annotated[Path, typer.Option("--out", help="The set, for `recon train --data`.")] = Path(
-        ".recon/distilled.npz"
-    ),
-    pngs: Annotated[
-        Path | None, typer.Option(help="Empty folder for the set as pictures too.", show_default=False)
-    ] = None,
+    path: Annotated[Path, typer.Option("--out", help="The set, for `recon train --data`.")] = SET,
+    pngs: Annotated[Path | None, typer.Option(help="Empty folder for the set as pictures too.")] = None,
 ) -> None:
     """Make a small training set from a task's images and save it. Ctrl-C keeps the best so far."""
-    from recon.distillation import distill as distilled
+    from recon.distillation import distill as run
     from recon.distillation import infinite_accuracy
+    from recon.tasks import load_task
 
     file_to_write(path)
     if pngs is not None and folder_to_write(pngs).exists() and any(pngs.iterdir()):
         raise ReconError(f"{pngs} holds something already: give an empty or a new folder.")
-    data = loaded(task, n, seed, source, data_dir, images)
+    data = load_task(draw.name, n, seed=seed, **draw.where)
     classes = max(2, data.outputs)  # one output tells two apart
     if per_class * classes >= n:
         raise ReconError(
             f"{per_class} images for each of {classes} classes are no fewer than the {n} to distil: lower --per-class."
         )
-    options: dict[str, Any] = {"steps": steps, "select": select}
-    options = {name: value for name, value in options.items() if value is not None}
+    given: dict[str, Any] = {"steps": steps, "select": select}
+    options = {name: value for name, value in given.items() if value is not None}
     if method == "rkip-finite" and "steps" in options:
         options = {"options": options}  # they are the attack's
-    made = distilled(data, per_class, method=method, key=seed, **options)
+    made = run(data, per_class, method=method, key=seed, **options)
     made.save(path)
     if pngs is not None:
         made.save_pngs(pngs)
     took = sum(made.seconds.values())
-    out.print(f"{data.task.title}, {data.source}: {n} images to {len(made)} by {method}, {took:.1f} s, {made.why}.")
-    out.print(f"Loss {made.loss:.3g} at step {made.step}.")
+    say(f"{data.task.title}, {data.source}: {n} images to {len(made)} by {method}, {took:.1f} s, {made.why}.")
+    say(f"Loss {made.loss:.3g} at step {made.step}.")
     if len(data.test):
         right = infinite_accuracy(made.images, made.labels, data.test.x, data.test.y)
-        out.print(f"Test accuracy at infinite width: {100 * right:.1f} % of {len(data.test)} images.")
-    out.print(f"Stored in {path}.", soft_wrap=True)
+        say(f"Test accuracy at infinite width: {100 * right:.1f} % of {len(data.test)} images.")
+    say(f"Stored in {path}.")
 
 
+@grouped
 def train(
+    draw: Draw,
     data: Annotated[
-        Path | None,
-        typer.Option(help="A distilled set to train on (default: images of the task).", show_default=False),
+        Path | None, typer.Option(help="A distilled set to train on (default: images of the task).")
     ] = None,
-    task: Task = None,
     n: Number = 500,
     widths: Annotated[str, typer.Option(help="Widths of the hidden layers, with commas.")] = "512,512",
     activation: Activation = "relu",
     dynamics: Rule = "standard",
     loss: Annotated[
-        float | None,
-        typer.Option(
-            help="Train until the mean of ½(f − y)² is below this (default: the rule's own).", show_default=False
-        ),
+        float | None, typer.Option(help="Train until the mean of ½(f − y)² is below this (default: the rule's own).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Chooses images and initial weights.")] = 0,
-    data_dir: DataDir = None,
-    source: Source = "auto",
-    images: Images = None,
-    folder: Annotated[Path, typer.Option("--out", help="Folder for initial.npz, final.npz and train.json.")] = Path(
-        ".recon/trained"
-    ),
+    folder: Annotated[Path, typer.Option("--out", help="Folder for initial.npz, final.npz and train.json.")] = NET,
     kind: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="Of the weights: npz or safetensors.",
-            autocompletion=completion.one_of("npz", "safetensors"),
-        ),
+        Literal["npz", "safetensors"], typer.Option("--format", help="Of the weights: npz or safetensors.")
     ] = "npz",
 ) -> None:
     """Train a network on a distilled set, or on a task's images, test it on the task's test images, save its weights.
@@ -121,18 +98,19 @@ def train(
     import jax
     import numpy as np
 
+    from recon.distillation import DistilledSet
     from recon.dynamics import Linearised, outputs
-    from recon.dynamics import train as trained_on
+    from recon.dynamics import train as run
     from recon.metrics import share_right
     from recon.records import json_bytes, provenance, write_bytes
+    from recon.tasks import load_task
     from recon.weights import save_weights
 
     network, rule = network_of(widths, activation), dynamics_of(dynamics, loss)
-    if kind not in ("npz", "safetensors"):
-        raise ReconError(f"Weights are stored as npz or safetensors, not {kind!r}: choose one.")
     folder_to_write(folder)
-    chosen = None if data is None else distilled_set(data)
-    drawn = loaded(task, n if chosen is None else max(2, len(chosen.classes)), seed, source, data_dir, images)
+    chosen = None if data is None else DistilledSet.load(data)
+    n = n if chosen is None else max(2, len(chosen.classes))  # whose test images are wanted
+    drawn = load_task(draw.name, n, seed=seed, **draw.where)
     x, y, test = drawn.train.x, drawn.train.y, drawn.test.x
     if chosen is not None and data is not None:
         fits(chosen, drawn, data)
@@ -140,14 +118,14 @@ def train(
         x, y, test = chosen.images, chosen.labels, test + (drawn.mean - chosen.mean)
     network = dataclasses.replace(network, outputs=y.shape[1])
     params0 = jax.tree.map(np.asarray, network.init(jax.random.key(seed), int(np.prod(x.shape[1:]))))
-    made = trained_on(network, params0, x, y, rule, progress=True)
+    made = run(network, params0, x, y, rule, progress=True)
     final, linearised = made.final.params, isinstance(rule, Linearised)
 
     def accuracy(images: np.ndarray, targets: np.ndarray) -> float:
         parts = (images[i : i + BATCH] for i in range(0, len(images), BATCH))
         return share_right(np.concatenate([outputs(network, params0, final, p, linearised) for p in parts]), targets)
 
-    right = accuracy(x, y), accuracy(test, drawn.test.y) if len(test) else None
+    right, tested = accuracy(x, y), accuracy(test, drawn.test.y) if len(test) else None
     facts = {
         "images": len(x),
         "from": str(data.name) if data is not None else drawn.task.name,
@@ -160,46 +138,24 @@ def train(
         "steps": made.final.step,
         "why": made.why,
         "seconds": made.seconds,
-        "train_accuracy": right[0],
-        "test_accuracy": right[1],
+        "train_accuracy": right,
+        "test_accuracy": tested,
         "test_images": len(test),
         "provenance": provenance(),
     }
-    save_weights(folder / f"initial.{kind}", params0)
-    save_weights(folder / f"final.{kind}", final)
+    for name, params in (("initial", params0), ("final", final)):
+        save_weights(folder / f"{name}.{kind}", params)
     write_bytes(folder / "train.json", json_bytes(facts))
     name = data.name if data is not None else f"{drawn.task.title}, {drawn.source}"
-    out.print(f"{len(x)} images of {escape(name)}, {dynamics}, widths {widths}: {made.seconds:.1f} s, {made.why}.")
-    out.print(f"Train loss {made.final.loss:.2e}, {100 * right[0]:.1f} % right.")
-    tested = f"{100 * right[1]:.1f} % of {len(test)} images" if right[1] is not None else "the source has no test split"
-    out.print(f"Test accuracy on {escape(drawn.task.title)}: {tested}.")
-    out.print(f"Stored in {folder}/: initial.{kind}, final.{kind}, train.json.", soft_wrap=True)
-
-
-def distilled_set(path: Path) -> "DistilledSet":
-    """A set from a file.
-
-    Raises:
-      ReconError: there is none, or it is damaged.
-    """
-    from recon.distillation import DistilledSet
-
-    return DistilledSet.load(path)
-
-
-def loaded(task: str | None, n: int, seed: int, source: str, data_dir: Path | None, images: Path | None) -> "TaskData":
-    """A task's draw, see `task_of`."""
-    from recon.tasks import load_task
-
-    return load_task(task_of(task, images), n, seed=seed, data_dir=data_dir, source=source, images=images)
+    say(f"{len(x)} images of {name}, {dynamics}, widths {widths}: {made.seconds:.1f} s, {made.why}.")
+    say(f"Train loss {made.final.loss:.2e}, {100 * right:.1f} % right.")
+    share = "the source has no test split" if tested is None else f"{100 * tested:.1f} % of {len(test)} images"
+    say(f"Test accuracy on {drawn.task.title}: {share}.")
+    say(f"Stored in {folder}/: initial.{kind}, final.{kind}, train.json.")
 
 
 def network_of(widths: str, activation: str = "relu") -> "MLP":
-    """The network of hidden layers "512,256".
-
-    Raises:
-      ReconError: these are no widths, or there is no such activation.
-    """
+    """The network of hidden layers "512,256"."""
     from recon.networks import MLP
 
     numbers = [part.strip() for part in widths.split(",")]
@@ -209,11 +165,7 @@ def network_of(widths: str, activation: str = "relu") -> "MLP":
 
 
 def dynamics_of(name: str, loss: float | None = None) -> "Dynamics":
-    """The training rule of a name, run to a loss (None: its own).
-
-    Raises:
-      ReconError: there is none.
-    """
+    """The training rule of a name, run to a loss (None: its own)."""
     from recon.dynamics import Descent, GradientFlow, Linearised
 
     rules: dict[str, Linearised | GradientFlow | Descent] = {
@@ -223,20 +175,14 @@ def dynamics_of(name: str, loss: float | None = None) -> "Dynamics":
         "momentum": Descent(momentum=0.9),
     }
     if name not in rules:
-        raise ReconError(f"Unknown dynamics {name!r}: choose one of {', '.join(rules)}.")
+        raise unknown("dynamics", name, rules)
     return rules[name] if loss is None else dataclasses.replace(rules[name], loss=loss)
 
 
 def fits(chosen: "DistilledSet", drawn: "TaskData", file: Path) -> None:
-    """Refuse a set that the task's test images do not belong to.
-
-    Raises:
-      ReconError: other images, outputs or classes.
-    """
+    """Refuse a set that the task's test images do not belong to: of other images, outputs or classes."""
     mine = chosen.images.shape[1:], chosen.labels.shape[1], chosen.classes
     task = drawn.image_shape, drawn.outputs, tuple(drawn.task.groups) or chosen.classes
     if mine != task:
-        words = (f"images {s}, {c} outputs, classes {', '.join(names)}" for s, c, names in (mine, task))
-        raise ReconError(
-            "{} has {}; {} has {}: name its own --task.".format(file, next(words), drawn.task.name, *words)
-        )
+        a, b = (f"images {s}, {c} outputs, classes {', '.join(names)}" for s, c, names in (mine, task))
+        raise ReconError(f"{file} has {a}; {drawn.task.name} has {b}: name its own --task.")

@@ -12,16 +12,12 @@ from recon.errors import ReconError
 
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A setting of the attack; may be repeated.", metavar="NAME=VALUE", show_default=False),
+    typer.Option("--set", help="A setting of the attack; may be repeated.", metavar="NAME=VALUE"),
 ]
 
 
 def options_of(attack: str, given: Sequence[str], steps: int | None = None) -> tuple[tuple[str, Any], ...]:
-    """Settings as an attack takes them: `--steps`, and each NAME=VALUE as a value of the setting's type.
-
-    Raises:
-      ReconError: there is no such attack or setting, or a value is of another type.
-    """
+    """Settings as an attack takes them: `--steps`, and each NAME=VALUE as a value of the setting's type."""
     import msgspec
 
     from recon.attacks import with_options

@@ -4,7 +4,7 @@ import os
 
 from recon.data import folder, prepared, samples
 from recon.data.images import ImageSet, content_keys, fingerprint
-from recon.errors import ReconError
+from recon.errors import ReconError, unknown
 
 __all__ = ["SOURCES", "ImageSet", "content_keys", "fingerprint", "load_images"]
 
@@ -36,7 +36,7 @@ def load_images(
     if dataset is None:
         raise ReconError("This task is about your own pictures: name their folder with --images.")
     if source not in SOURCES:
-        raise ReconError(f"Unknown source {source!r}: choose one of {', '.join(SOURCES)}.")
+        raise unknown("source", source, SOURCES)
     directory = prepared.find(dataset, data_dir) if source != "samples" else None
     if directory is not None:
         return prepared.load(directory, split)

@@ -38,7 +38,9 @@ def load(folder: str | Path, split: str = "train") -> ImageSet:
             )
         found += files
         labels += [label] * len(files)
-    pool = ImageSet(pictures(found), np.array(labels, dtype=np.int64), tuple(classes), f"folder {folder.name}")
+    pool = ImageSet(
+        pictures_in(found, None)[0], np.array(labels, dtype=np.int64), tuple(classes), f"folder {folder.name}"
+    )
     return pool.take(np.arange(0)) if split == "test" else pool
 
 
@@ -70,11 +72,6 @@ def in_channels(pixels: UInt8[np.ndarray, "h w c"], channels: int, file: Path) -
     if int(np.ptp(pixels, axis=-1).max()) > GREY:
         raise ReconError(f"{file} is in colour and grey pictures are asked for: make all grey, as for training.")
     return pixels[..., 1:2]
-
-
-def pictures(files: Sequence[Path]) -> UInt8[np.ndarray, "n h w c"]:
-    """Pictures from files, grey or RGB, as they are stored; see `pictures_in`."""
-    return pictures_in(files, None)[0]
 
 
 def pictures_in(files: Sequence[Path], channels: int | None) -> tuple[UInt8[np.ndarray, "n h w c"], int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recon.data import prepared
-from recon.errors import ReconError
+from recon.errors import ReconError, unknown
 
 # The hosts that TFDS fetches from, asked first: without a network its own retries take over three minutes to fail.
 HOSTS = {
@@ -38,7 +38,7 @@ def found(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> str |
       ReconError: unknown data set, or a damaged directory.
     """
     if dataset not in HOSTS:
-        raise ReconError(f"Unknown data set {dataset!r}: choose from {', '.join(HOSTS)}.")
+        raise unknown("data set", dataset, HOSTS)
     directory = prepared.find(dataset, data_dir)
     if directory is None:
         return None

@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple, TypeAlias, TypeVar
 import jax
 import numpy as np
 from jaxtyping import Float
+from scipy import linalg
 
 from recon.arrays import Tensor, enable_x64
 from recon.kernels import as_matrix, compiled_ntk
@@ -39,7 +40,7 @@ class Dynamics(ABC):
         """Train a network from θ₀ on images with targets.
 
         Raises:
-          ReconError: training diverged or did not reach its loss; see the rule's own module.
+          ReconError: training diverged or did not reach its loss; see the rule's own method.
         """
 
 
@@ -69,7 +70,8 @@ class Trained:
       final: the state at θ_f.
       checkpoints: early-stopped states, one for each loss asked for.
       linearised: the trained model is the first-order Taylor expansion around θ₀.
-      duals: α = K⁻¹(y − f₀) with K the NTK at θ₀ (paper, eq. 6); exact for linearised dynamics run to convergence.
+      duals: α = K⁻¹(y − f₀) with K the NTK at θ₀ (paper, eq. 6), see `fitted`; exact for linearised dynamics run to
+        convergence.
       loss_path: each image's ½‖f − y‖² integrated over flow time: large where it is fitted late.
       trace: (step, loss) along the run.
       why: why training stopped.
@@ -103,14 +105,28 @@ def to_float64(tree: Tree) -> Tree:
     return whole
 
 
+RANK_FLOOR = 1e-13  # eigenvalues below this fraction of the largest are noise of the float64 kernel
+
+
+def fitted(
+    eigenvalues: Float[np.ndarray, " k"], vectors: Float[np.ndarray, "k k"], coefficients: Float[np.ndarray, " k"]
+) -> Float[np.ndarray, " k"]:
+    """α = K⁻¹e of K = VΛVᵀ and c = Vᵀe; of a singular K, as of an image given twice, the least of those that fit best.
+
+    The flow of the linear model ends there, whatever the kernel.
+    """
+    held = eigenvalues > RANK_FLOOR * eigenvalues[-1]
+    return np.asarray(vectors @ np.where(held, coefficients / np.where(held, eigenvalues, 1.0), 0.0))
+
+
 class Start(NamedTuple):
-    """The training set at θ₀, in float64.
+    """The training set at some weights, at θ₀ but for rules that look again on the way; in float64.
 
     Attributes:
-      params: θ₀.
+      params: the weights.
       x, y: images and targets.
       kernel: the NTK as a matrix, k = n·c.
-      outputs: f₀.
+      outputs: f.
     """
 
     params: Params
@@ -121,13 +137,19 @@ class Start(NamedTuple):
 
     @property
     def residual(self) -> Float[np.ndarray, " k"]:
-        """What is missing to the targets, y − f₀, image by image."""
+        """What is missing to the targets, y − f, image by image."""
         return np.asarray((self.y - self.outputs).ravel())
 
     @property
+    def loss(self) -> float:
+        """Mean over images of ½‖f − y‖²."""
+        return mean_loss(self.outputs - self.y)
+
+    @property
     def duals(self) -> Targets:
-        """α = K⁻¹(y − f₀)."""
-        return np.asarray(np.linalg.solve(self.kernel, self.residual).reshape(len(self.x), -1))
+        """α = K⁻¹(y − f), see `fitted`."""
+        values, vectors = linalg.eigh(self.kernel)
+        return fitted(values, vectors, vectors.T @ self.residual).reshape(self.y.shape)
 
     @property
     def curvature(self) -> float:
@@ -136,7 +158,7 @@ class Start(NamedTuple):
 
 
 def measure_start(network: Network, params0: Params, x: Images, y: Targets) -> Start:
-    """What training rules look at before their first step."""
+    """What training rules look at before a step."""
     with enable_x64():
         params, x, y = to_float64((params0, x, y))
         kernel = np.asarray(as_matrix(compiled_ntk(network, params, x)))
@@ -152,6 +174,11 @@ def add(params: Params, change: Params) -> Params:
 def mean_loss(residual: np.ndarray) -> float:
     """Mean over images of ½‖f − y‖², from the residual (n, c)."""
     return float(0.5 * np.sum(np.asarray(residual, np.float64) ** 2) / len(residual))
+
+
+def nearness(first: float, loss: float, target: float) -> float:
+    """How far a loss has come from its first value to the one to stop at, in decades, as a share from 0 to 1."""
+    return float(np.clip(np.log(first / loss) / np.log(first / target), 0, 1)) if first > target else 1.0
 
 
 def loss_integral(
@@ -187,6 +214,13 @@ def _taylor(network: Network, params: Params, change: Params, x: Tensor) -> tupl
     """Outputs at `params` and their first-order change."""
     f: tuple[Tensor, Tensor] = jax.jvp(lambda q: network.apply(q, x), (params,), (change,))
     return f
+
+
+def loss_at(
+    network: Network, params0: Params, params: Params, x: Images, y: Targets, linearised: bool = False
+) -> float:
+    """Mean over images of ½‖f − y‖² of the trained model, see `outputs`."""
+    return mean_loss(outputs(network, params0, params, x, linearised) - y)
 
 
 def outputs(network: Network, params0: Params, params: Params, x: np.ndarray, linearised: bool) -> np.ndarray:

@@ -10,20 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from recon.arrays import enable_x64
-from recon.dynamics.base import (
-    Dynamics,
-    Images,
-    State,
-    Targets,
-    Trained,
-    mean_loss,
-    measure_start,
-    outputs,
-    to_host,
-)
+from recon.dynamics.base import Dynamics, Images, State, Targets, Trained, loss_at, measure_start, nearness, to_host
 from recon.errors import ReconError
 from recon.loops import chunks
 from recon.networks import Network, Params
@@ -64,80 +54,69 @@ class Descent(Dynamics):
     seed: int = 0
 
     def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> Trained:
-        """Follow the rule: see `train`."""
-        return train(network, params0, x, y, self, report)
+        """Descend to `loss`.
 
-
-def train(
-    network: Network,
-    params0: Params,
-    x: Float[np.ndarray, "n *shape"],
-    y: Float[np.ndarray, "n c"],
-    settings: Descent,
-    report: Report = silent,
-) -> Trained:
-    """Descend to `settings.loss`.
-
-    Raises:
-      ReconError: divergence, the loss not reached in `max_steps`, a batch larger than the training set, a learning rate
-        of zero, or Adam with a momentum of its own or without a learning rate.
-    """
-    start = time.perf_counter()
-    if settings.optimiser == "adam" and (settings.learning_rate is None or settings.momentum or settings.nesterov):
-        raise ReconError("Adam's step does not follow the curvature: give it a learning_rate, and no momentum.")
-    if settings.learning_rate is not None and not settings.learning_rate > 0:
-        raise ReconError(f"A learning_rate of {settings.learning_rate} leads nowhere: give one above zero, or none.")
-    n = len(x)
-    batch = settings.batch_size or n
-    if not 0 < batch <= n:
-        raise ReconError(f"A batch of {batch} images cannot be drawn from {n}: choose at most {n}.")
-    before = measure_start(network, params0, x, y)
-    curvature = before.curvature
-    learning_rate = settings.rate / curvature if settings.learning_rate is None else settings.learning_rate
-    program = dataclasses.replace(settings, rate=0.0, learning_rate=None, seed=0)  # without what is an argument
-    with enable_x64(settings.dtype == "float64"):
-        params = jax.tree.map(lambda a: jnp.asarray(a, settings.dtype), params0)
-        data = (jnp.asarray(x, settings.dtype), jnp.asarray(y, settings.dtype))
-        given = data, jnp.asarray(learning_rate, settings.dtype), jax.random.key(settings.seed)
-        opt_state = _optimiser(settings, learning_rate).init(params)
-        step, trace = 0, []
-        summed: Any = jnp.zeros(n, settings.dtype)
-        loss = loss0 = mean_loss(before.residual[:, None])
-        for first, last in chunks(settings.max_steps, size=FIRST_CHUNK):
-            params, opt_state, summed, step_, loss_ = _descend(
-                network, program, (params, opt_state, summed), given, first, last
-            )
-            step, loss = int(step_), float(loss_)
-            trace.append((step, loss))
-            if not np.isfinite(loss) or loss > 1e6 * loss0:
-                raise ReconError(
-                    f"Training diverged at step {step} (loss {loss:.1e}): lower the rate "
-                    f"(now {learning_rate:.1e}, {learning_rate * curvature:.2f}/L)."
+        Raises:
+          ReconError: divergence, the loss not reached in `max_steps`, a batch larger than the training set, a learning
+            rate of zero, or Adam with a momentum of its own or without a learning rate.
+        """
+        start = time.perf_counter()
+        if self.optimiser == "adam" and (self.learning_rate is None or self.momentum or self.nesterov):
+            raise ReconError("Adam's step does not follow the curvature: give it a learning_rate, and no momentum.")
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise ReconError(f"A learning_rate of {self.learning_rate} leads nowhere: give one above zero, or none.")
+        n = len(x)
+        batch = self.batch_size or n
+        if not 0 < batch <= n:
+            raise ReconError(f"A batch of {batch} images cannot be drawn from {n}: choose at most {n}.")
+        before = measure_start(network, params0, x, y)
+        curvature = before.curvature
+        learning_rate = self.rate / curvature if self.learning_rate is None else self.learning_rate
+        program = dataclasses.replace(
+            self, rate=0.0, learning_rate=None, max_steps=0, seed=0
+        )  # without what is an argument
+        with enable_x64(self.dtype == "float64"):
+            params = jax.tree.map(lambda a: jnp.asarray(a, self.dtype), params0)
+            data = (jnp.asarray(x, self.dtype), jnp.asarray(y, self.dtype))
+            given = data, jnp.asarray(learning_rate, self.dtype), jax.random.key(self.seed)
+            opt_state = _optimiser(self, learning_rate).init(params)
+            step, trace = 0, []
+            summed: Any = jnp.zeros(n, self.dtype)
+            loss = loss0 = before.loss
+            for first, last in chunks(self.max_steps, size=FIRST_CHUNK):
+                params, opt_state, summed, step_, loss_ = _descend(
+                    network, program, (params, opt_state, summed), given, first, last
                 )
-            report(float(np.clip(np.log(loss0 / loss) / np.log(loss0 / settings.loss), 0, 1)), f"loss {loss:.1e}")
-            if loss <= settings.loss:
-                break
-        else:
-            raise ReconError(
-                f"Loss {loss:.1e} after {step} steps is above {settings.loss:.0e}: raise max_steps or the rate."
-            )
-        final = to_host(params)
-        held = optax.tree_utils.tree_get(opt_state, "mu" if settings.optimiser == "adam" else "trace")
-    p0 = to_host(params0)
-    reached = mean_loss(outputs(network, p0, final, x, linearised=False) - y)
-    return Trained(
-        initial=State(p0, loss0, 0, 0.0),
-        final=State(final, reached, step, float("nan")),
-        linearised=False,
-        duals=before.duals,
-        # Heavy-ball steps add up to rate/(1 − momentum) of flow time each.
-        loss_path=np.asarray(summed, np.float64) * learning_rate / (1 - settings.momentum),
-        trace=np.array([(0, loss0), *trace]),
-        why=f"loss {loss:.1e} reached",
-        seconds=time.perf_counter() - start,
-        work={"steps": step},
-        state=None if held is None else to_host(held),
-    )
+                step, loss = int(step_), float(loss_)
+                trace.append((step, loss))
+                if not np.isfinite(loss) or loss > 1e6 * loss0:
+                    raise ReconError(
+                        f"Training diverged at step {step} (loss {loss:.1e}): lower the rate "
+                        f"(now {learning_rate:.1e}, {learning_rate * curvature:.2f}/L)."
+                    )
+                report(nearness(loss0, loss, self.loss), f"loss {loss:.1e}")
+                if loss <= self.loss:
+                    break
+            else:
+                raise ReconError(
+                    f"Loss {loss:.1e} after {step} steps is above {self.loss:.0e}: raise max_steps or the rate."
+                )
+            final = to_host(params)
+            held = optax.tree_utils.tree_get(opt_state, "mu" if self.optimiser == "adam" else "trace")
+        p0 = to_host(params0)
+        return Trained(
+            initial=State(p0, loss0, 0, 0.0),
+            final=State(final, loss_at(network, p0, final, x, y), step, float("nan")),
+            linearised=False,
+            duals=before.duals,
+            # Heavy-ball steps add up to rate/(1 − momentum) of flow time each.
+            loss_path=np.asarray(summed, np.float64) * learning_rate / (1 - self.momentum),
+            trace=np.array([(0, loss0), *trace]),
+            why=f"loss {loss:.1e} reached",
+            seconds=time.perf_counter() - start,
+            work={"steps": step},
+            state=None if held is None else to_host(held),
+        )
 
 
 def _optimiser(settings: Descent, learning_rate: float | Array) -> optax.GradientTransformation:

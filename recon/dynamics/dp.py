@@ -10,29 +10,18 @@ the inputs are centred by and every setting here. `recon.metrics.privacy` turns 
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 from optax.contrib import differentially_private_aggregate
 
 from recon.arrays import enable_x64
-from recon.dynamics.base import (
-    Dynamics,
-    Images,
-    State,
-    Targets,
-    Trained,
-    mean_loss,
-    measure_start,
-    outputs,
-    to_host,
-)
+from recon.dynamics.base import Dynamics, Images, State, Targets, Trained, loss_at, measure_start, to_host
 from recon.errors import ReconError
 from recon.loops import chunks
 from recon.networks import Network, Params
@@ -62,62 +51,51 @@ class PrivateDescent(Dynamics):
     seed: int = 0
 
     def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> Trained:
-        """Follow the rule: see `train`."""
-        return train(network, params0, x, y, self, report)
+        """Descend for `steps`.
 
-
-def train(
-    network: Network,
-    params0: Params,
-    x: Float[np.ndarray, "n *shape"],
-    y: Float[np.ndarray, "n c"],
-    settings: PrivateDescent,
-    report: Report = silent,
-) -> Trained:
-    """Descend for `settings.steps`.
-
-    Raises:
-      ReconError: settings out of range, noise without a clip to measure it by, or outputs that are not finite.
-    """
-    start = time.perf_counter()
-    check(settings)
-    n = len(x)
-    duals = measure_start(network, params0, x, y).duals
-    with enable_x64(settings.dtype == "float64"):
-        params = jax.tree.map(lambda a: jnp.asarray(a, settings.dtype), params0)
-        data = jnp.asarray(x, settings.dtype), jnp.asarray(y, settings.dtype)
-        advance = compiled(network, settings.sampling_rate)
-        k_noise, k_coins = jax.random.split(jax.random.key(settings.seed))
-        # Not infinity, which times no noise would be NaN.
-        clip = settings.clip or float(np.finfo(np.float32).max)
-        numbers = tuple(
-            jnp.asarray(v, settings.dtype) for v in (clip, settings.noise_multiplier, settings.learning_rate)
+        Raises:
+          ReconError: settings out of range, noise without a clip to measure it by, or outputs that are not finite.
+        """
+        start = time.perf_counter()
+        check(self)
+        n = len(x)
+        before = measure_start(network, params0, x, y)
+        with enable_x64(self.dtype == "float64"):
+            params = jax.tree.map(lambda a: jnp.asarray(a, self.dtype), params0)
+            data = jnp.asarray(x, self.dtype), jnp.asarray(y, self.dtype)
+            k_noise, k_coins = jax.random.split(jax.random.key(self.seed))
+            # Not infinity, which times no noise would be NaN.
+            clip = self.clip or float(np.finfo(np.float32).max)
+            numbers = tuple(jnp.asarray(v, self.dtype) for v in (clip, self.noise_multiplier, self.learning_rate))
+            state = differentially_private_aggregate(*numbers[:2], k_noise).init(params)
+            losses = jnp.zeros((self.steps, n), self.dtype)
+            for first, last in chunks(self.steps):
+                params, state, losses = _descend(
+                    network, self.sampling_rate, (params, state, losses), data, k_coins, numbers, first, last
+                )
+                loss = float(jnp.mean(losses[last - 1]))
+                if not np.isfinite(loss):
+                    raise ReconError(
+                        f"Private training diverged before step {last}: lower the learning rate or the clip."
+                    )
+                report(last / self.steps, f"loss {loss:.1e}")
+            final, each = to_host(params), np.asarray(losses, np.float64)
+        p0 = to_host(params0)
+        reached = loss_at(network, p0, final, x, y)
+        if not np.isfinite(reached):
+            raise ReconError("Private training diverged at its last step: lower the learning rate or the clip.")
+        means = [*each.mean(axis=1), reached]
+        return Trained(
+            initial=State(p0, means[0], 0, 0.0),
+            final=State(final, reached, self.steps, float("nan")),
+            linearised=False,
+            duals=before.duals,
+            loss_path=each.sum(axis=0) * self.learning_rate,
+            trace=np.array(list(enumerate(means))),
+            why=f"{self.steps} steps taken",
+            seconds=time.perf_counter() - start,
+            work={"steps": self.steps},
         )
-        state = differentially_private_aggregate(*numbers[:2], k_noise).init(params)
-        losses = jnp.zeros((settings.steps, n), settings.dtype)
-        for first, last in chunks(settings.steps):
-            params, state, losses = advance((params, state, losses), data, k_coins, numbers, first, last)
-            loss = float(jnp.mean(losses[last - 1]))
-            if not np.isfinite(loss):
-                raise ReconError(f"Private training diverged before step {last}: lower the learning rate or the clip.")
-            report(last / settings.steps, f"loss {loss:.1e}")
-        final, each = to_host(params), np.asarray(losses, np.float64)
-    p0 = to_host(params0)
-    reached = mean_loss(outputs(network, p0, final, x, linearised=False) - y)
-    if not np.isfinite(reached):
-        raise ReconError("Private training diverged at its last step: lower the learning rate or the clip.")
-    means = [*each.mean(axis=1), reached]
-    return Trained(
-        initial=State(p0, means[0], 0, 0.0),
-        final=State(final, reached, settings.steps, float("nan")),
-        linearised=False,
-        duals=duals,
-        loss_path=each.sum(axis=0) * settings.learning_rate,
-        trace=np.array(list(enumerate(means))),
-        why=f"{settings.steps} steps taken",
-        seconds=time.perf_counter() - start,
-        work={"steps": settings.steps},
-    )
 
 
 def check(settings: PrivateDescent) -> None:
@@ -135,35 +113,33 @@ def check(settings: PrivateDescent) -> None:
         raise ReconError("DP-SGD's noise is measured by its clip: give a clip, or noise_multiplier=0.")
 
 
-@cache
-def compiled(network: Network, sampling_rate: float) -> Callable[..., tuple[Any, Any, Array]]:
-    """Steps from the first up to the last.
+@partial(jax.jit, static_argnums=(0, 1))
+def _descend(
+    network: Network, sampling_rate: float, start: Any, data: Any, key: Array, numbers: Any, first: Array, last: Array
+) -> tuple[Any, Any, Array]:
+    """Steps from the first up to the last, compiled once for all data of the same shapes.
 
-    It takes (weights, optax's state, losses by step and image), the data, the key of the coins, (clip, noise
-    multiplier, learning rate), and the two steps, and returns the first of these as they are then.
+    They lead from (weights, optax's state, losses by step and image) to these as they are then. `data` are images and
+    targets, `key` is that of the coins, `numbers` are clip, noise multiplier and learning rate.
     """
+    (x, y), (clip, noise_multiplier, rate) = data, numbers
+    rule = differentially_private_aggregate(clip, noise_multiplier, key)  # its noise follows the key in its state
 
     def loss(params: Params, x: Array, y: Array) -> Array:
         return 0.5 * jnp.sum((network.apply(params, x[None])[0] - y) ** 2)
 
     by_image = jax.vmap(jax.value_and_grad(loss), in_axes=(None, 0, 0))
 
-    @jax.jit
-    def advance(carry: Any, data: Any, key: Array, numbers: Any, first: Array, last: Array) -> Any:
-        (x, y), (clip, noise_multiplier, rate) = data, numbers
-        rule = differentially_private_aggregate(clip, noise_multiplier, key)  # its noise follows the key in its state
+    def body(step: Array, carry: Any) -> Any:
+        params, state, losses = carry
+        each, gradients = by_image(params, x, y)
+        if sampling_rate < 1:
+            # A left-out image counts as a gradient of zero, so that shapes stay and the sum is over the drawn.
+            drawn = jax.random.bernoulli(jax.random.fold_in(key, step), sampling_rate, (len(x),))
+            gradients = jax.tree.map(lambda g: jnp.where(drawn.reshape(-1, *[1] * (g.ndim - 1)), g, 0.0), gradients)
+        update, state = rule.update(gradients, state)
+        params = jax.tree.map(lambda p, u: p - rate / sampling_rate * u, params, update)
+        return params, state, losses.at[step].set(each)
 
-        def body(step: Array, carry: Any) -> Any:
-            params, state, losses = carry
-            each, gradients = by_image(params, x, y)
-            if sampling_rate < 1:
-                # A left-out image counts as a gradient of zero, so that shapes stay and the sum is over the drawn.
-                drawn = jax.random.bernoulli(jax.random.fold_in(key, step), sampling_rate, (len(x),))
-                gradients = jax.tree.map(lambda g: jnp.where(drawn.reshape(-1, *[1] * (g.ndim - 1)), g, 0.0), gradients)
-            update, state = rule.update(gradients, state)
-            params = jax.tree.map(lambda p, u: p - rate / sampling_rate * u, params, update)
-            return params, state, losses.at[step].set(each)
-
-        return jax.lax.fori_loop(first, last, body, carry)
-
-    return advance
+    done: tuple[Any, Any, Array] = jax.lax.fori_loop(first, last, body, start)
+    return done

@@ -16,7 +16,6 @@ from functools import partial
 
 import jax
 import numpy as np
-from jaxtyping import Float
 from scipy import linalg
 
 from recon.arrays import Tensor, enable_x64
@@ -28,14 +27,14 @@ from recon.dynamics.base import (
     Trained,
     add,
     apply,
+    fitted,
+    loss_at,
     loss_integral,
-    mean_loss,
-    outputs,
-    to_float64,
+    measure_start,
+    nearness,
     to_host,
 )
 from recon.errors import ReconError
-from recon.kernels import as_matrix, ntk
 from recon.networks import Network, Params
 from recon.progress import Report, silent
 
@@ -67,8 +66,92 @@ class GradientFlow(Dynamics):
     max_steps: int = 2000
 
     def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> Trained:
-        """Follow the rule: see `train`."""
-        return train(network, params0, x, y, self, report)
+        """Integrate to `loss`.
+
+        Raises:
+          ReconError: no progress within `max_steps`, or the outputs stop being finite.
+        """
+        start = time.perf_counter()
+        n, rejected = len(x), 0
+        kept: list[tuple[Params, int, float]] = []
+        trace: list[tuple[int, float]] = []
+        targets = [*sorted(self.checkpoints, reverse=True), self.loss]
+        params, step, t, loss_path = params0, 0, 0.0, np.zeros(n)
+        loss0, scale0, duals0, tau = np.nan, np.nan, np.zeros(0), np.nan
+        with enable_x64():
+            while True:
+                here = measure_start(network, params, x, y)
+                e = here.residual
+                loss = float(0.5 * e @ e / n)
+                if not np.isfinite(loss):
+                    raise ReconError("Training diverged: the outputs are not finite; check the weights and the images.")
+                trace.append((step, loss))
+                values, vectors = linalg.eigh(here.kernel)
+                c = vectors.T @ e
+                # Directions that the kernel cannot resolve in float64 do not enter the error norm.
+                floor = np.maximum(values, 1e-14 * values[-1])
+                if step == 0:
+                    loss0, scale0 = loss, float(np.sqrt(np.sum(c**2 / floor)))
+                    duals0, tau = fitted(values, vectors, c), FIRST * n / values[-1]
+                while targets and loss <= targets[0]:
+                    if len(targets) > 1:
+                        kept.append((params, step, t))
+                    targets.pop(0)
+                if not targets:
+                    break
+                report(nearness(loss0, loss, self.loss), f"loss {loss:.1e}, step {step}")
+                if step >= self.max_steps:
+                    raise ReconError(
+                        f"Gradient flow stopped at loss {loss:.1e} after {step} steps, above {self.loss:.0e}: "
+                        "raise max_steps, use a wider network, or fewer images."
+                    )
+                tau = _land(values, c, tau, n, targets[0])
+                while True:
+                    whole, rising = step_weights(values, tau, n)
+                    predicted = _move(here.params, _pull(network, here.params, here.x, vectors @ (whole * c)))
+                    miss = np.asarray(here.y - apply(network, predicted, here.x)).ravel()
+                    miss = miss - vectors @ (np.exp(-np.maximum(values, 0) * tau / n) * c)
+                    relative = np.linalg.norm(miss) / np.linalg.norm(e)
+                    error = float(np.sqrt(np.sum((vectors.T @ miss) ** 2 / floor)) / scale0)
+                    safety = SAFETY_EARLY if loss > EARLY * loss0 else SAFETY_LATE
+                    factor = min(GROW, safety * np.sqrt(self.tol / max(error, 1e-300)))
+                    if relative <= REJECT and error <= REJECT_TOL * self.tol:
+                        break
+                    rejected += 1
+                    tau *= min(0.5, factor)
+                    if not tau > 1e-12 * n / values[-1]:
+                        raise ReconError(f"Gradient flow is stuck at loss {loss:.1e}: check the images for duplicates.")
+                early = _pull(network, here.params, here.x, vectors @ ((whole - rising) * c))
+                late = _pull(network, predicted, here.x, vectors @ (rising * c))
+                params = _move(here.params, add(early, late))
+                loss_path += loss_integral(floor, vectors, c, tau, n)  # of the step's frozen kernel
+                step, t = step + 1, t + tau
+                tau *= factor
+
+        p0 = to_host(params0)
+
+        def state(p: Params, step: int, t: float) -> State:
+            p32 = to_host(p)
+            return State(p32, loss_at(network, p0, p32, x, y), step, t)
+
+        return Trained(
+            initial=state(params0, 0, 0.0),
+            final=state(params, step, t),
+            checkpoints=tuple(state(*k) for k in kept),
+            linearised=False,
+            duals=duals0.reshape(y.shape),
+            loss_path=loss_path,
+            trace=np.array(trace),
+            why=f"loss {loss:.1e} reached",
+            seconds=time.perf_counter() - start,
+            work={
+                "steps": step,
+                "kernels": step + 1,
+                "vjp": 3 * step + rejected,
+                "forward": step + rejected,
+                "rejected": rejected,
+            },
+        )
 
 
 def step_weights(eigenvalues: np.ndarray, tau: float, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -86,119 +169,11 @@ _move = jax.jit(add)
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate(network: Network, params: Params, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs and kernel matrix."""
-    return network.apply(params, x), as_matrix(ntk(network, params, x))
-
-
-@partial(jax.jit, static_argnums=0)
 def _pull(network: Network, params: Params, x: Tensor, v: Tensor) -> Params:
-    """Jᵀv."""
-    change: Params = jax.vjp(lambda q: network.apply(q, x), params)[1](v)[0]
+    """Jᵀv, v image by image."""
+    f, pull = jax.vjp(lambda q: network.apply(q, x), params)
+    change: Params = pull(v.reshape(f.shape))[0]
     return change
-
-
-def train(
-    network: Network,
-    params0: Params,
-    x: Float[np.ndarray, "n *shape"],
-    y: Float[np.ndarray, "n c"],
-    settings: GradientFlow,
-    report: Report = silent,
-) -> Trained:
-    """Integrate to `settings.loss`.
-
-    Raises:
-      ReconError: no progress within `max_steps`, or the outputs stop being finite.
-    """
-    start = time.perf_counter()
-    n = len(x)
-    work = {"kernels": 0, "vjp": 0, "forward": 0, "rejected": 0}
-    kept: list[tuple[Params, int, float]] = []
-    trace: list[tuple[int, float]] = []
-    targets = [*sorted(settings.checkpoints, reverse=True), settings.loss]
-    with enable_x64():
-        x64, y64 = np.asarray(x, np.float64), np.asarray(y, np.float64)
-
-        def pulled(p: Params, v: np.ndarray) -> Params:
-            work["vjp"] += 1
-            change: Params = _pull(network, p, x64, v.reshape(n, -1))
-            return change
-
-        params = to_float64(params0)
-        step, t, tau = 0, 0.0, None
-        loss0, scale0, duals0, loss_path = None, 0.0, np.zeros(0), np.zeros(n)
-        while True:
-            f, kernel = _evaluate(network, params, x64)
-            work["kernels"] += 1
-            e = np.asarray(y64 - f).ravel()
-            loss = float(0.5 * e @ e / n)
-            if not np.isfinite(loss):
-                raise ReconError("Training diverged: the outputs are not finite; check the weights and the images.")
-            trace.append((step, loss))
-            values, vectors = linalg.eigh(np.asarray(kernel))
-            c = vectors.T @ e
-            # Directions that the kernel cannot resolve in float64 do not enter the error norm.
-            floor = np.maximum(values, 1e-14 * values[-1])
-            if loss0 is None:
-                loss0, scale0 = loss, float(np.sqrt(np.sum(c**2 / floor)))
-                duals0 = vectors @ (c / floor)
-                tau = FIRST * n / values[-1]
-            while targets and loss <= targets[0]:
-                if len(targets) > 1:
-                    kept.append((params, step, t))
-                targets.pop(0)
-            if not targets:
-                break
-            done = np.log(loss0 / loss) / np.log(loss0 / settings.loss)
-            report(float(np.clip(done, 0, 1)), f"loss {loss:.1e}, step {step}")
-            if step >= settings.max_steps:
-                raise ReconError(
-                    f"Gradient flow stopped at loss {loss:.1e} after {step} steps, above {settings.loss:.0e}: "
-                    "raise max_steps, use a wider network, or fewer images."
-                )
-            assert tau is not None
-            tau = _land(values, c, tau, n, targets[0])
-            while True:
-                whole, rising = step_weights(values, tau, n)
-                predicted = _move(params, pulled(params, vectors @ (whole * c)))
-                e_p = np.asarray(y64 - apply(network, predicted, x64)).ravel()
-                work["forward"] += 1
-                miss = e_p - vectors @ (np.exp(-np.maximum(values, 0) * tau / n) * c)
-                relative = np.linalg.norm(miss) / np.linalg.norm(e)
-                error = float(np.sqrt(np.sum((vectors.T @ miss) ** 2 / floor)) / scale0)
-                safety = SAFETY_EARLY if loss > EARLY * loss0 else SAFETY_LATE
-                factor = min(GROW, safety * np.sqrt(settings.tol / max(error, 1e-300)))
-                if relative <= REJECT and error <= REJECT_TOL * settings.tol:
-                    break
-                work["rejected"] += 1
-                tau *= min(0.5, factor)
-                if not tau > 1e-12 * n / values[-1]:
-                    raise ReconError(f"Gradient flow is stuck at loss {loss:.1e}: check the images for duplicates.")
-            change = add(pulled(params, vectors @ ((whole - rising) * c)), pulled(predicted, vectors @ (rising * c)))
-            params = _move(params, change)
-            loss_path += loss_integral(floor, vectors, c, tau, n)  # of the step's frozen kernel
-            step, t = step + 1, t + tau
-            tau *= factor
-
-    p0 = to_host(params0)
-
-    def state(p: Params, step: int, t: float) -> State:
-        p32 = to_host(p)
-        return State(p32, mean_loss(outputs(network, p0, p32, x, linearised=False) - y), step, t)
-
-    return Trained(
-        initial=state(params0, 0, 0.0),
-        final=state(params, step, t),
-        checkpoints=tuple(state(*k) for k in kept),
-        linearised=False,
-        duals=duals0.reshape(n, -1),
-        loss_path=loss_path,
-        trace=np.array(trace),
-        why=f"loss {loss:.1e} reached",
-        seconds=time.perf_counter() - start,
-        work={"steps": step, **work},
-    )
 
 
 def _land(values: np.ndarray, c: np.ndarray, tau: float, n: int, target: float) -> float:

@@ -10,8 +10,8 @@ known multiple of θ₀ in the final weights: see `undecayed`. The Taylor model 
 outputs, f = f₀ + ((1 − ηλ)^t − 1) Jθ₀ + Kα.
 """
 
+import dataclasses
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from recon.arrays import Tensor, enable_x64
 from recon.dynamics.base import (
@@ -31,6 +31,7 @@ from recon.dynamics.base import (
     Trained,
     apply,
     measure_start,
+    nearness,
     outputs,
     to_host,
 )
@@ -63,8 +64,58 @@ class LossDescent(Dynamics):
     max_steps: int = 20_000
 
     def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> Trained:
-        """Follow the rule: see `train`."""
-        return train(network, params0, x, y, self, report)
+        """Descend to `loss`, or for `max_steps`; states carry the loss that is descended.
+
+        Raises:
+          ReconError: divergence, or a loss that is not for so many outputs.
+        """
+        start = time.perf_counter()
+        if (y.shape[1] > 1) != (self.objective == "softmax") and self.objective != "mse":
+            needs = "two or more outputs" if self.objective == "softmax" else "one output"
+            raise ReconError(f"The loss {self.objective!r} is for {needs}, not for {y.shape[1]}: choose another one.")
+        n, linearised = len(x), self.linearised
+        p0 = to_host(params0)
+        program = dataclasses.replace(self, rate=0.0, max_steps=0)  # without what is an argument
+        with enable_x64():
+            before = measure_start(network, params0, x, y)
+            p64, x64, y64, kernel, f0 = before
+            eta = self.rate / (before.curvature * curvature(self.objective, f0, y64))
+            keep = 1 - eta * self.weight_decay
+            given: tuple[Any, ...] = (x64, y64, eta, keep)
+            weights: Any = p64
+            if linearised:
+                _, along = jax.jvp(lambda p: apply(network, p, x64), (p64,), (p64,))
+                given, weights = (*given, f0, along, kernel), jnp.zeros(())  # log of what is left of θ₀
+            alpha, summed = jnp.zeros(y.shape), jnp.zeros(n)
+            step, trace = 0, []
+            loss = loss0 = float(jnp.mean(losses(self.objective, f0, y64)))
+            for first, last in chunks(self.max_steps, size=FIRST_CHUNK):
+                if loss <= self.loss:
+                    break
+                weights, alpha, summed, step_, loss_ = _descend(
+                    network, program, given, (weights, alpha, summed), first, last
+                )
+                step, loss = int(step_), float(loss_)
+                trace.append((step, loss))
+                if not np.isfinite(loss) or loss > 1e6 * loss0:
+                    raise ReconError(f"Training diverged at step {step} (loss {loss:.1e}): lower the rate.")
+                report(nearness(loss0, loss, self.loss), f"loss {loss:.1e}")
+            if linearised:
+                (change,) = jax.vjp(lambda p: apply(network, p, x64), p64)[1](alpha)
+                weights = jax.tree.map(lambda a, d: keep**step * a + d, p64, change)
+            final = to_host(weights)
+            reached = float(jnp.mean(losses(self.objective, outputs(network, p0, final, x, linearised), y64)))
+        return Trained(
+            initial=State(p0, loss0, 0, 0.0),
+            final=State(final, reached, step, eta * step),
+            linearised=linearised,
+            duals=np.asarray(alpha),
+            loss_path=np.asarray(summed) * eta,
+            trace=np.array([(0, loss0), *trace]),
+            why=f"loss {loss:.1e} reached" if loss <= self.loss else f"{step} steps done at loss {loss:.1e}",
+            seconds=time.perf_counter() - start,
+            work={"steps": step},
+        )
 
 
 @dataclass(frozen=True)
@@ -115,119 +166,45 @@ def remaining(trained: Trained, weight_decay: float) -> float:
     return float((1 - weight_decay * trained.final.time / steps) ** steps) if steps else 1.0
 
 
-def train(
-    network: Network,
-    params0: Params,
-    x: Float[np.ndarray, "n *shape"],
-    y: Float[np.ndarray, "n c"],
-    settings: LossDescent,
-    report: Report = silent,
-) -> Trained:
-    """Descend to `settings.loss`, or for `settings.max_steps`; states carry the loss that is descended.
+@partial(jax.jit, static_argnums=(0, 1))
+def _descend(
+    network: Network, settings: LossDescent, given: tuple[Any, ...], start: tuple[Any, Any, Any], first: Any, last: Any
+) -> tuple[Any, Any, Any, Any, Any]:
+    """Descent to the loss or the last step, compiled once for all data of the same shapes.
 
-    Raises:
-      ReconError: divergence, or a loss that is not for so many outputs.
+    The loss is looked at before a step: on reaching the target no more is taken.
+
+    Args:
+      network: what is trained.
+      settings: how; the rate is that `given`.
+      given: images, targets, η, 1 − ηλ; and of the Taylor model f₀, Jθ₀ and the kernel.
+      start: weights, or of the Taylor model the log of what is left of θ₀; α; each image's losses summed so far.
+      first, last: steps.
+
+    Returns:
+      As `start`, then the steps taken and the loss before the last.
     """
-    start = time.perf_counter()
-    if (y.shape[1] > 1) != (settings.objective == "softmax") and settings.objective != "mse":
-        needs = "two or more outputs" if settings.objective == "softmax" else "one output"
-        raise ReconError(f"The loss {settings.objective!r} is for {needs}, not for {y.shape[1]}: choose another one.")
-    n, linearised = len(x), settings.linearised
-    p0 = to_host(params0)
-    with enable_x64():
-        before = measure_start(network, params0, x, y)
-        p64, x64, y64, kernel, f0 = before
-        largest = before.curvature * curvature(settings.objective, f0, y64)
-        eta = settings.rate / largest
-        keep = 1 - eta * settings.weight_decay
-        if linearised:
-            _, along = jax.jvp(lambda p: apply(network, p, x64), (p64,), (p64,))
-            fixed = (jnp.asarray(f0), jnp.asarray(along), jnp.asarray(kernel))
-            model = partial(_taylor_outputs, fixed)
-            weights: Any = (jnp.zeros(()),)  # log of what is left of θ₀
-        else:
-            model = None
-            weights = jax.tree.map(jnp.asarray, p64)
-        run = _compiled_steps(network, model, jnp.asarray(x64), jnp.asarray(y64), eta, settings)
-        alpha, summed = jnp.zeros(y.shape), jnp.zeros(n)
-        step, trace = 0, []
-        loss = loss0 = float(jnp.mean(losses(settings.objective, f0, y64)))
-        for first, last in chunks(settings.max_steps, size=FIRST_CHUNK):
-            if loss <= settings.loss:
-                break
-            weights, alpha, summed, step_, loss_ = run(weights, alpha, summed, first, last)
-            step, loss = int(step_), float(loss_)
-            trace.append((step, loss))
-            if not np.isfinite(loss) or loss > 1e6 * loss0:
-                raise ReconError(f"Training diverged at step {step} (loss {loss:.1e}): lower the rate.")
-            done = np.log(loss0 / loss) / np.log(loss0 / settings.loss) if loss0 > settings.loss else 1.0
-            report(float(np.clip(done, 0, 1)), f"loss {loss:.1e}")
-        if linearised:
-            (change,) = jax.vjp(lambda p: apply(network, p, x64), p64)[1](alpha)
-            weights = jax.tree.map(lambda a, d: keep**step * a + d, p64, change)
-        final = to_host(weights)
-        duals = np.asarray(alpha)
-        path = np.asarray(summed) * eta
-        reached = float(jnp.mean(losses(settings.objective, outputs(network, p0, final, x, linearised), y64)))
-    return Trained(
-        initial=State(p0, loss0, 0, 0.0),
-        final=State(final, reached, step, eta * step),
-        linearised=linearised,
-        duals=duals,
-        loss_path=path,
-        trace=np.array([(0, loss0), *trace]),
-        why=f"loss {loss:.1e} reached" if loss <= settings.loss else f"{step} steps done at loss {loss:.1e}",
-        seconds=time.perf_counter() - start,
-        work={"steps": step},
-    )
+    x, y, eta, keep, *taylor = given
 
+    def outputs(weights: Any, alpha: Any) -> Any:
+        if not taylor:
+            return network.apply(weights, x)
+        f0, along, kernel = taylor
+        return f0 + jnp.expm1(weights) * along + (kernel @ alpha.ravel()).reshape(alpha.shape)
 
-def _taylor_outputs(fixed: tuple[Array, Array, Array], left: Tensor, alpha: Float[Tensor, "n c"]) -> Tensor:
-    f0, along, kernel = fixed
-    return f0 + jnp.expm1(left) * along + (kernel @ alpha.ravel()).reshape(alpha.shape)
+    def go_on(carry: Any) -> Any:
+        *_, step, loss = carry
+        return (step < last) & (loss > settings.loss)
 
+    def body(carry: Any) -> Any:
+        weights, alpha, summed, step, _ = carry
+        f, pull = jax.vjp(lambda w: outputs(w, alpha), weights)
+        each = losses(settings.objective, f, y)
+        add = -eta / len(x) * jax.grad(lambda f: jnp.sum(losses(settings.objective, f, y)))(f)
+        moved = weights + jnp.log(keep) if taylor else jax.tree.map(lambda a, d: keep * a + d, weights, pull(add)[0])
+        done = jnp.mean(each) <= settings.loss
+        after = (moved, keep * alpha + add, summed + each, step + 1)
+        before = (weights, alpha, summed, step)
+        return (*jax.tree.map(lambda a, b: jnp.where(done, a, b), before, after), jnp.mean(each))
 
-Steps = Callable[[Any, Any, Any, int, int], tuple[Any, Any, Any, Any, Any]]
-
-
-def _compiled_steps(
-    network: Network, model: Callable[..., Any] | None, x: Any, y: Any, eta: float, settings: LossDescent
-) -> Steps:
-    """(weights, α, summed losses, step, last step) → the same after descent to the loss or the last step, and the loss.
-
-    The loss is looked at before a step: on reaching the target no more is taken. Targets and rate are constants of the
-    program: as arguments XLA would round their products otherwise, and what is stored would change in its last digits.
-    """
-    keep = 1 - eta * settings.weight_decay
-
-    def look(weights: Any, alpha: Any) -> tuple[Any, Any, Any]:
-        """Each image's loss, its derivative by the outputs, and the pull-back of such a derivative to the weights."""
-        if model is not None:
-            f, pull = model(weights[0], alpha), None
-        else:
-            f, pull = jax.vjp(lambda p: network.apply(p, x), weights)
-        slope = jax.grad(lambda f: jnp.sum(losses(settings.objective, f, y)))(f)
-        return losses(settings.objective, f, y), slope, pull
-
-    @jax.jit
-    def run(weights: Any, alpha: Any, summed: Any, first: Any, last: Any) -> tuple[Any, Any, Any, Any, Any]:
-        def go_on(carry: Any) -> Any:
-            *_, step, loss = carry
-            return (step < last) & (loss > settings.loss)
-
-        def body(carry: Any) -> Any:
-            weights, alpha, summed, step, _ = carry
-            each, slope, pull = look(weights, alpha)
-            add = -eta / len(x) * slope
-            if pull is None:
-                moved = (weights[0] + jnp.log(keep),)
-            else:
-                moved = jax.tree.map(lambda a, d: keep * a + d, weights, pull(add)[0])
-            done = jnp.mean(each) <= settings.loss
-            after = (moved, keep * alpha + add, summed + each, step + 1)
-            before = (weights, alpha, summed, step)
-            return (*jax.tree.map(lambda a, b: jnp.where(done, a, b), before, after), jnp.mean(each))
-
-        return jax.lax.while_loop(go_on, body, (weights, alpha, summed, jnp.asarray(first), jnp.inf))
-
-    return run
+    return jax.lax.while_loop(go_on, body, (*start, first, jnp.asarray(jnp.inf, x.dtype)))

@@ -56,8 +56,67 @@ class Margin(Dynamics):
     steps: int = 10_000
 
     def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> Trained:
-        """Follow the rule: see `train`."""
-        return train(network, params0, x, y, self, report)
+        """Descend to `residual`, or for `steps` steps.
+
+        The states' losses are those of `objective`, without the decay; the duals are α of the module's docstring,
+        at the end. The initial state is the scaled one.
+
+        Raises:
+          ReconError: an objective that has no such end, or divergence.
+        """
+        start = time.perf_counter()
+        if self.objective not in ("logistic", "mse") or (self.objective == "mse" and not self.weight_decay):
+            raise ReconError(
+                "objective is 'logistic', or 'mse' with a weight_decay: without one its weights stay free."
+            )
+        n = len(x)
+        first = {k: np.float32(self.scale) * v for k, v in params0["Dense_0"].items()}
+        params: Any = jax.tree.map(jnp.asarray, {**params0, "Dense_0": first})
+        initial = to_host(params)
+        state = _optimiser(self).init(params)
+        data = jnp.asarray(x), jnp.asarray(y)
+
+        def measured(params: Any) -> tuple[Tensor, Tensor]:
+            found: tuple[Tensor, Tensor] = _stationarity(network, params, *data, self.objective, self.weight_decay)
+            return found
+
+        loss0 = loss = _mean_loss(network, initial, x, y, self.objective)
+        trace, step, why, path = [(0, loss0)], 0, "steps done", np.zeros(n)
+        # Small weights have a small kernel, which soon grows: at first the rate is that of the weights before scaling.
+        highest = _curvature(network, params0, x)
+        log_scaled = self.objective == "logistic" and not self.weight_decay
+        while step < self.steps:
+            highest = max(highest, _curvature(network, params, x))
+            # The curvature of log ℓ is that of the loss of one image, of ½(f − y)² the kernel's itself.
+            eta = self.rate / ((n if log_scaled else 1) * highest + self.weight_decay)
+            count = min(CHUNK, self.steps - step)
+            params, state, each, summed = _advance(network, self, params, state, (data, eta), count)
+            step, path = step + count, path + eta * np.asarray(summed)
+            loss = float(np.mean(each))
+            residual = float(measured(params)[0])
+            trace.append((step, loss))
+            if not np.isfinite(loss) or not np.isfinite(residual):
+                raise ReconError(f"Training diverged at step {step} (loss {loss:.1e}): lower the rate.")
+            report(step / self.steps, f"loss {loss:.1e}, residual {residual:.2f}")
+            if residual <= self.residual:
+                why = f"residual {residual:.1e} reached"
+                break
+            if log_scaled and loss <= self.loss:
+                why = f"loss {loss:.1e} reached"
+                break
+        final = to_host(params)
+        _, duals = measured(params)
+        return Trained(
+            initial=State(initial, loss0, 0, 0.0),
+            final=State(final, _mean_loss(network, final, x, y, self.objective), step, float("nan")),
+            linearised=False,
+            duals=np.asarray(duals, np.float64),
+            loss_path=path,
+            trace=np.array(trace),
+            why=why,
+            seconds=time.perf_counter() - start,
+            work={"steps": step},
+        )
 
 
 def losses(f: Float[Tensor, "n c"], y: Float[Tensor, "n c"], objective: str) -> Float[Tensor, " n"]:
@@ -82,69 +141,7 @@ def stationarity(
     return tree_norm(left) / tree_norm(params), factor * slopes
 
 
-def train(
-    network: Network,
-    params0: Params,
-    x: Float[np.ndarray, "n *shape"],
-    y: Float[np.ndarray, "n c"],
-    settings: Margin,
-    report: Report = silent,
-) -> Trained:
-    """Descend to `settings.residual`, or for `settings.steps` steps.
-
-    The states' losses are those of `settings.objective`, without the decay; the duals are α of the module's docstring,
-    at the end. The initial state is the scaled one.
-
-    Raises:
-      ReconError: an objective that has no such end, or divergence.
-    """
-    start = time.perf_counter()
-    if settings.objective not in ("logistic", "mse") or (settings.objective == "mse" and not settings.weight_decay):
-        raise ReconError("objective is 'logistic', or 'mse' with a weight_decay: without one its weights stay free.")
-    n = len(x)
-    first = {k: np.float32(settings.scale) * v for k, v in params0["Dense_0"].items()}
-    params: Any = jax.tree.map(jnp.asarray, {**params0, "Dense_0": first})
-    initial = to_host(params)
-    state = _optimiser(settings).init(params)
-    data = jnp.asarray(x), jnp.asarray(y)
-    measured = partial(_stationarity, network, settings, data)
-    loss0 = loss = _mean_loss(network, initial, x, y, settings.objective)
-    trace, step, why, path = [(0, loss0)], 0, "steps done", np.zeros(n)
-    # Small weights have a small kernel, which soon grows: at first the rate is that of the weights before scaling.
-    highest = _curvature(network, params0, x)
-    log_scaled = settings.objective == "logistic" and not settings.weight_decay
-    while step < settings.steps:
-        highest = max(highest, _curvature(network, params, x))
-        # The curvature of log ℓ is that of the loss of one image, of ½(f − y)² the kernel's itself.
-        eta = settings.rate / ((n if log_scaled else 1) * highest + settings.weight_decay)
-        count = min(CHUNK, settings.steps - step)
-        params, state, each = _advance(network, settings, params, state, (data, eta), count)
-        step, path = step + count, path + eta * count * np.asarray(each)
-        loss = float(np.mean(each))
-        residual = float(measured(params)[0])
-        trace.append((step, loss))
-        if not np.isfinite(loss) or not np.isfinite(residual):
-            raise ReconError(f"Training diverged at step {step} (loss {loss:.1e}): lower the rate.")
-        report(step / settings.steps, f"loss {loss:.1e}, residual {residual:.2f}")
-        if residual <= settings.residual:
-            why = f"residual {residual:.1e} reached"
-            break
-        if log_scaled and loss <= settings.loss:
-            why = f"loss {loss:.1e} reached"
-            break
-    final = to_host(params)
-    _, duals = measured(params)
-    return Trained(
-        initial=State(initial, loss0, 0, 0.0),
-        final=State(final, _mean_loss(network, final, x, y, settings.objective), step, float("nan")),
-        linearised=False,
-        duals=np.asarray(duals, np.float64),
-        loss_path=path,
-        trace=np.array(trace),
-        why=why,
-        seconds=time.perf_counter() - start,
-        work={"steps": step},
-    )
+_stationarity = jax.jit(stationarity, static_argnums=(0, 4, 5))
 
 
 def _curvature(network: Network, params: Any, x: np.ndarray) -> float:
@@ -163,14 +160,6 @@ def _optimiser(settings: Margin) -> optax.GradientTransformation:
     return optax.sgd(1.0, momentum=settings.momentum)
 
 
-# Compiled once for all data of the same shapes, as what follows.
-@partial(jax.jit, static_argnums=(0, 1))
-def _stationarity(
-    network: Network, settings: Margin, data: tuple[Tensor, Tensor], params: Any
-) -> tuple[Tensor, Tensor]:
-    return stationarity(network, params, *data, settings.objective, settings.weight_decay)
-
-
 @partial(jax.jit, static_argnums=(0, 1))
 def _advance(
     network: Network,
@@ -179,8 +168,11 @@ def _advance(
     state: Any,
     given: tuple[tuple[Tensor, Tensor], Tensor],
     count: Tensor,
-) -> tuple[Any, Any, Tensor]:
-    """Weights and momentum after so many steps on the data at the rate given, and each image's loss before the last."""
+) -> tuple[Any, Any, Tensor, Tensor]:
+    """Weights and momentum after so many steps on the data at the rate given; each image's last loss, and their sum.
+
+    Losses are those before a step.
+    """
     (x, y), eta = given
 
     def total(params: Any) -> tuple[Tensor, Tensor]:
@@ -191,11 +183,12 @@ def _advance(
         norm = tree_norm(params, squared=True)
         return loss + 0.5 * settings.weight_decay * norm, each
 
-    def body(_: Tensor, carry: tuple[Any, Any, Tensor]) -> tuple[Any, Any, Tensor]:
-        params, state, _each = carry
+    def body(_: Tensor, carry: tuple[Any, Any, Tensor, Tensor]) -> tuple[Any, Any, Tensor, Tensor]:
+        params, state, _each, summed = carry
         (_, each), grads = jax.value_and_grad(total, has_aux=True)(params)
         updates, state = _optimiser(settings).update(jax.tree.map(lambda g: eta * g, grads), state)
-        return optax.apply_updates(params, updates), state, each
+        return optax.apply_updates(params, updates), state, each, summed + each
 
-    done: tuple[Any, Any, Tensor] = jax.lax.fori_loop(0, count, body, (params, state, jnp.zeros(len(x))))
+    nothing = jnp.zeros(len(x))
+    done: tuple[Any, Any, Tensor, Tensor] = jax.lax.fori_loop(0, count, body, (params, state, nothing, nothing))
     return done

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from recon.dynamics.base import Dynamics, Images, Targets, Trained, mean_loss, measure_start, outputs, to_host
+from recon.dynamics.base import Dynamics, Images, Targets, Trained, loss_at, measure_start, to_host
 from recon.dynamics.linearised import Linearised
 from recon.errors import ReconError
 from recon.networks import Network, Params
@@ -35,35 +35,23 @@ class NoisedLinearised(Dynamics):
     seed: int = 0
 
     def train(self, network: Network, params0: Params, x: Images, y: Targets, report: Report = silent) -> Trained:
-        """Follow the rule: see `train`."""
-        return train(network, params0, x, y, self, report)
+        """Train in closed form, then add noise.
 
-
-def train(
-    network: Network,
-    params0: Params,
-    x: Float[np.ndarray, "n *shape"],
-    y: Float[np.ndarray, "n 1"],
-    settings: NoisedLinearised,
-    report: Report = silent,
-) -> Trained:
-    """Train in closed form, then add noise.
-
-    Raises:
-      ReconError: a negative noise multiplier, or as `recon.dynamics.linearised`.
-    """
-    if not settings.noise_multiplier >= 0:
-        raise ReconError("Noise needs a multiplier of at least zero.")
-    exact = Linearised().train(network, params0, x, y, report)
-    kernel = measure_start(network, params0, x, y).kernel
-    scale = settings.noise_multiplier * sensitivity(kernel, exact.duals)
-    leaves, shape = jax.tree.flatten(exact.final.params)
-    rng = np.random.default_rng(settings.seed)
-    noised = to_host(jax.tree.unflatten(shape, [a + scale * rng.normal(size=a.shape) for a in leaves]))
-    loss = mean_loss(outputs(network, params0, noised, x, linearised=True) - y)
-    return dataclasses.replace(
-        exact, final=dataclasses.replace(exact.final, params=noised, loss=loss), why="closed form, noised"
-    )
+        Raises:
+          ReconError: a negative noise multiplier, or as `recon.dynamics.linearised`.
+        """
+        if not self.noise_multiplier >= 0:
+            raise ReconError("Noise needs a multiplier of at least zero.")
+        exact = Linearised().train(network, params0, x, y, report)
+        kernel = measure_start(network, params0, x, y).kernel
+        scale = self.noise_multiplier * sensitivity(kernel, exact.duals)
+        leaves, shape = jax.tree.flatten(exact.final.params)
+        rng = np.random.default_rng(self.seed)
+        noised = to_host(jax.tree.unflatten(shape, [a + scale * rng.normal(size=a.shape) for a in leaves]))
+        loss = loss_at(network, params0, noised, x, y, linearised=True)
+        return dataclasses.replace(
+            exact, final=dataclasses.replace(exact.final, params=noised, loss=loss), why="closed form, noised"
+        )
 
 
 def sensitivity(kernel: Float[np.ndarray, "n n"], alpha: Float[np.ndarray, "n 1"]) -> float:

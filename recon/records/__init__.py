@@ -2,12 +2,14 @@
 
 from recon.records.cache import Entry, described, entries, prunable, remove
 from recon.records.code_version import code_version, library_versions
+from recon.records.differences import cells_differ, differences, lasting
 from recon.records.files import (
     ClaimRecord,
     FigureRecord,
     compact_bytes,
     figure_bytes,
     json_bytes,
+    outline,
     read_figure,
     read_json,
     write_bytes,
@@ -15,9 +17,7 @@ from recon.records.files import (
 from recon.records.freshness import cells_by_code, code_state, code_words, record_state
 from recon.records.provenance import LIBRARIES, cores, provenance
 from recon.records.rows import attack_row, mean_and_spread, rounded
-from recon.records.same import cells_differ, differences, lasting
 from recon.records.store import Store, Stored, as_read, cell_key
-from recon.records.tables import csv_table, latex_document, latex_table, markdown_claims, markdown_table
 
 __all__ = [
     "LIBRARIES",
@@ -36,19 +36,15 @@ __all__ = [
     "code_words",
     "compact_bytes",
     "cores",
-    "csv_table",
     "described",
     "differences",
     "entries",
     "figure_bytes",
     "json_bytes",
     "lasting",
-    "latex_document",
-    "latex_table",
     "library_versions",
-    "markdown_claims",
-    "markdown_table",
     "mean_and_spread",
+    "outline",
     "provenance",
     "prunable",
     "read_figure",

@@ -13,6 +13,10 @@ import numpy as np
 from recon import reading
 from recon.errors import ReconError, reason
 
+# What pages do not show of a cell takes little room in a figure's record: rows along a run, and columns by image.
+SERIES, MOST_ROWS = ("trace", "anytime"), 10
+COLUMNS, COLUMN_DIGITS = ("images", "matched"), 6
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` atomically, creating folders.
@@ -64,15 +68,33 @@ def figure_bytes(made: Mapping[str, Any]) -> bytes:
 
     Seven digits are what float32 results hold; the store keeps all.
     """
+    return _lines(_short(msgspec.json.decode(json_bytes(made)), 7), 2) + b"\n"
 
-    def short(value: Any) -> Any:
-        if isinstance(value, float):
-            return float(f"{value:.7g}")
-        if isinstance(value, dict):
-            return {k: short(v) for k, v in value.items()}
-        return [short(v) for v in value] if isinstance(value, list) else value
 
-    return _lines(short(msgspec.json.decode(json_bytes(made))), 2) + b"\n"
+def outline(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell's record, plain values, as a figure's holds it: few rows of `SERIES`, few digits in `COLUMNS`."""
+
+    def few(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {k: _spread(v) if k in SERIES and isinstance(v, list) else few(v) for k, v in value.items()}
+
+    return {k: _short(v, COLUMN_DIGITS) if k in COLUMNS else few(v) for k, v in cell.items()}
+
+
+def _spread(rows: list[Any]) -> list[Any]:
+    """At most `MOST_ROWS` rows, as even as they go, first and last among them."""
+    places = np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).round().astype(int)
+    return [rows[i] for i in places]
+
+
+def _short(value: Any, digits: int) -> Any:
+    """The value with every number in it to so many digits."""
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}")
+    if isinstance(value, dict):
+        return {k: _short(v, digits) for k, v in value.items()}
+    return [_short(v, digits) for v in value] if isinstance(value, list) else value
 
 
 def compact_bytes(value: Any, depth: int) -> bytes:

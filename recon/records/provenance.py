@@ -1,4 +1,4 @@
-"""What made a result: commit, versions, device, precision, time. No host names, no user names."""
+"""What made a result: commit, versions, device, time. No host names, no user names."""
 
 import os
 import platform
@@ -46,7 +46,6 @@ def provenance(modules: tuple[str, ...] = ()) -> dict[str, Any]:
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "machine": {"system": platform.system(), "architecture": platform.machine(), "cpus": cores()},
-        "precision": "attack float32, closed forms and gradient flow float64",
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

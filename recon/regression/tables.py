@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from recon.records import markdown_table
+from recon.publish import markdown_table
 from recon.regression.baseline import Spread
 from recon.regression.compare import Row
 

@@ -1,20 +1,19 @@
 """Interactive charts, as Plotly's JSON; the page's script adds the colours of text and grid, light or dark."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
 import numpy as np
 
 from recon.plots import COLOURS, LABELS
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure, Scatter
 
 # Okabe and Ito's, lightened or darkened nowhere: they show on white and on near-black.
 SOLVERS = {"ntk-fast": "#0072B2", "ntk": "#CC79A7", "exact": "#009E73", "hybrid": "#E69F00"}
 OTHERS = "#D55E00"
 SYMBOLS = {"ntk-fast": "circle", "ntk": "star", "exact": "square", "hybrid": "diamond"}
+DISTANCE, MEAN = "L2 distance", "mean L2 distance"
+
+Chart = dict[str, Any]  # {"data": traces, "layout": layout}
 
 
 def explorer(panels: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -26,12 +25,8 @@ def _network(p: Mapping[str, Any]) -> dict[str, Any]:
     attacks = [
         {
             "name": a["attack"],
-            "colour": colour(a["attack"]),
-            "steps": a["steps"],
-            "seconds": a["seconds"],
-            "certified": a["certified"],
             "order": np.argsort(a["distance"], kind="stable").tolist(),
-            **{k: a[k] for k in ("distance", "start", "nearest_held_out")},
+            **{k: a[k] for k in ("steps", "certified", "distance", "start", "nearest_held_out")},
             "found": address(a["found"]),
             "nearest": address(a["nearest"]),
             "frames": [
@@ -43,117 +38,53 @@ def _network(p: Mapping[str, Any]) -> dict[str, Any]:
     ]
     return {
         "name": f"{p['title']}, {p['dynamics']} dynamics, N = {p['n']}, W = {p['width']} ({p['source']})",
-        "recognisable": p["recognisable"],
-        "kept": p["kept"],
-        "shown": p["shown"],
-        "label": p["label"],
-        "dual_norm": p["dual_norm"],
+        **{k: p[k] for k in ("kept", "shown", "label", "dual_norm")},
         "train": address(p["train"]),
         "attacks": attacks,
-        "curve": plain(curve(p)),
-        "scatter": plain(scatter(p)),
-        "way": plain(way(p)),
+        "curve": curve(p),
+        "scatter": scatter(p),
+        "way": way(p),
     }
 
 
-def curve(p: Mapping[str, Any]) -> "Figure":
+def curve(p: Mapping[str, Any]) -> Chart:
     """The reconstruction curve of each attack, and its controls, which the script shows for the chosen one alone."""
-    from plotly.graph_objects import Figure, Scatter
-
-    x, drawn = list(range(1, p["n"] + 1)), Figure()
+    x, traces = list(range(1, p["n"] + 1)), []
     if p["recognisable"] is not None:
-        drawn.add_trace(_level(x, p["recognisable"], "recognisable below", "dash"))
-    for control in ("start", "held_out"):
+        traces.append(_level(x, p["recognisable"], "recognisable below", "dash"))
+    for control, dash in (("start", "dot"), ("held_out", "solid")):
         for k, a in enumerate(p["attacks"]):
-            line = {"color": COLOURS[control], "width": 1.5, "dash": "dot" if control == "start" else "solid"}
-            drawn.add_trace(
-                Scatter(
-                    x=x,
-                    y=np.sort(a[control]).tolist(),
-                    mode="lines",
-                    line=line,
-                    name=LABELS[control],
-                    visible=k == 0,
-                    hoverinfo="skip",
-                    meta={"control": k},
-                )
-            )
+            line = {"color": COLOURS[control], "width": 1.5, "dash": dash}
+            more = {"visible": k == 0, "hoverinfo": "skip", "meta": {"control": k}}
+            traces.append(_trace(x, sorted(a[control]), LABELS[control], "lines", line=line, **more))
     for k, a in enumerate(p["attacks"]):
-        order = np.argsort(a["distance"], kind="stable")
-        drawn.add_trace(
-            Scatter(
-                x=x,
-                y=np.asarray(a["distance"])[order].tolist(),
-                customdata=order.tolist(),
-                mode="lines+markers",
-                line={"color": colour(a["attack"])},
-                marker={"size": 6, "symbol": SYMBOLS.get(a["attack"], "circle")},
-                name=a["attack"],
-                hovertemplate="%{y:.3g}<extra>" + a["attack"] + ", rank %{x}</extra>",
-                meta={"attack": k},
-            )
-        )
-    _selected(drawn)
-    return _laid_out(drawn, "training images, best first", "L2 distance")
+        order = np.argsort(a["distance"], kind="stable").tolist()
+        drawn = _solver(x, sorted(a["distance"]), a["attack"], f"%{{y:.3g}}<extra>{a['attack']}, rank %{{x}}</extra>")
+        traces.append(drawn | {"customdata": order, "meta": {"attack": k}})
+    return _laid_out([*traces, _ring()], "training images, best first", DISTANCE)
 
 
-def scatter(p: Mapping[str, Any]) -> "Figure":
+def scatter(p: Mapping[str, Any]) -> Chart:
     """Distance over |α|, a point for each training image and attack."""
-    from plotly.graph_objects import Figure, Scatter
-
-    drawn = Figure()
+    traces = []
     for k, a in enumerate(p["attacks"]):
-        drawn.add_trace(
-            Scatter(
-                x=p["dual_norm"],
-                y=a["distance"],
-                customdata=list(range(p["n"])),
-                mode="markers",
-                marker={"size": 7, "color": colour(a["attack"]), "symbol": SYMBOLS.get(a["attack"], "circle")},
-                name=a["attack"],
-                visible=k == 0,
-                hovertemplate="|α| %{x:.3g}, L2 %{y:.3g}<extra>" + a["attack"] + "</extra>",
-                meta={"attack": k, "control": k},
-            )
-        )
-    _selected(drawn)
-    return _laid_out(drawn, "|α|", "L2 distance").update_layout(showlegend=False)
+        said = f"|α| %{{x:.3g}}, L2 %{{y:.3g}}<extra>{a['attack']}</extra>"
+        more = {"mode": "markers", "customdata": list(range(p["n"])), "meta": {"attack": k, "control": k}}
+        traces.append(_solver(p["dual_norm"], a["distance"], a["attack"], said, 7) | more | {"visible": k == 0})
+    drawn = _laid_out([*traces, _ring()], "|α|", DISTANCE)
+    return drawn | {"layout": drawn["layout"] | {"showlegend": False}}
 
 
-def _selected(drawn: "Figure") -> None:
-    """A ring that the script moves to the chosen image."""
-    from plotly.graph_objects import Scatter
-
-    ring = {"size": 15, "symbol": "circle-open", "line": {"width": 3}, "color": OTHERS}
-    drawn.add_trace(
-        Scatter(x=[], y=[], mode="markers", marker=ring, hoverinfo="skip", showlegend=False, meta={"ring": True})
-    )
-
-
-def way(p: Mapping[str, Any]) -> "Figure":
+def way(p: Mapping[str, Any]) -> Chart:
     """Mean error over seconds at the stored moments of each attack."""
-    from plotly.graph_objects import Figure, Scatter
-
-    drawn = Figure()
+    traces = []
     for a in p["attacks"]:
-        drawn.add_trace(
-            Scatter(
-                x=[f["seconds"] for f in a["frames"]],
-                y=[f["mean"] for f in a["frames"]],
-                customdata=[f["step"] for f in a["frames"]],
-                mode="lines+markers",
-                line={"color": colour(a["attack"])},
-                marker={"size": 7, "symbol": SYMBOLS.get(a["attack"], "circle")},
-                selected={"marker": {"size": 15}},
-                unselected={"marker": {"opacity": 1}},
-                selectedpoints=[len(a["frames"]) - 1],
-                name=a["attack"],
-                hovertemplate="step %{customdata:,}: mean L2 %{y:.3g} after %{x:.3g} s<extra>"
-                + a["attack"]
-                + "</extra>",
-            )
-        )
-    return _laid_out(drawn, "seconds in the solver", "mean L2 distance", log_y=True)
+        x, y, steps = ([f[k] for f in a["frames"]] for k in ("seconds", "mean", "step"))
+        said = f"step %{{customdata:,}}: mean L2 %{{y:.3g}} after %{{x:.3g}} s<extra>{a['attack']}</extra>"
+        chosen = {"selected": {"marker": {"size": 15}}, "unselected": {"marker": {"opacity": 1}}}
+        more = {"customdata": steps, "selectedpoints": [len(steps) - 1]}
+        traces.append(_solver(x, y, a["attack"], said, 7) | chosen | more)
+    return _laid_out(traces, "seconds in the solver", MEAN, log_y=True)
 
 
 def anytime(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -166,87 +97,67 @@ def anytime(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for r in rows:
         if len(r["anytime"]) > 1:
             networks.setdefault(f"{r['title']}, {r['dynamics']}, N = {r['n']}, W = {r['width']}", []).append(r)
-    named = []
-    for name, mine in networks.items():
-        # One solver alone compares nothing.
-        if len({r["attack"] for r in mine}) > 1:
-            for column, axis in ((1, "seconds in the solver"), (2, "FLOPs")):
-                named.append({"name": f"{name}: {axis}", "chart": plain(_anytime(mine, column, axis))})
-    return named
+    return [
+        {"name": f"{name}: {axis}", "chart": _anytime(mine, column, axis)}
+        for name, mine in networks.items()
+        if len({r["attack"] for r in mine}) > 1  # one solver alone compares nothing
+        for column, axis in ((1, "seconds in the solver"), (2, "FLOPs"))
+    ]
 
 
-def _anytime(rows: Sequence[Mapping[str, Any]], column: int, axis: str) -> "Figure":
-    from plotly.graph_objects import Figure, Scatter
-
-    drawn, seen = Figure(), set[str]()
+def _anytime(rows: Sequence[Mapping[str, Any]], column: int, axis: str) -> Chart:
+    traces: list[dict[str, Any]] = []
     for r in rows:
-        attack = r["attack"]
-        drawn.add_trace(
-            Scatter(
-                x=[a[column] for a in r["anytime"]],
-                y=[a[3] for a in r["anytime"]],
-                customdata=[a[0] for a in r["anytime"]],
-                mode="lines+markers",
-                line={"color": colour(attack)},
-                marker={"size": 5, "symbol": SYMBOLS.get(attack, "circle")},
-                name=attack,
-                legendgroup=attack,
-                showlegend=attack not in seen,
-                hovertemplate="step %{customdata:,}: mean L2 %{y:.3g}<extra>" + f"{attack}, seed {r['seed']}</extra>",
-            )
-        )
-        seen.add(attack)
+        attack, seen = r["attack"], {t["name"] for t in traces}
+        x, y, steps = ([a[i] for a in r["anytime"]] for i in (column, 3, 0))
+        said = f"step %{{customdata:,}}: mean L2 %{{y:.3g}}<extra>{attack}, seed {r['seed']}</extra>"
+        more = {"customdata": steps, "legendgroup": attack, "showlegend": attack not in seen}
+        traces.append(_solver(x, y, attack, said, 5) | more)
     ends = [end(a[column] for r in rows for a in r["anytime"]) for end in (min, max)]
-    drawn.add_trace(_level(ends, float(np.mean([r["held_out"] for r in rows])), LABELS["held_out"], "solid"))
-    return _laid_out(drawn, axis, "mean L2 distance", log_x=True, log_y=True)
+    traces.append(_level(ends, float(np.mean([r["held_out"] for r in rows])), LABELS["held_out"], "solid"))
+    return _laid_out(traces, axis, MEAN, log_x=True, log_y=True)
 
 
-def _level(x: Sequence[float | int], y: float | int, name: str, dash: str) -> "Scatter":
+def _trace(x: Sequence[float | int], y: Sequence[float], name: str, mode: str, **more: Any) -> dict[str, Any]:
+    return {"type": "scatter", "x": x, "y": y, "name": name, "mode": mode, **more}
+
+
+def _solver(x: Sequence[float | int], y: Sequence[float], attack: str, said: str, size: int = 6) -> dict[str, Any]:
+    """A solver's curve in its colour and symbol; `said` at a point under the pointer."""
+    tint = SOLVERS.get(attack, OTHERS)
+    marker = {"size": size, "color": tint, "symbol": SYMBOLS.get(attack, "circle")}
+    return _trace(x, y, attack, "lines+markers", line={"color": tint}, marker=marker, hovertemplate=said)
+
+
+def _level(x: Sequence[float | int], y: float | int, name: str, dash: str) -> dict[str, Any]:
     """A horizontal line. A trace, not a shape: its label in the legend stays where it is on either kind of axis."""
-    from plotly.graph_objects import Scatter
-
     line = {"color": COLOURS["held_out"], "width": 1, "dash": dash}
-    return Scatter(x=[x[0], x[-1]], y=[y, y], mode="lines", line=line, name=name, hoverinfo="skip")
+    return _trace([x[0], x[-1]], [y, y], name, "lines", line=line, hoverinfo="skip")
 
 
-def colour(attack: str) -> str:
-    """A solver's colour on the page."""
-    return SOLVERS.get(attack, OTHERS)
+def _ring() -> dict[str, Any]:
+    """A ring that the script moves to the chosen image."""
+    marker = {"size": 15, "symbol": "circle-open", "line": {"width": 3}, "color": OTHERS}
+    return _trace([], [], "", "markers", marker=marker, hoverinfo="skip", showlegend=False, meta={"ring": True})
 
 
-def _laid_out(drawn: "Figure", x: str, y: str, *, log_x: bool = False, log_y: bool = False) -> "Figure":
-    drawn.update_layout(
-        template="none",
-        margin={"l": 55, "r": 12, "t": 12, "b": 45},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        hovermode="closest",
-        dragmode=False,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-    )
-    drawn.update_xaxes(
-        title=x,
-        tickfont_size=12,
-        title_font_size=13,
-        type="log" if log_x else "linear",
-        zeroline=False,
-        automargin=True,
-    )
-    drawn.update_yaxes(
-        title=y,
-        tickfont_size=12,
-        title_font_size=13,
-        type="log" if log_y else "linear",
-        zeroline=False,
-        automargin=True,
-        exponentformat="power",
-    )
-    return drawn
+def _laid_out(traces: list[dict[str, Any]], x: str, y: str, *, log_x: bool = False, log_y: bool = False) -> Chart:
+    def axis(title: str, log: bool) -> dict[str, Any]:
+        named = {"text": title, "font": {"size": 13}}
+        kind = {"type": "log" if log else "linear", "zeroline": False, "exponentformat": "power"}
+        return {"title": named, "tickfont": {"size": 12}, "automargin": True, **kind}
 
-
-def plain(drawn: "Figure") -> Any:
-    """A chart as JSON-able values."""
-    return msgspec.json.decode(drawn.to_json())
+    layout = {
+        "margin": {"l": 55, "r": 12, "t": 12, "b": 45},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "hovermode": "closest",
+        "dragmode": False,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "xaxis": axis(x, log_x),
+        "yaxis": axis(y, log_y),
+    }
+    return {"data": traces, "layout": layout}
 
 
 def address(strip: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """The page: templates filled from stored records, everything that it needs inside."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ import msgspec
 
 from recon.errors import ReconError
 from recon.progress import Report, silent
-from recon.records import read_json, write_bytes
+from recon.records import write_bytes
 from recon.regression import cells_of
 from recon.report import charts
 from recon.report.paper import PAPER, beyond, counted, standings
-from recon.report.published import Beside, beside, published
-from recon.report.results import SOURCES, Figure, Result, figures, records
-from recon.report.text import blocks, coded, criterion, duration, embedded, packed, scaled
+from recon.report.published import beside, published
+from recon.report.results import Figure, figures, records
+from recon.report.text import blocks, coded, criterion, duration, embedded, packed
 
 EXPLORER, SOLVERS = "explorer", "solvers"  # the figures that the interactive parts are made of
 MOST_BYTES = 15_000_000  # a page that a phone opens
@@ -60,10 +60,12 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
     if not found:
         raise ReconError(f"There is no record in {results}: make one with `recon reproduce fig1`.")
     pictures: dict[Path, tuple[str, int, int]] = {}
+    known = published(results)
     for i, figure in enumerate(found):
         pictures |= {page: embedded(page) for result in figure.results for page in result.drawn}
         report((i + 1) / (len(found) + 1), figure.name)
-    networks, anytime = _networks(found), _anytime(found)
+    networks = [n for summary in _summaries(found, EXPLORER) for n in charts.explorer(summary["panels"])]
+    anytime = [c for summary in _summaries(found, SOLVERS) for c in charts.anytime(summary["rows"])]
     environment = Environment(
         loader=PackageLoader("recon.report"),
         autoescape=True,
@@ -79,7 +81,6 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
         "criterion": criterion,
         "duration": duration,
         "marked": MARKS.__getitem__,
-        "scaled": scaled,
     }
     page = environment.get_template("page.html.j2").render(
         figures=found,
@@ -90,13 +91,10 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
         codes=Counter(r.code for f in found for r in f.results),
         newest=max((r.made["provenance"] for f in found for r in f.results), key=lambda facts: facts["made_at"]),
         picture=pictures.__getitem__,
-        paper=_paper(published(results)),
+        paper=lambda result: beside(known, result.made),
         networks=networks,
         anytime=anytime,
         data=_in_script({"networks": networks, "anytime": anytime}),
-        sources=SOURCES,
-        times=_stored(results / "figure-times.json", {}),
-        kernels=_stored(results / "kernels.json", {"benchmarks": []}),
         style=_asset("style.css"),
         script=_asset("script.js"),
         plotly=packed(get_plotlyjs()),
@@ -105,25 +103,9 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
     return str(page)
 
 
-def _paper(known: Mapping[str, Any]) -> Callable[[Result], Beside]:
-    """A record beside its baseline and the paper."""
-    return lambda result: beside(known, result.made, result.compared)
-
-
-def _networks(found: list[Figure]) -> list[dict[str, Any]]:
-    """What the explorer shows, of all its records."""
-    mine = [r for f in found if f.name == EXPLORER for r in f.results]
-    return [n for r in mine for n in charts.explorer(r.made["summary"]["panels"])]
-
-
-def _anytime(found: list[Figure]) -> list[dict[str, Any]]:
-    """The solvers' curves on the networks they were compared on."""
-    mine = [r for f in found if f.name == SOLVERS for r in f.results]
-    return [c for r in mine for c in charts.anytime(r.made["summary"]["rows"])]
-
-
-def _stored(file: Path, otherwise: Any) -> Any:
-    return read_json(file) if file.exists() else otherwise
+def _summaries(found: list[Figure], name: str) -> list[Any]:
+    """The summaries of a figure's records."""
+    return [r.made["summary"] for f in found if f.name == name for r in f.results]
 
 
 def _asset(name: str) -> str:

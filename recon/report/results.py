@@ -49,16 +49,11 @@ class Result:
         return f"{self.made['figure']}-{self.path.stem}"
 
     @property
-    def pictures_from(self) -> str:
-        """Where its pictures come from, in words."""
-        return SOURCES.get(self.made["source"], str(self.made["source"]))
-
-    @property
     def heading(self) -> str:
         """What run it is, such as "Quick run on package pictures"."""
-        preset = str(self.made["preset"])
+        preset, source = str(self.made["preset"]), str(self.made["source"])
         run = f"{preset} run" if preset in PRESETS else preset
-        return f"{run[0].upper()}{run[1:]} on {self.pictures_from}"
+        return f"{run[0].upper()}{run[1:]} on {SOURCES.get(source, source)}"
 
     @property
     def command(self) -> str:
@@ -75,13 +70,10 @@ class Result:
     @property
     def drawn(self) -> list[Path]:
         """The figure's pages as pictures, drawn from the record and stored beside it."""
+        stem = self.path.stem
+        more = [p for p in self.path.parent.glob(f"{stem}-*.png") if p.stem.removeprefix(f"{stem}-").isdigit()]
         first = self.path.with_suffix(".png")
-        more = sorted(
-            self.path.parent.glob(f"{self.path.stem}-*.png"),
-            key=lambda p: (len(p.name), p.name),
-        )
-        pages = [p for p in more if p.stem.removeprefix(f"{self.path.stem}-").isdigit()]
-        return [p for p in (first, *pages) if p.exists()]
+        return [p for p in (first, *sorted(more, key=lambda p: (len(p.name), p.name))) if p.exists()]
 
     @cached_property
     def table(self) -> list[list[str]]:
@@ -107,12 +99,6 @@ class Result:
     def verdicts(self) -> Counter[str]:
         """How many claims have each verdict."""
         return Counter(c["verdict"] for c in self.claims)
-
-    @cached_property
-    def compared(self) -> Sequence[regression.Row]:
-        """Its metrics against the baseline; without one, its metrics alone."""
-        nothing = regression.Baseline("", "", "", "", [], {})
-        return self.rows or regression.compare(nothing, regression.groups(self.made["cells"]))
 
     def metrics(self, *kinds: str) -> list[regression.Row]:
         """Rows against the baseline of the given kinds (quality, cost, time), what got worse first."""
@@ -168,14 +154,13 @@ class Result:
             ("commit", f"{made['commit'] or 'unknown'}{' with changes' if made['dirty'] else ''}"),
             ("cells", f"{len(cells)}, computed by {', '.join(f'{k} ({n})' for k, n in commits.items())}"),
             ("pictures", "; ".join(dict.fromkeys(c["data"]["source"] for c in cells if "data" in c))),
-            ("training sets", ", ".join(sorted(prints))),
+            ("fingerprints of training sets", ", ".join(sorted(prints))),
             ("code", code_words(self.made)),
             ("code version", made["code_version"]),
             ("versions", ", ".join(f"{k} {v}" for k, v in made["versions"].items())),
             ("device", f"{device['count']} × {device['kind']} ({device['platform']})"),
             ("machine", f"{machine['system']} {machine['architecture']}, cores: {machine['cpus']}"),
-            ("precision", made["precision"]),
-            ("made at", made["made_at"]),
+            ("time", made["made_at"]),
         ]
 
 

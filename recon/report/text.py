@@ -11,9 +11,7 @@ from typing import Any
 from markupsafe import Markup, escape
 from PIL import Image
 
-from recon.regression.tables import number
-
-SIDES = {"above": "above", "below": "below", "alike": "nearer to none than", "exact": "at most"}
+SIDES = {"above": "above", "below": "below", "alike": "within", "exact": "at most"}
 QUALITY = 65  # of figures re-encoded as WebP: under half of their PNGs' size
 
 
@@ -74,8 +72,3 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "unknown time"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
-
-
-def scaled(value: float | int | None, factor: float = 1.0) -> str:
-    """A number times a factor, to three digits; a dash where there is none."""
-    return "–" if value is None else number(float(f"{factor * value:.3g}"))

@@ -2,7 +2,7 @@
 
 import os
 
-from recon.errors import ReconError
+from recon.errors import unknown
 from recon.registry import defined
 from recon.tasks.base import Split, Task, TaskData, load, targets
 
@@ -30,5 +30,5 @@ def load_task(
       ReconError: unknown task, or as `recon.tasks.base.load`.
     """
     if name not in tasks():
-        raise ReconError(f"Unknown task {name!r}: choose one of {', '.join(sorted(tasks()))}.")
+        raise unknown("task", name, sorted(tasks()))
     return load(tasks()[name], n_train, seed=seed, n_test=n_test, source=source, data_dir=data_dir, images=images)

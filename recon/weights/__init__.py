@@ -1,9 +1,11 @@
 """Weights from files of this or other programs: read without running anything in them, brought into Flax layout."""
 
-from recon.weights.files import load_weights, read_arrays, save_weights
-from recon.weights.layout import Layout, arranged, arranged_both, flat, widths_of
+from recon.weights.arrange import arranged, arranged_both
+from recon.weights.files import flat, load_weights, read_arrays, save_weights
+from recon.weights.layout import Layout
 from recon.weights.moments import momentum
 from recon.weights.names import bare
+from recon.weights.network import widths_of
 from recon.weights.precision import stored_bits
 
 __all__ = [

@@ -2,16 +2,17 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from recon.errors import ReconError
 from recon.networks import Params
-from recon.reading import LIMIT, plain, refused
+from recon.reading import LIMIT, Objects, plain, refused
 from recon.records.files import npz_bytes, write_bytes
+from recon.weights.arrange import arranged
 from recon.weights.formats import formats
-from recon.weights.formats.base import FOREIGN, KIND, PICKLE, Arrays, foreign
-from recon.weights.layout import arranged
+from recon.weights.formats.base import FOREIGN, KIND, PICKLE, Arrays, foreign, leaves, widened
 from recon.weights.names import natural
 
 # Protocols 2 to 5. A safetensors header of 640, 896, 1152 or 1408 bytes begins alike, but its length ends in zeros.
@@ -48,7 +49,13 @@ def read_arrays(path: str | Path) -> Arrays:
         names = ", ".join(suffix for f in known.values() for suffix in f.suffixes)
         raise ReconError(f"{path} is of no format that holds weights here ({names}, an Orbax folder): save it as one.")
     with refused(f"{path} holds no weights", "save them again"):
-        arrays = chosen.read(path)
+        try:
+            arrays = chosen.read(path)
+        except Objects as error:
+            raise ReconError(
+                f"{path} holds no weights (an array of Python objects, a pickle, not of plain numbers): save each "
+                'array under a name of its own, as by numpy.savez("weights.npz", W1=..., b1=..., W2=...).'
+            ) from error
         strange = next((array.dtype for array in arrays.values() if not plain(array.dtype)), None)
         if strange is not None:
             raise ReconError(KIND.format(path, strange))
@@ -69,6 +76,19 @@ def program(path: Path, head: bytes) -> str | None:
     if ".data-" in path.name:  # of a TensorFlow checkpoint
         return ".index"
     return path.suffix if path.suffix in FOREIGN else None
+
+
+def flat(tree: Any) -> Arrays:
+    """Arrays by name of nested mappings and lists, such as a parameter tree or scikit-learn's `coefs_`."""
+    found = {}
+    for name, leaf in leaves(tree):
+        if leaf is None:  # as neural-tangents has in the place of a bias
+            continue
+        value = widened(np.asarray(leaf))
+        if value.dtype.kind not in "biuf":
+            raise ReconError(f"{name or 'The tree'} is no array of numbers: give a tree or a mapping of arrays.")
+        found[name] = value
+    return found
 
 
 def load_weights(

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recon.errors import ReconError
-from recon.weights.layout import KERNELS, Layout, Tree, arranged
+from recon.weights.arrange import arranged
+from recon.weights.layout import KERNELS, Layout, Tree
 from recon.weights.names import few, natural, parts
 from recon.weights.states import FIRST_MOMENTS, SECOND_MOMENTS
 

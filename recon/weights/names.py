@@ -10,6 +10,7 @@ COLLECTIONS = ("params", "batch_stats", "buffers", "state")  # of Flax and other
 BOXES = ("value", "raw_value")  # behind every name of Flax NNX
 KERNEL = ("weight", "weights", "kernel", "coefs", "w")
 BIAS = ("bias", "biases", "intercepts", "b")
+NAMED = re.compile(rf"(^|_)(?:{'|'.join(KERNEL + BIAS)})([_\d]*)$", re.IGNORECASE)
 Shape = tuple[int, ...]
 Thing = TypeVar("Thing")
 
@@ -44,20 +45,16 @@ def module(name: str) -> tuple[str, ...]:
     return parts(name)[:-1]
 
 
-def digits(name: str) -> tuple[str, ...]:
-    """The numbers of a name, by which 'W1' and 'b1' belong together."""
-    return tuple(re.findall(r"\d+", name))
+@lru_cache(1 << 16)
+def stem(name: str) -> str:
+    """A name without the word for a kernel or a bias: 'fc1_' of 'fc1_weight', '/0' of 'coefs_/0', '1' of 'b1'."""
+    return "/".join(NAMED.sub(r"\1\2", part) for part in parts(name))
 
 
-def begins(name: str, path: tuple[str, ...]) -> bool:
-    """Whether a name begins with these parts."""
-    return parts(name)[: len(path)] == path
-
-
-def contains(name: str, path: tuple[str, ...]) -> bool:
-    """Whether these parts stand in a name, one after the other."""
+def places(name: str, path: tuple[str, ...]) -> list[int]:
+    """Where these parts stand in a name, one after the other."""
     own = parts(name)
-    return any(own[i : i + len(path)] == path for i in range(len(own)))
+    return [i for i in range(len(own)) if own[i : i + len(path)] == path]
 
 
 def unwrapped(path: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,16 +24,13 @@ SCALE, SHIFT = ("gamma", "scale", "alpha"), ("beta", "offset", "shift")
 MEAN, VARIANCE = ("mean",), ("var", "variance")
 SLOPE = ("negative_slope", "alpha")
 LOSS = re.compile(r"(criterion|loss|class_weight|pos_weight).*|.*_loss", re.IGNORECASE)  # weights of classes
-IDENTITY = 1e-5  # deviation from 1 and 0 that counts as none: PyTorch's eps, which is added to a variance
+IDENTICAL = {"scale": 1.0, "shift": 0.0, "mean": 0.0, "variance": 1.0}  # of a normalisation that does nothing,
+IDENTITY = 1e-5  # to such a deviation: PyTorch's eps, which is added to a variance
 DEFAULT_SLOPE = 0.25  # of PReLU, before training
 
 
 def refuse_adapters(names: Iterable[str], where: str) -> None:
-    """Refuse adapters, with or without the layers that they change.
-
-    Raises:
-      ReconError: one is there.
-    """
+    """Refuse adapters, with or without the layers that they change."""
     for name in names:
         if any(ADAPTER.fullmatch(part) for part in parts(name)):
             raise ReconError(
@@ -47,11 +44,7 @@ class NoNetwork(ReconError):
 
 
 def refuse_other_layers(shapes: Mapping[str, Shape], where: str) -> None:
-    """Refuse arrays that only layers of other kinds have.
-
-    Raises:
-      ReconError: one is there.
-    """
+    """Refuse arrays that only layers of other kinds have."""
     axes = [name for name, shape in shapes.items() if len(shape) > 2]
     if axes:
         raise NoNetwork(
@@ -82,27 +75,17 @@ def refuse_other_layers(shapes: Mapping[str, Shape], where: str) -> None:
                 )
 
 
-@dataclass(frozen=True)
-class Normalisation:
+class Normalisation(NamedTuple):
     """A normalisation layer, or the slopes of a PReLU.
 
     Attributes:
       path: its module.
-      scale, shift, mean, variance: names of its arrays; without a mean and a variance it normalises each input by
-        itself, or a PReLU's slopes are its scale.
+      arrays: their names, by role: scale, shift, mean, variance. Without a mean and a variance it normalises each input
+        by itself, or a PReLU's slopes are its scale.
     """
 
     path: tuple[str, ...]
-    scale: str | None = None
-    shift: str | None = None
-    mean: str | None = None
-    variance: str | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Its arrays."""
-        own = [getattr(self, field.name) for field in fields(self)[1:]]
-        return tuple(name for name in own if name is not None)
+    arrays: dict[str, str]
 
 
 def place(name: str) -> tuple[str, ...]:
@@ -123,17 +106,17 @@ def normalisations(shapes: Mapping[str, Shape]) -> list[Normalisation]:
     for path, names in modules.items():
         alone = all(len(shapes[name]) < 2 for name in names)  # beside a kernel, `weight` and `bias` are its own
         scale, shift = (("weight", *SCALE), (*BIAS, *SHIFT)) if alone else (SCALE, SHIFT)
-        roles: dict[str, str] = {}
+        words = {"mean": MEAN, "variance": VARIANCE, "scale": (*scale, *SLOPE), "shift": shift}
+        arrays: dict[str, str] = {}
         for name in names:
-            if len(shapes[name]) < 2:
-                kinds = {"mean": MEAN, "variance": VARIANCE, "scale": (*scale, *SLOPE), "shift": shift}
-                role = next((role for role, words in kinds.items() if called(name, words)), None)
-                # Single numbers are counters, temperatures and the like.
-                if role is not None and (shapes[name] or (sloped(name) and not called(name, ("alpha",)))):
-                    roles.setdefault(role, name)
+            # Single numbers are counters, temperatures and the like.
+            if len(shapes[name]) == 1 or (shapes[name] == () and sloped(name) and not called(name, ("alpha",))):
+                role = next((role for role in words if called(name, words[role])), None)
+                if role is not None:
+                    arrays.setdefault(role, name)
         # A mean with a standard deviation is of the inputs: what comes back are the inputs it made.
-        if "scale" in roles or {"mean", "variance"} <= set(roles):
-            found.append(Normalisation(path, **roles))
+        if "scale" in arrays or {"mean", "variance"} <= arrays.keys():
+            found.append(Normalisation(path, {role: arrays[role] for role in IDENTICAL if role in arrays}))
     return found
 
 
@@ -159,7 +142,7 @@ def between(found: Iterable[Normalisation], shapes: Mapping[str, Shape], kernels
     sizes = {size for kernel in kernels for size in shapes[kernel]}
 
     def near(normalisation: Normalisation) -> bool:
-        size = {int(np.prod(shapes[name])) for name in normalisation.names if name in shapes}
+        size = {int(np.prod(shapes[name])) for name in normalisation.arrays.values()}
         around = normalisation.path[:-1]
         while around not in every:
             around = around[:-1]
@@ -175,45 +158,37 @@ def refuse_normalisation(
 
     Args:
       first, last: the same one, as the initial and as the final weights name its arrays.
-
-    Raises:
-      ReconError: it is not the identity in both.
     """
-    name = first.names[0]
-    values = [
-        {
-            field.name: np.asarray(arrays[own], np.float64)
-            for field in fields(one)[1:]
-            if (own := getattr(one, field.name)) is not None
-        }
+    values, later = (
+        {role: np.asarray(arrays[name], np.float64) for role, name in one.arrays.items()}
         for one, arrays in ((first, before), (last, after))
-    ]
-    if set(values[0]) != set(values[1]):
+    )
+    name = next(iter(first.arrays.values()))
+    if values.keys() != later.keys():
         raise ReconError(f"{name} has not the same arrays beside it in both files: save both in the same way.")
-    if set(values[0]) == {"scale"} and slopes(name, values[0]["scale"]):
-        if any(value["scale"].any() for value in values):
+    if values.keys() == {"scale"} and slopes(name, values["scale"]):
+        if values["scale"].any() or later["scale"].any():
             raise ReconError(f"{name} is the slope of a PReLU: only networks of plain ReLU units can be audited.")
         return
-    if not {"mean", "variance"} <= set(values[0]):
+    if not {"mean", "variance"} <= values.keys():
         kinds = "a layer normalisation, or a batch normalisation of which they were not saved"
-        kinds += ", or the slopes of a PReLU" if set(values[0]) == {"scale"} else ""
+        kinds += ", or the slopes of a PReLU" if values.keys() == {"scale"} else ""
         raise ReconError(
             f"{name} is of a normalisation without a mean and a variance of its own ({kinds}): such a network cannot "
             "be audited, train one without."
         )
-    target = {"scale": 1.0, "shift": 0.0, "mean": 0.0, "variance": 1.0}
-    if all(np.abs(part - target[role]).max() <= IDENTITY for value in values for role, part in value.items()):
+    if all(np.abs(now[role] - IDENTICAL[role]).max() <= IDENTITY for now in (values, later) for role in now):
         return
-    moved = [role for role in values[0] if not np.array_equal(values[0][role], values[1][role])]
+    moved = {role for role in values if not np.array_equal(values[role], later[role])}
     if "scale" in moved:
         raise ReconError(
-            f"{first.scale} was trained: a normalisation's scale makes a multiplicative change, which cannot be "
-            "audited; train with a frozen scale, or without the normalisation."
+            f"{first.arrays['scale']} was trained: a normalisation's scale makes a multiplicative change, which cannot "
+            "be audited; train with a frozen scale, or without the normalisation."
         )
-    if {"mean", "variance"} & set(moved):
+    if {"mean", "variance"} & moved:
         raise ReconError(
-            f"{first.mean} changed in training: a normalisation by each batch's own mean and variance cannot be "
-            "audited; train with it in evaluation mode, or without it."
+            f"{first.arrays['mean']} changed in training: a normalisation by each batch's own mean and variance cannot "
+            "be audited; train with it in evaluation mode, or without it."
         )
     raise ReconError(
         f"{name} is of a normalisation, frozen in evaluation mode: fold it into the layer before (a first one into the "

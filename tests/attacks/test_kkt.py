@@ -41,13 +41,13 @@ def test_what_is_descended_is_in_units_of_the_weights(rng, objective):
     v = {"x": x, "duals": rng.random((4,) if objective == "logistic" else (4, 1)).astype(np.float32)}
 
     def loss(norm):
-        return float(Stationarity(DescentSettings(), of, network, (12,), norm).loss(v, jnp.asarray(0.0), known))
+        return float(Stationarity(DescentSettings(), network, (12,), of, norm).loss(v, jnp.asarray(0.0), known))
 
     penalty = 2.0 * 4 * np.mean(np.maximum(x - 1, 0) ** 2 + np.maximum(-x, 0) ** 2)
     if objective == "logistic":
         penalty += 3.0 * np.mean(np.maximum(0.5 - v["duals"], 0) ** 2)
     target = Target(network, (params,), params)
-    duals = Stationarity(DescentSettings(), of, network, (12,), 1.0).duals(v, known)
+    duals = Stationarity(DescentSettings(), network, (12,), of, 1.0).duals(v, known)
     missed = float(matching_loss(target, x, duals, smoothed(relu, of.sharpness)))
     assert loss(7.0) == pytest.approx(missed / 7 + penalty, rel=1e-4)
 

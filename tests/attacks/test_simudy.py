@@ -117,7 +117,7 @@ def test_bad_options_are_refused(plain, options, message):
 
 
 def test_adam_has_the_published_moments():
-    objective = Simulation(DescentSettings(learning_rate=0.5), SimuDy(), MLP((4,)), (3,))
+    objective = Simulation(DescentSettings(learning_rate=0.5), MLP((4,)), (3,), SimuDy())
     first, state = objective.optimiser.update(np.ones(1), objective.optimiser.init(np.zeros(1)))
     second, _ = objective.optimiser.update(-2 * np.ones(1), state)
     mean, square = 0.8 * 0.2 * 1 + 0.2 * -2, 0.9 * 0.1 * 1 + 0.1 * 4

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -54,11 +52,7 @@ def errors(found, truth):
     return distances(truth.reshape(len(truth), -1), found.reshape(len(found), -1)).min(axis=1)
 
 
-def command(*args):
-    return subprocess.run([sys.executable, "-m", "recon", "audit", *map(str, args)], capture_output=True, text=True)
-
-
-def test_command_audits_a_strangers_weights(sgd, digits, tmp_path):
+def test_command_audits_a_strangers_weights(command, sgd, digits, tmp_path):
     for name, model in zip(("init", "final"), sgd, strict=True):
         np.savez(tmp_path / f"{name}.npz", *model.coefs_, *model.intercepts_)
     for name, images in (("train", digits.train.x), ("other", digits.held_out.x)):
@@ -69,7 +63,7 @@ def test_command_audits_a_strangers_weights(sgd, digits, tmp_path):
     (out / "images").mkdir(parents=True)
     (out / "images" / "reconstruction-099.png").write_bytes(b"of an earlier audit")
     done = command(
-        "--init", tmp_path / "init.npz", "--final", tmp_path / "final.npz", "--network", f"mlp:{W}x{W}",
+        "audit", "--init", tmp_path / "init.npz", "--final", tmp_path / "final.npz", "--network", f"mlp:{W}x{W}",
         "--data", tmp_path / "train", "--heldout", tmp_path / "other", "--mean", float(digits.mean[0]), "--out", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -242,7 +236,7 @@ def test_rank_bounds_the_number_of_images_from_below():
     assert f"The rank shows at least {made.n} different training images (of one that was augmented" in made.verdict
 
 
-def test_what_cannot_be_audited_is_refused(sgd, tmp_path):
+def test_what_cannot_be_audited_is_refused(command, sgd, tmp_path):
     before, after = map(arrays, sgd)
     narrow = {"coefs_": [before["coefs_"][0][:, :64], before["coefs_"][1][:64], before["coefs_"][2]],
               "intercepts_": [before["intercepts_"][0][:64], *before["intercepts_"][1:]]}  # fmt: skip
@@ -279,19 +273,19 @@ def test_what_cannot_be_audited_is_refused(sgd, tmp_path):
         with pytest.raises(ReconError, match=message):
             recon.audit(*weights, **options, progress=False)
     (tmp_path / "weights.pt").write_bytes(b"\x80\x02.")
-    done = command("--init", tmp_path / "weights.pt", "--final", tmp_path / "weights.pt")
+    done = command("audit", "--init", tmp_path / "weights.pt", "--final", tmp_path / "weights.pt")
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert "is a pickle" in done.stderr
 
 
-def test_places_that_cannot_be_written_are_refused_first(tmp_path):
+def test_places_that_cannot_be_written_are_refused_first(command, tmp_path):
     (tmp_path / "file").write_bytes(b"mine")
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "images").write_bytes(b"mine")
     for place, way in (("file", "file"), ("file/a/b", "file"), ("here", "here/images")):
         # Before the weights are read.
-        done = command("--init", "absent.npz", "--final", "absent.npz", "--out", tmp_path / place)
+        done = command("audit", "--init", "absent.npz", "--final", "absent.npz", "--out", tmp_path / place)
         assert done.returncode == 1
         assert f"the file {tmp_path / way} is in a folder's place" in done.stderr.replace("\n", " ")
     assert sorted(f.name for f in tmp_path.iterdir()) == ["file", "here"]

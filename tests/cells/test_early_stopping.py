@@ -10,9 +10,8 @@ from tests.conftest import flat, small_problem
 
 
 def cell(rule, stop, **options):
-
     attack = options.pop("attack", "exact")
-    given = (("steps", 20),) if attack == "ntk-fast" else (("seconds", 1.0),)
+    given = (("steps", 20),) if attack == "ntk-fast" else (("starts", 16),)
     stops = (0.5, 0.01)
     return EarlyStoppingCell("mnist_odd_even", 6, MLP((32, 32)), rule, attack, given, stops=stops, stop=stop, **options)
 

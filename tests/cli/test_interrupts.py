@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from tests.conftest import processor_time
+
 KILL = "os.kill(os.getpid(), signal.SIGINT)"
 SLEEP = "time.sleep(90)"
 COMES = {
@@ -55,10 +57,8 @@ def test_audit_out_of_time_ends_without_the_rest_of_a_step(tmp_path, rng):
         np.savez(tmp_path / f"{file}.npz", **kernels, **biases)
     command = [sys.executable, "-m", "recon", "audit", "--init", tmp_path / "init.npz", "--final"]
     command += [tmp_path / "final.npz", "--attack", "ntk-fast", "-m", "40", "--seconds", "0.1", "--out", tmp_path / "o"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdout is not None
-        said = next(line for line in run.stdout if "Report:" in line)
-        assert float(said.split()[0]) < 25
-        run.wait(timeout=25)  # a step takes half a minute
-    assert run.returncode == 0
+    with processor_time() as spent:
+        done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert spent.seconds < 25  # a step takes half a minute
     assert "Stopped after 0.1 seconds" in (tmp_path / "o" / "report.md").read_text()

@@ -1,24 +1,26 @@
-"""`recon cite` and `recon export` on stored records, as a user meets them."""
+"""`recon cite` and `recon export` on stored records, as a user meets them, and which record they take."""
 
 import json
-import os
-import subprocess
 import sys
+from importlib.machinery import PathFinder
 
 import pytest
 from pybtex.database import parse_string
 
+from recon import ReconError
+from recon.cli.share import candidates
 from tests.conftest import ROOT
 
 STORED = ROOT / "results"
 
 
-def recon(*args, **options):
-    command = [sys.executable, "-m", "recon", *args, "--records", "results"]  # whatever was run here
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
+@pytest.fixture
+def recon(command):
+    """Runs `recon` on the stored records, whatever was run here."""
+    return lambda *words: command(*words, "--records", "results", cwd=ROOT)
 
 
-def test_cite_prints_three_entries_and_says_which_record_it_took():
+def test_cite_prints_three_entries_and_says_which_record_it_took(recon):
     done = recon("cite", "fig1")
     assert done.returncode == 0, done.stderr
     assert {"loo2024", "recon", "recon-fig1-quick-tfds"} == set(parse_string(done.stdout, "bibtex").entries)
@@ -31,7 +33,7 @@ def test_cite_prints_three_entries_and_says_which_record_it_took():
     assert "fig1 has no record of huge: choose one of" in wrong.stderr
 
 
-def test_export_writes_both_formats_and_says_where(tmp_path):
+def test_export_writes_both_formats_and_says_where(recon, tmp_path):
     done = recon("export", "fig6", "--source", "tfds", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     files = {p.name for p in (tmp_path / "fig6").iterdir()}
@@ -46,24 +48,54 @@ def test_export_writes_both_formats_and_says_where(tmp_path):
 
 
 @pytest.fixture
-def without_duckdb(tmp_path):
-    """An environment in which nothing called duckdb is found."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "from importlib.machinery import PathFinder\n"
-        "found = PathFinder.find_spec\n"
-        "PathFinder.find_spec = lambda name, *rest: None if name == 'duckdb' else found(name, *rest)\n"
-    )
-    paths = [str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+def without_duckdb(monkeypatch):
+    """Nothing called duckdb is found."""
+    found = PathFinder.find_spec
+    monkeypatch.delitem(sys.modules, "duckdb", raising=False)
+    hidden = staticmethod(lambda name, *rest: None if name == "duckdb" else found(name, *rest))
+    monkeypatch.setattr(PathFinder, "find_spec", hidden)
 
 
-def test_export_without_duckdb_names_the_extra(tmp_path, without_duckdb):
-    asked = recon("export", "fig7", "--format", "parquet", "--out", str(tmp_path / "a"), env=without_duckdb)
+def test_export_without_duckdb_names_the_extra(recon, tmp_path, without_duckdb):
+    asked = recon("export", "fig7", "--format", "parquet", "--out", str(tmp_path / "a"))
     assert asked.returncode == 1
     assert "extra `parquet`" in asked.stderr
     assert "Traceback" not in asked.stderr
     assert not (tmp_path / "a").exists()
-    unasked = recon("export", "fig7", "--out", str(tmp_path / "b"), env=without_duckdb)
+    unasked = recon("export", "fig7", "--out", str(tmp_path / "b"))
     assert unasked.returncode == 0
     assert "No Parquet" in unasked.stderr
     assert {p.suffix for p in (tmp_path / "b" / "fig7").iterdir()} == {".csv"}
+
+
+@pytest.fixture
+def put(tiny, monkeypatch):
+    """Puts a record into a folder of the checkout."""
+    monkeypatch.chdir(tiny)
+
+    def record(folder, preset, source, hour):
+        facts = {"made_at": f"2026-01-02T{hour:02}:00:00+00:00"}
+        path = tiny / folder / "tiny" / f"{preset}-{source}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"preset": preset, "source": source, "cells": [], "provenance": facts}))
+
+    return record
+
+
+def test_the_last_run_that_fits_comes_before_the_fullest_stored_record(put, tiny):
+    def found(preset=None, source=None, records=None):
+        mine = candidates("tiny", preset, source, records)
+        return [str(path.relative_to(tiny).with_suffix("")) for path, _ in mine]
+
+    for preset, source in (("quick", "samples"), ("quick", "tfds"), ("full", "tfds")):
+        put("results", preset, source, 9)
+    stored = ["results/tiny/full-tfds", "results/tiny/quick-tfds", "results/tiny/quick-samples"]
+    assert found() == stored
+    put(".recon/results", "quick", "tfds", 1)
+    put(".recon/results", "quick", "samples", 2)
+    assert found() == [".recon/results/tiny/quick-samples", ".recon/results/tiny/quick-tfds"]
+    assert found(source="tfds") == [".recon/results/tiny/quick-tfds"]
+    assert found(preset="full") == stored[:1]
+    assert found(records=tiny / "results") == stored
+    with pytest.raises(ReconError, match="no record of paper"):
+        found(preset="paper")

@@ -155,7 +155,7 @@ def test_download_without_network_says_so_at_once(no_prepared_data, no_network, 
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ReconError, match="connect to the internet"):
         prepare.prepare("mnist")
-    with pytest.raises(ReconError, match="choose from"):
+    with pytest.raises(ReconError, match="did you mean tiny_imagenet\\?"):
         prepare.prepare("imagenet")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recon.arrays import enable_x64
-from recon.dynamics import Descent, train
+from recon.dynamics import Descent, descent, train
 from recon.errors import ReconError
 from tests.conftest import flat, small_problem
 
@@ -121,6 +121,23 @@ def test_minibatches():
     assert np.linalg.norm(flat(a.params) - flat(c.params)) > 1e-4
     with pytest.raises(ReconError, match="cannot be drawn"):
         train(network, params0, x, y, Descent(batch_size=7))
+
+
+def test_an_epoch_draws_every_image_once_in_an_order_of_its_own():
+    network, params0, x, y = small_problem(n=6)
+    rule, drawn = Descent(learning_rate=1.0, batch_size=2, dtype="float64"), []
+    with enable_x64():
+        wide, x, y = jax.tree.map(lambda a: jnp.asarray(a, "float64"), (params0, x, y))
+        slope = jax.jit(jax.grad(lambda p, x, y: 0.5 * jnp.sum((network.apply(p, x[None]) - y) ** 2)))
+        single = np.stack([flat(slope(wide, x[i], y[i])) for i in range(6)], axis=1)
+        start = wide, descent._optimiser(rule, 1.0).init(wide), jnp.zeros(6)
+        for step in range(6):  # each from the same weights, so that its move tells its images
+            moved = descent._descend(network, rule, start, ((x, y), 1.0, jax.random.key(3)), step, step + 1)[0]
+            part = np.linalg.lstsq(single, 2 * (flat(wide) - flat(moved)))[0]
+            np.testing.assert_allclose(part, part.round(), atol=1e-6)
+            drawn.append(tuple(np.flatnonzero(part.round())))
+    assert sorted(sum(drawn[:3], ())) == sorted(sum(drawn[3:], ())) == list(range(6))
+    assert drawn[:3] != drawn[3:]
 
 
 def test_steps_that_do_not_suffice():

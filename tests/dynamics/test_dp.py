@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from recon.dynamics import Descent, train
+from recon.dynamics import Descent, outputs, train
 from recon.dynamics.dp import PrivateDescent
 from recon.errors import ReconError
 from tests.conftest import flat, small_problem
@@ -35,6 +35,14 @@ def test_without_clip_and_noise_it_is_descent_step_for_step(loss):
     np.testing.assert_array_equal(flat(loose.final.params), flat(private.final.params))
     before = train(network, params0, x, y, dataclasses.replace(bare, steps=1)).final.loss
     np.testing.assert_allclose(private.trace[[0, 1, -1], 1], [plain.initial.loss, before, plain.final.loss], rtol=1e-6)
+
+
+def test_losses_are_summed_over_the_steps_at_their_rate():
+    network, params0, x, y = small_problem()
+    rule = PrivateDescent(clip=None, steps=2, learning_rate=0.1, dtype="float64")
+    after = train(network, params0, x, y, dataclasses.replace(rule, steps=1)).final.params
+    each = [0.5 * np.sum((outputs(network, p, p, x, linearised=False) - y) ** 2, axis=1) for p in (params0, after)]
+    np.testing.assert_allclose(train(network, params0, x, y, rule).loss_path, 0.1 * sum(each), rtol=1e-5)
 
 
 def test_clipped_steps_equal_brute_force():

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
+from scipy.linalg import expm
 
 from recon.arrays import enable_x64
 from recon.dynamics import Descent, GradientFlow, Linearised, flow, train
@@ -47,6 +48,65 @@ def test_a_step_takes_the_jacobian_as_linear_in_time(monkeypatch):
         predicted = jax.flatten_util.ravel_pytree(wide)[1](flat(params0) + first.T @ moved(np.ones_like))
         change = first.T @ moved(lambda s: 1 - s) + jacobian(predicted).T @ moved(lambda s: s)
     np.testing.assert_allclose(flat(trained.final.params) - flat(params0), change, atol=1e-6 * np.abs(change).max())
+
+
+@pytest.mark.parametrize(("tol", "scale"), [(1e-2, 1.0), (np.inf, 5.0)], ids=["by its error", "by its share"])
+def test_steps_are_accepted_and_resized_by_their_error(monkeypatch, tol, scale):
+    """Every step tried is measured again by whole Jacobians: an error is a length in the space of weights."""
+    starts, tried = [], []
+    measured, weighed = flow.measure_start, flow.step_weights
+
+    def measure(network, params, *data):
+        starts.append(flat(params))
+        tried.append([])
+        return measured(network, params, *data)
+
+    def weigh(values, tau, n):
+        tried[-1].append(tau)
+        return weighed(values, tau, n)
+
+    monkeypatch.setattr(flow, "measure_start", measure)
+    monkeypatch.setattr(flow, "step_weights", weigh)
+    monkeypatch.setattr(flow, "FIRST", 10.0)  # more than can be accepted
+    network, params0, x, y = small_problem(n=5, widths=(16, 16))
+    y = np.float32(scale) * y
+    trained = train(network, params0, x, y, GradientFlow(tol=tol, loss=1e-2))
+    assert trained.work["rejected"] == sum(len(taus) - 1 for taus in tried[:-1]) > 0
+    with enable_x64():
+        unravel = jax.flatten_util.ravel_pytree(jax.tree.map(np.float64, params0))[1]
+        wide, y = np.float64(x), np.float64(y)[:, 0]
+        outputs = jax.jit(lambda theta: network.apply(unravel(theta), wide)[:, 0])
+        jacobian = jax.jit(jax.jacrev(outputs))
+
+        def error(theta, tau):
+            """Least change of weights that the first-order model needs for what the step missed, over the first one's.
+
+            And the size of what it missed, over that of the residual; the loss; the loss that was predicted.
+            """
+            j, e = np.asarray(jacobian(theta)), y - np.asarray(outputs(theta))
+            left = expm(-tau / 5 * j @ j.T) @ e
+            landed = theta + j.T @ np.linalg.solve(j @ j.T, e - left)
+            miss = y - np.asarray(outputs(landed)) - left
+            whole = np.linalg.lstsq(np.asarray(jacobian(starts[0])), y - np.asarray(outputs(starts[0])))[0]
+            own = np.linalg.norm(np.linalg.lstsq(j, miss)[0]) / np.linalg.norm(whole)
+            return own, np.linalg.norm(miss) / np.linalg.norm(e), 0.5 * e @ e / 5, 0.5 * left @ left / 5
+
+        # Of second order: a step of half the length misses a quarter, which is what a square root undoes.
+        long, short = (error(starts[-2], tau)[0] for tau in (1e-3, 5e-4))
+        assert long / short == pytest.approx(4, rel=0.1)
+        first, expected = error(starts[0], tried[0][0])[2], None
+        for k, theta in enumerate(starts[:-1]):
+            for i, tau in enumerate(tried[k]):
+                own, relative, loss, predicted = error(theta, tau)
+                if expected is not None and tau != pytest.approx(expected, rel=1e-4):
+                    # Only a step that is to land on the loss is shorter.
+                    assert tau < expected
+                    assert predicted == pytest.approx(0.99e-2, rel=1e-3)
+                accepted = i == len(tried[k]) - 1
+                assert accepted == (relative <= flow.REJECT and own <= flow.REJECT_TOL * tol)
+                safety = flow.SAFETY_EARLY if loss > flow.EARLY * first else flow.SAFETY_LATE
+                grown = min(flow.GROW, safety * np.sqrt(tol / own))
+                expected = tau * (grown if accepted else min(0.5, grown))
 
 
 def test_a_step_too_long_is_taken_again(monkeypatch):

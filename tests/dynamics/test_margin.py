@@ -92,6 +92,9 @@ def test_losses_are_summed_over_the_steps_taken():
     rate = 0.1 / float(np.linalg.eigvalsh(kernel)[-1])
     first = losses(network.apply(params0, x), y, "logistic")
     np.testing.assert_allclose(one.loss_path, rate * np.asarray(first), rtol=1e-4)
+    second = losses(network.apply(one.final.params, x), y, "logistic")
+    two = train(network, params0, x, y, Margin(rate=0.1, steps=2))
+    np.testing.assert_allclose(two.loss_path, rate * np.asarray(first + second), rtol=1e-4)
 
 
 def test_impossible_settings():

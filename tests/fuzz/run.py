@@ -1,4 +1,4 @@
-"""Feed every file reader of the suite with damaged real files: `make fuzz`, into results/fuzz.json.
+"""Feed every file reader of the suite with damaged real files: `make fuzz`, into .recon/fuzz.json.
 
     python -m tests.fuzz.run weights-npz --inputs 500        # some readers, without a record
     python -m tests.fuzz.run weights-npz --only 17           # one input again, with its traceback
@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=10_000, help="for each reader, and again as many guided ones")
     parser.add_argument("--only", type=int, help="read the input of this number, and nothing else")
     parser.add_argument("--no-guided", action="store_true", help="do without Atheris")
-    parser.add_argument("--out", type=Path, help="file for the record (default: results/fuzz.json)")
+    parser.add_argument("--out", type=Path, help="file for the record (default: .recon/fuzz.json)")
     for name, kind in (("--child", str), ("--log", str), ("--first", int)):
         parser.add_argument(name, type=kind, default=0 if kind is int else None, help=argparse.SUPPRESS)
     parser.add_argument("--guided", action="store_true", help=argparse.SUPPRESS)
@@ -263,7 +263,7 @@ def record(args: argparse.Namespace) -> None:
     """Feed the readers one after the other; every result is stored when it is there, and not made again."""
     from recon.records import json_bytes, provenance, read_json, write_bytes
 
-    out = args.out or (None if args.readers else ROOT / "results" / "fuzz.json")
+    out = args.out or (None if args.readers else ROOT / ".recon" / "fuzz.json")
     made: dict[str, Any] = read_json(out) if out and out.exists() else {}
     rows = made.setdefault("readers", {})
     with_atheris = importlib.util.find_spec("atheris") is not None and not args.no_guided

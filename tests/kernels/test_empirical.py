@@ -9,8 +9,15 @@ from tests.networks.test_activations import PLAIN
 
 
 @pytest.mark.neural_tangents
-@pytest.mark.parametrize("parametrisation", ["standard", "ntk"])
-@pytest.mark.parametrize(("outputs", "bias", "widths"), [(1, True, (16, 12)), (3, True, (9,)), (2, False, (8, 7, 6))])
+@pytest.mark.parametrize(
+    ("parametrisation", "outputs", "bias", "widths"),
+    [
+        ("standard", 2, True, (9, 7)),
+        ("standard", 1, False, (8, 7, 6)),
+        ("ntk", 2, True, (9, 7)),
+        ("ntk", 3, False, (9,)),
+    ],
+)
 def test_layerwise_kernel(x64, rng, parametrisation, outputs, bias, widths):
     network = MLP(widths, outputs=outputs, bias=bias, parametrisation=parametrisation, w_std=1.2, b_std=0.3)
     params = network.init(jax.random.key(0), 12)

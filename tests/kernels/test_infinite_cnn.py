@@ -7,6 +7,7 @@ import recon
 from recon import ReconError
 from recon.kernels.infinite import InfiniteMLP, InfiniteNetwork
 from recon.kernels.infinite_cnn import InfiniteCNN
+from recon.networks import named
 
 NETWORKS = [
     InfiniteCNN(),

@@ -32,7 +32,7 @@ def test_one_figure_has_one_page_and_is_the_same_again(tmp_path):
     assert first == {f.name: f.read_bytes() for f in save(page(0.5), tmp_path / "one")}
 
 
-def test_a_picture_is_made_smaller_pixel_for_pixel():
+def test_a_picture_is_made_smaller_and_no_pixel_is_more_than_two_levels_off():
     rng = np.random.default_rng(0)
     flat = np.repeat(np.repeat(rng.integers(0, 3, (6, 8, 3), np.uint8) * 100, 5, axis=0), 5, axis=1)
     grey = np.repeat(rng.integers(0, 256, (60, 80, 1), np.uint8), 3, axis=2)
@@ -45,7 +45,7 @@ def test_a_picture_is_made_smaller_pixel_for_pixel():
         with Image.open(io.BytesIO(made)) as picture:
             assert picture.mode == mode
             assert picture.info["dpi"] == pytest.approx((160, 160), abs=0.1)
-            np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), pixels)
+            np.testing.assert_allclose(np.asarray(picture.convert("RGB")), pixels.astype(int), rtol=0, atol=2)
         assert smaller(made) == made
     opaque[0, 0, 3] = 0
     content = io.BytesIO()

@@ -1,5 +1,6 @@
 import ast
 import getpass
+import itertools
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from recon.cells.recovery import RecoveryCell
 from recon.dynamics import Linearised
 from recon.kernels.infinite import InfiniteMLP
 from recon.networks import MLP
-from recon.records import Store, Stored, cell_key, figure_bytes, json_bytes, provenance, read_json, write_bytes
+from recon.records import Store, Stored, cell_key, figure_bytes, json_bytes, outline, provenance, read_json, write_bytes
 from recon.records.code_version import (
     COMPUTING,
     PACKAGE,
@@ -150,22 +151,17 @@ def test_the_version_of_a_kind_of_cell_covers_what_it_runs(cell):
 def test_an_edit_makes_cells_of_other_versions(edited, stale, tmp_path):
     shutil.copytree(PACKAGE, tmp_path / "recon", ignore=shutil.ignore_patterns("__pycache__"))
     modules = {type(cell).__name__.removesuffix("Cell").lower(): cell.modules for cell in BY_KIND}
-    modules = {name: modules[name] for name in ("audit", "certificate", "attack")}
-    script = (
-        "import json; from recon.records import code_version; "
-        f"print(json.dumps({{name: code_version(tuple(of)) for name, of in {modules!r}.items()}}))"
-    )
-
-    def versions():
-        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-        command = [sys.executable, "-c", script]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
-        return json.loads(done.stdout)
-
-    before = versions()
+    before = {name: code_version(modules[name]) for name in ("audit", "certificate", "attack")}
     with (tmp_path / "recon" / edited).open("a") as file:
         file.write("EDITED = 1\n")
-    after = versions()
+    script = (
+        "import json; from recon.records import code_version; "
+        f"print(json.dumps({{name: code_version({modules!r}[name]) for name in {[*before]}}}))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
+    after = json.loads(done.stdout)
     assert {name for name in before if before[name] != after[name]} == stale
 
 
@@ -221,6 +217,32 @@ def test_a_figures_record_has_a_line_for_each_cell():
     assert '"cells": [\n{"a":[[1,2],[]]},\n{"a":{}}\n],\n"claims": []\n}\n' in text
     assert json.loads(text) == {**made, "curve": [0.3333333, 2]}
     assert figure_bytes(json.loads(text)).decode() == text
+
+
+def test_a_figures_record_outlines_its_cells():
+    rows = [{"step": i, "mean": i / 7} for i in range(25)]
+    cell = {
+        "cell": {"kept": [1 / 3]},
+        "attack": {"seconds": {"trace": 1 / 3}, "trace": [[0, 0.5], [1, 0.25]], "anytime": rows},
+        "training": {"trace": []},
+        "images": {"distance": [1 / 3, 2], "certified": [True, False], "label": None},
+    }
+    made = outline(cell)
+    steps = [row["step"] for row in made["attack"].pop("anytime")]
+    assert (steps[0], steps[-1], len(steps)) == (0, 24, 10)
+    assert {b - a for a, b in itertools.pairwise(steps)} == {2, 3}
+    assert made.pop("images") == {"distance": [0.333333, 2], "certified": [True, False], "label": None}
+    assert made == {k: {n: v for n, v in cell[k].items() if n != "anytime"} for k in made}
+    assert outline(outline(cell)) == outline(cell)
+
+
+RECORDS = sorted(p for p in ROOT.glob("results/*/*-*.json") if p.parent.name not in ("baselines", "reference"))
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_stored_records_are_as_they_are_written_today(path):
+    made = read_json(path)
+    assert path.read_bytes() == figure_bytes({**made, "cells": [outline(c) for c in made["cells"]]})
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ import json
 import re
 import shutil
 from collections import Counter
-from dataclasses import replace
 from itertools import pairwise
 
 import msgspec
@@ -10,11 +9,9 @@ import pytest
 
 from recon.errors import ReconError
 from recon.records import record_state
-from recon.regression import Row
-from recon.regression.measures import group_name
 from recon.report import MOST_BYTES, build, page, write
-from recon.report.paper import ADDED, ORDER, PAPER, beyond, counted, standings
-from recon.report.published import SAID, beside
+from recon.report.paper import ADDED, ORDER, PAPER, SAID, beyond, counted, standings
+from recon.report.published import beside
 from recon.report.results import PAPER_NAMES, compared, records
 from recon.report.text import blocks, coded, criterion
 from tests.conftest import ROOT
@@ -22,7 +19,7 @@ from tests.report.conftest import MODULES, Page
 
 STORED = records(ROOT / "results")
 RECORDS = [pair for mine in STORED.values() for pair in mine]
-PAPERS = {name for name, said in SAID.items() if said.claim or said.settings}
+PAPERS = {name for name, said in SAID.items() if said.settings} | {name for c in PAPER for name in c.figures}
 LOADING = {"src", "srcset", "poster", "background", "data", "action", "formaction", "ping"}
 
 
@@ -59,8 +56,8 @@ def test_it_opens_with_the_paper_s_claims_and_goes_beyond_each_claim_counted_onc
     )
     assert papers + others == Counter(c["verdict"] for made in largest for c in made["claims"])
     assert page.texts["h2"][:2] == ["The paper's claims", "Beyond the paper"]
-    assert page.within["claims"].startswith(f"The paper's claims {chips(papers, zeros=True)} What")
-    assert page.within["beyond"].startswith(f"Beyond the paper {chips(others, zeros=True)} What")
+    assert page.within["claims"].startswith(f"The paper's claims {chips(papers, zeros=True)} The claims")
+    assert page.within["beyond"].startswith(f"Beyond the paper {chips(others, zeros=True)} This")
     figures = [stand.figure for stand in beyond(STORED)]
     assert figures[: len(ADDED)] == list(ADDED)
     assert set(STORED) - {"reference"} == {f for claim in PAPER for f in claim.figures} | set(figures)
@@ -107,7 +104,7 @@ def test_margins_are_in_the_words_of_their_estimates():
     tenth = 0.1375035
     assert words("above", tenth, "log2 ratio") == "Margin: above a ratio of 1.1 (why); from 5 independent draws."
     assert words("below", -tenth, "log2 ratio").startswith("Margin: below a ratio of 0.909 (why)")
-    assert words("alike", tenth, "log2 ratio").startswith("Margin: nearer to none than a ratio of 1.1 (why)")
+    assert words("alike", tenth, "log2 ratio").startswith("Margin: within a ratio of 1.1 (why)")
     assert words("above", 0.05, "share").startswith("Margin: above 5 % (why)")
     assert words("above", 0.05, "share", "It: +1.0 [+0.5, +2.0] points.").startswith("Margin: above 5 points (why)")
     assert words("above", 0.1, "correlation", groups=(7, 3, 5)).endswith(
@@ -119,8 +116,8 @@ def test_margins_are_in_the_words_of_their_estimates():
 
 def test_records_of_stale_code_are_marked_and_counted(page):
     states = Counter(record_state(made) for _, made in RECORDS)
-    counts = ", ".join(f"of {state} code: {states[state]}" for state in ("current", "stale", "unknown"))
-    assert f"Records {counts}." in page.within["overview"]
+    counts = ", ".join(f"{state} {states[state]}" for state in ("current", "stale", "unknown"))
+    assert f"Code of the records: {counts}." in page.within["overview"]
     overview = Counter(page.within["overview"].split())
     assert Counter(text for text in page.texts["span"] if text in states) >= states
     assert all(overview[state] >= count for state, count in states.items())
@@ -225,89 +222,47 @@ def example(**cell):
     data = {"title": "MNIST odd/even", "recognisable": 2.5}
     one = {"cell": {**settings, "dynamics": {"rule": "GradientFlow"}, **cell}, "data": data, "attack": {"steps": 300}}
     claims = [
-        {"statement": "One.", "verdict": "reproduced"},
-        {"statement": "Beyond the paper: two.", "verdict": "inconclusive"},
+        {"name": "linearised-easier", "verdict": "reproduced"},
+        {"name": "beyond-the-paper", "verdict": "inconclusive"},
     ]
     return {"figure": "fig1", "claims": claims, "cells": [one | {"images": {"distance": [4.0, 3.0, 1.0, 2.0]}}]}
 
 
-def test_the_paper_the_baseline_and_the_run_stand_side_by_side():
-    """Published points at their share of the curve, means beside the baseline's, settings and the claim."""
+def test_the_paper_and_the_run_stand_side_by_side():
+    """Published points at their share of the curve, settings and the claim."""
     tasks = {"mnist_odd_even": {"points": [[0.005, 1], [0.5, 2], [1.0, 9]], "recognised": 0.725}}
     known = {"fig1": {"source": "Read by eye.", "dynamics": "standard", "tasks": tasks}}
-    made = example()
-    row = Row(group_name(made["cells"][0]["cell"]), "mean L2", "lower", 2.25, 2.5, 0.5, None, "within")
-    found = beside(known, made, [row])
-    assert found.papers
+    found = beside(known, example())
     assert found.source == "Read by eye."
-    series = "ntk-fast, standard, N = 4, W = 64"
+    series = "ntk-fast, standard, N = 4, W = 64, 300 steps"
     assert found.lines == {
         "claim and settings": [
-            (SAID["fig1"].claim, "claimed", "–", "1 reproduced"),
-            ("training images N", "200", "4", "4"),
-            ("width W", "2048", "64", "64"),
-            ("attack steps", "80,000", "300", "300"),
+            (f"{PAPER[0].statement}.", "claimed", "1 reproduced"),
+            ("training images N", "200", "4"),
+            ("width W", "2,048", "64"),
+            ("attack steps", "80,000", "300"),
         ],
         "MNIST odd/even": [
-            (
-                f"L2 of images 1, 2, 4 of 4, best first: {series}, 300 steps",
-                "≈ 1, 2, 9 (N\u00a0=\u00a0200)",
-                "–",
-                "1, 2, 4",
-            ),
-            (f"recognisable (L2 < 2.5): {series}, 300 steps", "≈ 72.5 % of 200", "–", "50.0 % of 4"),
-            (f"mean L2: {series}", "–", "2.25", "2.5"),
+            (f"L2 of images 1, 2, 4 of 4, best first: {series}", "≈ 1, 2, 9 (N\u00a0=\u00a0200)", "1, 2, 4"),
+            (f"recognisable (L2 < 2.5): {series}", "≈ 72.5 % of 200", "50.0 % of 4"),
         ],
     }
-    assert not found.same
-    assert found.shown == found.lines
-    # The mean has nothing beside it where the baseline's is the same.
-    equal = beside(known, made, [replace(row, before=2.5)])
-    assert equal.same
-    assert equal.shown["MNIST odd/even"] == found.lines["MNIST odd/even"][:2]
     # Numbers of standard dynamics are not set beside the exact recovery or linearised dynamics.
     for other in ({"attack": "exact"}, {"dynamics": {"rule": "Linearised"}}):
-        assert "MNIST odd/even" not in beside(known, example(**other), []).lines
-
-
-def test_settings_that_the_baseline_lacks_are_not_averaged():
-    first, second = example()["cells"][0], example(options={"steps": 5})["cells"][0]
-    names = [group_name(c["cell"]) for c in (first, second)]
-    rows = [
-        Row(names[0], "mean L2", "lower", 2.0, 3.0, 0.5, None, "worse"),
-        Row(names[1], "mean L2", None, None, 9.0, None, None, "new"),
-    ]
-    made = {"figure": "table1", "cells": [first, second]}
-    series = "mean L2: ntk-fast, standard, N = 4, W = 64"
-    assert beside({}, made, rows).lines["MNIST odd/even"] == [(series, "–", "2", "3")]
-    accuracies = [
-        Row(names[0], f"accuracy, {where}", "higher", 0.5, now, 0.1, None, "better")
-        for where, now in (("infinite width", 0.912), ("standard", 0.8))
-    ]
-    assert beside({}, made, accuracies).lines["MNIST odd/even"] == [
-        (f"test accuracy (infinite width, standard): {series[9:]}", "–", "50.0, 50.0 %", "91.2, 80.0 %")
-    ]
-    alone = beside({}, made, rows[1:])
-    assert alone.lines["MNIST odd/even"] == [(series, "–", "–", "9")]
-    assert list(alone.shown) == ["claim and settings"]
-    # Not in the paper, and no baseline or an equal one: nothing to compare.
-    other = {**made, "figure": "dp"}
-    assert not beside({}, other, rows[1:]).shown
-    assert not beside({}, other, [replace(rows[0], before=3.0)]).shown
-    assert beside({}, other, rows[:1]).shown
+        assert list(beside(known, example(**other)).lines) == ["claim and settings"]
+    assert not beside(known, {**example(), "figure": "dp"}).lines  # not in the paper
 
 
 def test_every_figure_has_the_paper_beside_it_or_says_that_it_is_not_in_the_paper(page):
-    headings = [text for text in page.texts["h4"] if re.fullmatch("Paper,( baseline,)? this run", text)]
-    assert len(headings) == sum(made["figure"] in PAPERS for _, made in RECORDS)
+    assert page.texts["h4"].count("Beside the paper") == len(RECORDS)
     for name in PAPERS:
-        said = SAID[name]
-        assert any(part.startswith(said.numbers) for part in page.texts["p"])
-        assert not said.claim or said.claim in page.texts["th"]
-    assert {made["figure"] for _, made in RECORDS if made["figure"].startswith(PAPER_NAMES)} <= PAPERS
-    regions = [a for a in page.named("div") if a.get("aria-label", "").endswith("this run")]
-    results = [compared(path, made, ROOT / "results") for path, made in RECORDS]
-    assert len(regions) == sum(bool(beside({}, r.made, r.compared).shown) for r in results) >= len(headings)
+        assert name not in SAID or any(part.startswith(SAID[name].numbers) for part in page.texts["p"])
+    for claim in PAPER:
+        checked = sum(made["figure"] in claim.figures for _, made in RECORDS)
+        assert page.texts["th"].count(f"{claim.statement}.") == checked
+    assert {made["figure"] for _, made in RECORDS if made["figure"].startswith(PAPER_NAMES)} <= PAPERS & SAID.keys()
+    regions = [a for a in page.named("div") if a.get("aria-label") == "The paper and this run"]
+    assert len(regions) == sum(made["figure"] in PAPERS for _, made in RECORDS) > 20
 
 
 def test_docstrings_become_paragraphs_code_and_items():

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, NoReturn
 
 from recon.benchmark import cell_store, project_root
 from recon.errors import ReconError
@@ -62,6 +63,16 @@ def compared(args: argparse.Namespace, one: Path, other: Path) -> list[str]:
     return found
 
 
+def conclude(run: dict[str, Any], differences: list[str], out: Path, what: str) -> NoReturn:
+    """Write what became of a disturbed run, print how its cells differ from an undisturbed one's, and exit."""
+    verdict = "different" if differences else "identical"
+    compared = "records and arrays bit for bit, without times, memory use and the moments of the descent's trace"
+    facts = {"verdict": verdict, "compared": compared, "differences": differences[:100], "provenance": provenance()}
+    write_bytes(out, json_bytes(run | facts))
+    print(*differences[:20], f"{what}: {verdict}", sep="\n")
+    sys.exit(bool(differences))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("figure")
@@ -73,7 +84,7 @@ def main() -> None:
     parser.add_argument("--within", type=float, default=1.0, help="kill within this part of a run's length")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--root", type=Path, default=project_root(), help="checkout with benchmarks/")
-    parser.add_argument("--out", type=Path, default=project_root() / "results" / "kill-test.json")
+    parser.add_argument("--out", type=Path, default=project_root() / ".recon" / "kill-test.json")
     args = parser.parse_args()
     rng, kills, found = random.Random(args.seed), [], []
     with tempfile.TemporaryDirectory(prefix="kill-test-") as folder:
@@ -97,26 +108,11 @@ def main() -> None:
             killed, runs = Path(folder) / f"killed-{runs}", runs + 1
         finish(args, killed)
         found += compared(args, whole, killed)
-    verdict = "identical" if not found else "different"
-    record = {
-        "figure": args.figure,
-        "preset": args.preset,
-        "command": f"python -m tests.resilience.kill {args.figure} --preset {args.preset} --kills {args.kills}"
-        + f" --source {args.source} --within {args.within:g} --seed {args.seed}",
-        "verdict": verdict,
-        "compared": "records and arrays bit for bit, without times, memory use and the moments of the descent's trace",
-        "cells": cells,
-        "undisturbed_seconds": took,
-        "runs": runs,
-        "kills": kills,
-        "differences": found[:100],
-        "provenance": provenance(),
-    }
-    write_bytes(args.out, json_bytes(record))
-    for text in found[:20]:
-        print(text)
-    print(f"{len(kills)} kills, {cells} cells: {verdict}")
-    sys.exit(1 if found else None)
+    command = f"python -m tests.resilience.kill {args.figure} --preset {args.preset} --kills {args.kills}"
+    command += f" --source {args.source} --within {args.within:g} --seed {args.seed}"
+    run = {"figure": args.figure, "preset": args.preset, "command": command, "cells": cells}
+    run |= {"undisturbed_seconds": took, "runs": runs, "kills": kills}
+    conclude(run, found, args.out, f"{len(kills)} kills, {cells} cells")
 
 
 if __name__ == "__main__":

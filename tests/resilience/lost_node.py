@@ -27,7 +27,8 @@ from recon.dynamics import Linearised
 from recon.errors import ReconError
 from recon.networks import MLP
 from recon.ray_workers import Resources
-from recon.records import Store, cells_differ, json_bytes, provenance, write_bytes
+from recon.records import Store, cells_differ
+from tests.resilience.kill import conclude
 
 NODES = 3
 STARTS = 3  # tries to start a cluster
@@ -117,7 +118,7 @@ def main() -> None:
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--source", default="samples")
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--out", type=Path, default=project_root() / "results" / "ray-test.json")
+    parser.add_argument("--out", type=Path, default=project_root() / ".recon" / "ray-test.json")
     args = parser.parse_args()
     cells = small() if args.figure is None else find(project_root(), args.figure).cells(args.preset)
     planned = plan(cells, {"source": args.source, "data_dir": args.data_dir})
@@ -134,29 +135,13 @@ def main() -> None:
         found += [f"cell {key}: {text}" for key in keys for text in cells_differ(local.read(key), far.read(key))]
     if not happened["kill"]:
         found.append("No node was killed: every cell was done before.")
-    verdict = "identical" if not found else "different"
     from ray import __version__ as version
 
-    record = {
-        "cells_of": "twelve small cells" if args.figure is None else f"{args.figure} {args.preset}",
-        "command": "python -m tests.resilience.lost_node"
-        + ("" if args.figure is None else f" --figure {args.figure} --preset {args.preset}")
-        + f" --source {args.source}",
-        "verdict": verdict,
-        "compared": "records and arrays bit for bit, without times, memory use and the moments of the descent's trace",
-        "cells": len(keys),
-        "nodes": NODES,
-        "local_seconds": took,
-        "ray": happened,
-        "ray_version": version,
-        "differences": found[:100],
-        "provenance": provenance(),
-    }
-    write_bytes(args.out, json_bytes(record))
-    for text in found[:20]:
-        print(text)
-    print(f"one of {NODES} nodes killed, {len(keys)} cells: {verdict}")
-    sys.exit(1 if found else None)
+    of = f" --figure {args.figure} --preset {args.preset}" if args.figure else ""
+    command = f"python -m tests.resilience.lost_node{of} --source {args.source}"
+    run = {"cells_of": f"{args.figure} {args.preset}" if args.figure else "twelve small cells", "command": command}
+    run |= {"cells": len(keys), "nodes": NODES, "local_seconds": took, "ray": happened, "ray_version": version}
+    conclude(run, found, args.out, f"one of {NODES} nodes killed, {len(keys)} cells")
 
 
 if __name__ == "__main__":

@@ -115,6 +115,9 @@ def test_told_widths_choose_and_refuse(rng):
     for widths in ((9, 9), (8, 9, 9), (9, 9, 9, 2)):
         with pytest.raises(ReconError, match="no plain MLP with hidden layers of"):
             arranged(arrays, widths=widths)
+    # Told widths overrule the numbers in names.
+    swapped = {f"fc{i}/weights": a for i, (a, _) in zip((1, 0), layers(rng, (5, 9, 5)), strict=True)}
+    assert arranged(swapped, widths=(9,), kernels="in-out").names == ("fc1/weights", "fc0/weights")
     assert widths_of("mlp:1024x12") == (1024, 12)
     for wrong in ("cnn:32", "mlp", "mlp:", "mlp:3x", "mlp:0", "mlp:²"):
         with pytest.raises(ReconError, match=r"mlp:1024x1024\.$"):
@@ -256,6 +259,18 @@ def test_biases_in_some_layers_count_as_zero_in_the_others(some, rng):
     assert arranged(flats, kernels="in-out").layers == (("W1", None), ("W2", "b2"), ("W3", None))
     with pytest.raises(ReconError, match=r"The bias of fc1.weight is in one of the two files only"):
         arranged_both(named(rng, names, (6, 9, 9, 2), ("out",)), named(rng, names, (6, 9, 9, 2), ("fc1", "out")))
+
+
+@pytest.mark.parametrize("kind", ["PyTorch module", "Flax", "scikit-learn", "W and b", "Haiku"])
+def test_a_layers_bias_comes_with_its_kernel(kind, rng):
+    pairs = layers(rng)
+    arrays = {name: a for i, pair in enumerate(pairs) for name, a in zip(FOREIGN[kind](i)[:2], pair)}
+    if FOREIGN[kind](0)[2]:
+        arrays = {name: a.T for name, a in arrays.items()}
+    copy = {f"ema.{name}": a for name, a in arrays.items()}
+    named_ = arranged(arrays | copy, layers=[FOREIGN[kind](i)[0] for i in range(4)])
+    assert named_.layers == tuple(FOREIGN[kind](i)[:2] for i in range(4))
+    same_function(named_.tree(arrays), pairs, rng)
 
 
 ADAPTERS = (

@@ -15,10 +15,6 @@ PICKLE = (
     'safetensors.torch.save_file(model.state_dict(), "weights.safetensors").'
 )
 KIND = "{} holds numbers of the kind {}: save them as float32, as they were in training."
-OBJECTS = (
-    "{} holds no weights (an array of Python objects, a pickle, not of plain numbers): save each array under a name of "
-    'its own, as by numpy.savez("weights.npz", W1=..., b1=..., W2=...).'
-)
 KERAS = 'numpy.savez("weights.npz", *model.get_weights())'
 # Files of programs that are not read, by suffix, and what saves their weights so that they are.
 FOREIGN = {

@@ -15,12 +15,7 @@ CHUNKED = "__msgpack_chunked_array__"
 
 
 def extension(code: int, data: memoryview) -> Any:
-    """An array, or whatever else, which is no weight; of bfloat16 as float32.
-
-    Raises:
-      ReconError: an array of numbers of another kind.
-      ValueError, TypeError: damage.
-    """
+    """An array, or whatever else, which is no weight; of bfloat16 as float32."""
     if code not in (ARRAY, SCALAR):
         return None
     shape, name, held = msgspec.msgpack.decode(bytes(data), type=tuple[list[int], str, bytes])
@@ -35,12 +30,7 @@ def extension(code: int, data: memoryview) -> Any:
 
 
 def read(path: Path) -> Arrays:
-    """The arrays of the tree.
-
-    Raises:
-      ReconError: arrays that Flax has split, from a gigabyte on.
-      ValueError, TypeError: a damaged file.
-    """
+    """The arrays of the tree; Flax splits those of a gigabyte and more, which are refused."""
     found = dict(leaves(msgspec.msgpack.decode(content(path), ext_hook=extension)))
     if any(CHUNKED in name for name in found):
         raise ReconError(f"{path} holds arrays of a gigabyte or more: save its arrays as .safetensors.")

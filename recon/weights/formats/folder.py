@@ -25,12 +25,7 @@ class Index(msgspec.Struct):
 
 
 def read(path: Path) -> Arrays:
-    """The arrays of all the files.
-
-    Raises:
-      ReconError: it is not clear which files, or they hold too much.
-      ValueError, OSError: damaged or missing files.
-    """
+    """The arrays of all the files."""
     folder = path if path.is_dir() else path.parent
     indexes = [path] if path != folder else sorted(folder.glob(f"*{INDEX}"))
     files = sorted(folder.glob("*.safetensors"))

@@ -1,23 +1,8 @@
-"""NumPy's .npy: one array, such as one of images; no network is of one."""
-
-from pathlib import Path
+"""NumPy's .npy: one array, such as one of images, under the name x; no network is of one."""
 
 from recon import reading
-from recon.errors import ReconError
-from recon.weights.formats.base import OBJECTS, Arrays, Format
+from recon.weights.formats.base import Format
 
-
-def read(path: Path) -> Arrays:
-    """The array, as x.
-
-    Raises:
-      ReconError: it is of Python objects.
-      ValueError, OSError: a damaged file.
-    """
-    try:
-        return {"x": reading.array(path)}
-    except reading.Objects as error:
-        raise ReconError(OBJECTS.format(path)) from error
-
-
-FORMAT = Format("npy", (".npy",), lambda _, head: head.startswith(b"\x93NUMPY"), read)
+FORMAT = Format(
+    "npy", (".npy",), lambda _, head: head.startswith(b"\x93NUMPY"), lambda path: {"x": reading.array(path)}
+)

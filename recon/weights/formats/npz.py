@@ -5,7 +5,7 @@ from pathlib import Path
 from recon import reading
 from recon.errors import ReconError
 from recon.reading import LIMIT
-from recon.weights.formats.base import OBJECTS, PICKLE, Arrays, Format, foreign
+from recon.weights.formats.base import PICKLE, Arrays, Format, foreign
 
 # Weights are packed to a half at best, with most of them pruned to a tenth; images of few colours to a fiftieth.
 DENSEST = 100  # times that an archive may unpack to its size,
@@ -14,13 +14,7 @@ MEMBERS = {"model.weights.h5": ".keras", "schema.json": ".skops"}  # of other pr
 
 
 def read(path: Path) -> Arrays:
-    """The arrays, each of the size that its header tells.
-
-    Raises:
-      ReconError: a pickle in a zip, as `torch.save` writes, arrays of Python objects, another program's zip, or one
-        that unpacks to more than weights do.
-      ValueError, OSError, zipfile.BadZipFile and others of a damaged archive.
-    """
+    """The arrays, each of the size that its header tells."""
     with reading.archive(path, LIMIT) as opened:
         told = opened.infolist()
     if any(member.filename.endswith(".pkl") for member in told):
@@ -33,10 +27,7 @@ def read(path: Path) -> Arrays:
         raise ReconError(
             f"{path} unpacks from {packed >> 20} to {unpacked >> 20} MiB, as no weights do: save the network's alone."
         )
-    try:
-        return reading.arrays(path, LIMIT)
-    except reading.Objects as error:
-        raise ReconError(OBJECTS.format(path)) from error
+    return reading.arrays(path, LIMIT)
 
 
 FORMAT = Format("npz", (".npz",), lambda _, head: head.startswith(b"PK"), read)

@@ -14,12 +14,7 @@ METADATA = "_METADATA"
 
 
 def read(path: Path) -> Arrays:
-    """The arrays of the tree.
-
-    Raises:
-      ReconError: no checkpoint of a tree, Orbax is not installed, or the checkpoint is too large.
-      Exception: whatever Orbax raises at a damaged one.
-    """
+    """The arrays of the tree."""
     path = tree_of(path)
     try:
         import orbax.checkpoint as ocp
@@ -42,11 +37,7 @@ def read(path: Path) -> Arrays:
 
 
 def tree_of(path: Path) -> Path:
-    """The folder of a tree: this one, or the only one in a step of a CheckpointManager.
-
-    Raises:
-      ReconError: there is none, or several.
-    """
+    """The folder of a tree: this one, or the only one in a step of a CheckpointManager."""
     if (path / METADATA).is_file():
         return path
     inner = sorted(metadata.parent for metadata in path.glob(f"*/{METADATA}"))

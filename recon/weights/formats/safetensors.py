@@ -19,12 +19,7 @@ KINDS = {
 
 
 def read(path: Path) -> Arrays:
-    """The arrays; those of bfloat16 as float32.
-
-    Raises:
-      ReconError: numbers of another kind.
-      ValueError: a damaged file.
-    """
+    """The arrays; those of bfloat16 as float32."""
     from safetensors import SafetensorError, deserialize
 
     try:
