@@ -79,11 +79,12 @@ def recover(
         except KeyboardInterrupt:
             why = "interrupted"
         found = state.found if why == "complete" else state.top
-        if len(found) and why != "complete":
-            found = replace(found, c=placed(seen, found, TRUST))
+        alone = np.full(len(found), np.inf)
+        if len(found):
+            found, alone = best_coordinates(state, found, complete=why == "complete")
         # The last vector may be too faint to be right, which turns other images into mixtures with the last one.
         mixed = leaked(seen, found) if state.inferred else np.zeros(len(found), bool)
-        vouched = certificate(seen, found, known_network(problem), mixed, parts)
+        vouched = certificate(seen, found, known_network(problem), mixed, parts, alone)
         order = np.lexsort((-vouched.confidence, ~vouched.up_to_scale, ~vouched.certified))
         recovered = vouched.images[order].astype(np.float32).reshape(-1, *problem.image_shape)
     state.keep(recovered)
@@ -113,6 +114,24 @@ def recover(
         seconds=seconds,
         snapshots=tuple(state.snapshots),
     )
+
+
+def best_coordinates(state: State, found: Vectors, complete: bool) -> tuple[Vectors, Float[np.ndarray, " k"]]:
+    """The found at the best coordinates known, and how far noise may move those that tell it of themselves.
+
+    All N vectors together give an image's most exactly, if units vanish; else its own activations and gradients do, and
+    where these do not the other vectors.
+    """
+    seen = state.seen
+    by_itself, moved = found, np.full(len(found), np.inf)
+    for way in state.yields:
+        if way.exact:
+            by_itself, moved = way.alone(seen, found)
+    if complete:
+        return found, moved
+    told = np.isfinite(moved)
+    rest = placed(seen, found, TRUST)
+    return replace(found, c=np.where(told[:, None], by_itself.c, rest)), moved
 
 
 def from_images(seen: Observed, given: Float[np.ndarray, "k d"], rng: np.random.Generator) -> Vectors:
@@ -159,7 +178,7 @@ def known_network(problem: Problem) -> Network:
     trees = (problem.params0,) if problem.linearised else (problem.params0, problem.params1)
     layers = [tree["Dense_0"] for tree in trees if "bias" in tree["Dense_0"]]
     ends = tuple((np.asarray(a["kernel"], np.float64), np.asarray(a["bias"], np.float64)) for a in layers)
-    return Network(ends, trained_outputs(problem))
+    return Network(ends, trained_outputs(problem), problem.network.units.leak == 0)
 
 
 def trained_outputs(problem: Problem) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -210,6 +229,4 @@ def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Floa
     return scaled
 
 
-ATTACK = Attack(
-    "exact", "exact recovery from the first layer, with a certificate", Exact(), run, descends=False
-)
+ATTACK = Attack("exact", "exact recovery from the first layer, with a certificate", Exact(), run, descends=False)

@@ -14,8 +14,6 @@ from scipy.spatial.distance import cdist
 from recon import ReconError
 from recon.attacks import Problem, exact, reconstruct
 from recon.attacks.first_layer import certificate, flops, images, joint, linear, observe, vectors
-from recon.attacks.first_layer.activations import Activations
-from recon.attacks.first_layer.switches import Switches, first_patterns
 from recon.dynamics import Descent, GradientFlow, Linearised, train
 from recon.networks import MLP, from_params
 from recon.tasks import load_task
@@ -30,14 +28,17 @@ class Instance:
     x: np.ndarray
     linearised: bool = False
     state: dict | None = None
+    activation: str = "relu"
 
     def attack(self, **options):
+        network = dataclasses.replace(from_params(self.before), activation=self.activation)
         where = {"linearised": self.linearised, "state": self.state, "m": len(self.x), "progress": False}
+        where |= {} if self.activation == "relu" else {"network": network}
         return reconstruct(self.before, self.after, **{"attack": "exact", **where, **options})
 
 
-def drawn(outputs=1, widths=(WIDTH, WIDTH), seed=0):
-    network = MLP(widths, outputs=outputs)
+def drawn(outputs=1, widths=(WIDTH, WIDTH), seed=0, activation="relu"):
+    network = MLP(widths, outputs=outputs, activation=activation)
     before = jax.tree.map(np.asarray, network.init(jax.random.key(seed), DIM))
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(N, DIM)).astype(np.float32)
@@ -47,7 +48,7 @@ def drawn(outputs=1, widths=(WIDTH, WIDTH), seed=0):
 def trained(dynamics, **kind):
     network, before, x, y = drawn(**kind)
     run = train(network, before, x, y, dynamics)
-    return Instance(run.initial.params, run.final.params, x, run.linearised)
+    return Instance(run.initial.params, run.final.params, x, run.linearised, activation=network.activation)
 
 
 @pytest.fixture(scope="module")
@@ -276,48 +277,8 @@ def test_hybrid_adds_certified_images_to_those_of_the_gradient_attack(linearised
     assert errors(linearised, found).max() < 0.01
 
 
-def test_second_layer_finds_digits_of_a_narrow_network():
-    data = load_task("mnist_odd_even", 20, seed=0, source="samples")
-    network = MLP((96, 96))
-    before = jax.tree.map(np.asarray, network.init(jax.random.key(0), 784))
-    run = train(network, before, data.train.x, data.train.y, Linearised())
-    instance = Instance(run.initial.params, run.final.params, data.train.x, linearised=True)
-    problem = problem_of(instance, box=data.box, shape=data.image_shape)
-    seen = exact.observed(problem)
-    inside = Activations.on(seen, problem)
-    activations = np.maximum(inside.p @ (np.c_[data.train.x.reshape(20, -1), np.ones(20)] @ seen.u).T, 0)
-    np.testing.assert_allclose(inside.span @ (inside.span.T @ activations), activations, atol=1e-4)
-    found = instance.attack(image_shape=data.image_shape, box=data.box)
-    assert found.certified.all()
-    assert errors(instance, found).max() < 0.01
-
-
-def test_patterns_of_the_second_layer_give_those_of_the_first(linearised):
-    problem = problem_of(linearised)
-    seen = exact.observed(problem)
-    above = Switches.on(seen, problem)
-    c = np.c_[np.float64(linearised.x), np.ones(N)] @ seen.u
-    second = np.float32(np.maximum(c @ above.p.T, 0) @ above.w2 + above.b2 > 0)
-    np.testing.assert_allclose(second @ above.span.T @ above.span, second, atol=0.01)
-    off = np.random.default_rng(0).normal(size=c.shape) * np.linalg.norm(c, axis=1, keepdims=True) / np.sqrt(N)
-    active, q = first_patterns(seen, above, c + 0.5 * off)
-    right = linear.normalised(np.linalg.inv(c).T * seen.s)
-    nearest = np.abs(linear.normalised(q) @ right.T)
-    assert len(set(nearest.argmax(1))) > N / 2
-    assert nearest.max(1).min() > 0.999
-    np.testing.assert_array_equal(active, (c @ seen.p0.T > 0)[nearest.argmax(1)])
-
-
-def test_only_linearised_networks_of_two_hidden_layers_have_such_patterns():
-    deep = trained(Linearised(), widths=(WIDTH, 64, 64))
-    assert Switches.on(exact.observed(problem_of(deep)), problem_of(deep)) is None
-    moved = trained(Linearised())
-    problem = dataclasses.replace(problem_of(moved), linearised=False)
-    assert Switches.on(exact.observed(problem), problem) is None
-
-
 def problem_of(instance, box=None, shape=(DIM,)):
-    network = from_params(instance.before)
+    network = dataclasses.replace(from_params(instance.before), activation=instance.activation)
     return Problem(network, instance.before, instance.after, shape, box, instance.linearised, N)
 
 

@@ -8,12 +8,11 @@ import pytest
 
 from recon.attacks import exact
 from recon.attacks.first_layer import search
-from recon.attacks.first_layer.activations import Activations
 from recon.attacks.first_layer.flops import Count
 from recon.attacks.first_layer.linear import normalised
 from recon.attacks.first_layer.patterns import Patterns
 from recon.attacks.first_layer.settings import Exact
-from recon.attacks.first_layer.switches import Switches
+from recon.attacks.first_layer.tangent import Tangent
 from recon.attacks.first_layer.vectors import judged
 from recon.dynamics import Linearised
 from tests.attacks.test_exact import DIM, WIDTH, N, problem_of, trained
@@ -33,38 +32,42 @@ def ways(problem):
 
 def test_each_search_says_where_it_is_possible(linearised):
     boxed = problem_of(linearised, box=BOX)
-    assert ways(boxed) == [Switches, Activations, Patterns]
-    assert ways(problem_of(linearised)) == [Switches, Patterns]
-    assert ways(dataclasses.replace(boxed, linearised=False)) == [Activations, Patterns]
+    assert ways(boxed) == ways(problem_of(linearised)) == [Tangent, Patterns]
+    moved = dataclasses.replace(boxed, linearised=False)
+    assert ways(moved) == [Tangent, Patterns]
     assert ways(dataclasses.replace(boxed, state=boxed.change)) == [Patterns]
     first = {"params0": {"Dense_0": boxed.params0["Dense_0"]}, "params1": {"Dense_0": boxed.params1["Dense_0"]}}
     assert ways(dataclasses.replace(boxed, **first)) == [Patterns]
+    # Where gradients moved, only units that vanish tell of an image, and a layer above must tell of activations.
+    for activation in ("gelu", "leaky_relu:0.2"):
+        other = dataclasses.replace(boxed.network, activation=activation)
+        assert ways(dataclasses.replace(boxed, network=other)) == [Tangent]
+        assert ways(dataclasses.replace(moved, network=other)) == []
 
 
 @pytest.mark.parametrize("loose", [False, True])
 def test_loose_is_by_the_first_layers_patterns_alone(linearised, monkeypatch, loose):
     used = []
-    for kind in (Switches, Activations, Patterns):
-        real = kind.candidates
+    for kind in (Tangent, Patterns):
+        real = kind.vectors
 
         def spied(self, state, count, real=real):
             used.append(type(self))
             return real(self, state, count)
 
-        monkeypatch.setattr(kind, "candidates", spied)
+        monkeypatch.setattr(kind, "vectors", spied)
     linearised.attack(box=BOX, loose=loose)
-    assert (set(used) == {Patterns}) if loose else (used[0] is Switches)
+    assert (set(used) == {Patterns}) if loose else (used[0] is Tangent)
 
 
-class Planned:
-    """Candidates that are told: the right ones where there are any."""
+class Planned(Patterns):
+    """A search that finds nothing, and counts how often it is asked."""
 
-    def __init__(self, promise, some=()):
-        self.promise, self.some, self.turns = promise, some, 0
+    turns = 0
 
-    def candidates(self, state, count):
-        self.turns += 1
-        return self.some if self.some else Patterns().candidates(state, count)
+    def vectors(self, state, count):
+        object.__setattr__(self, "turns", self.turns + 1)
+        return state.found
 
 
 def state_of(instance, **settings):
@@ -77,12 +80,10 @@ def right(instance, state):
     return judged(state.seen, normalised(c), normalised(np.linalg.inv(c).T * state.seen.s))
 
 
-def test_the_search_that_found_most_of_late_has_the_turn_and_others_get_theirs(linearised, monkeypatch):
+def test_the_search_that_found_most_of_late_has_the_turn_and_others_get_theirs(linearised):
     state = state_of(linearised)
-    better, worse = Planned(0.9), Planned(0.5)
+    better, worse = Planned(), Planned()
     state.yields = {better: 0.9, worse: 0.5}
-    nothing = state.found
-    monkeypatch.setattr(search, "finish", lambda *_: nothing)
     turns = []
     for _ in range(6):
         search.search_once(state)
@@ -130,6 +131,7 @@ def test_the_last_image_follows_from_the_others(linearised):
 
 def test_a_failed_joint_step_doubts_more_each_time(linearised):
     state = state_of(linearised)
+    state.yields = {Patterns(): 0.0}
     wrong = right(linearised, state)
     q = np.random.default_rng(1).normal(size=wrong.q.shape)
     wrong = dataclasses.replace(wrong, q=normalised(q))

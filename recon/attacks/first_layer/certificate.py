@@ -65,10 +65,12 @@ class Network:
     Attributes:
       ends: kernel and biases of the first layer at θ₀ and θ_f (at θ₀ alone of a Taylor model); none without biases.
       outputs: of the trained network at images (k, d), or None where the layers above are not known.
+      vanish: units have no slope where they are inactive, so that vectors are zero there.
     """
 
     ends: tuple[tuple[Float[np.ndarray, "d w"], Float[np.ndarray, " w"]], ...]
     outputs: Callable[[Float[np.ndarray, "k d"]], Float[np.ndarray, "k c"]] | None
+    vanish: bool = True
 
 
 class Certificate(NamedTuple):
@@ -333,13 +335,20 @@ def by_network(seen: Observed, network: Network, rows: Rows, x: Float[np.ndarray
 
 
 def certificate(
-    seen: Observed, found: Vectors, network: Network, mixed: Bool[np.ndarray, " k"], parts: bool = False
+    seen: Observed,
+    found: Vectors,
+    network: Network,
+    mixed: Bool[np.ndarray, " k"],
+    parts: bool = False,
+    alone: Float[np.ndarray, " k"] | None = None,
 ) -> Certificate:
-    """Vouch for images: all N vectors must be found, or the pixels themselves tell.
+    """Vouch for images: all N vectors must be found, or an image's own gradients or pixels tell.
 
     Args:
       mixed: images that may have some of another in them.
       parts: the images are parts of images, which may be blank.
+      alone: rms distance by which noise may move images that meet, by themselves, all that the layers' changes tell of
+        a training image; infinite for others.
     """
     x = images(seen, found.c)
     complete = len(found) == seen.n and not repeated(found).any()
@@ -374,6 +383,10 @@ def certificate(
     same, other = fixed(seen), settled(rows)
     wrong = mixed | contradicted(seen, found, rows)
     sound = (width < CERTAIN_TAIL) & (moved * largest < 1) & enough & other & complete & same & ~wrong
+    itself = np.full(len(x), np.inf) if alone is None else MARGIN * alone / promise
+    own = (itself * largest < 1) & same & ~(wrong & network.vanish)
+    if not network.vanish:
+        sound, width, moved, enough, other = own, np.zeros(len(x)), itself, ~empty, ~empty
     # In the unit of what is promised: widths of the box, where there is one.
     away = outside(seen, x) / promise * CERTAIN_SPREAD
     strange = np.zeros(len(x), bool)
@@ -381,12 +394,13 @@ def certificate(
         # These pictures are of 8 bits: one that is sharp enough to show it and does not, at any scale, is none of them.
         tolerance = scale.GRID_RMS / scale.LEVELS * np.linalg.norm(seen.high - seen.low)
         strange = pixels.off & (moved * promise < GRID_ACCURACY * tolerance)
-    up_to_scale = ((sound & ~strange) | by_themselves) & ~empty
+    up_to_scale = (((sound | own) & ~strange) | by_themselves) & ~empty
     certified = up_to_scale & (away < CERTAIN_BOX) & sized
     confidence = 1 / (1 + (width / CERTAIN_TAIL) ** 2) / (1 + moved**2)
     confidence = confidence / (1 + (away / CERTAIN_BOX) ** 2)
     for doubt in (~np.full(len(x), complete and same), ~sized, ~enough, ~other, empty, wrong, strange):
         confidence = np.where(doubt, 0.5, 1.0) * confidence
+    confidence = np.where(own & sized & ~strange & ~empty, np.maximum(confidence, 1 / (1 + itself**2)), confidence)
     confidence = np.where(by_themselves & ~empty, 1.0, confidence)
     doubts = what_is_missing(
         seen,

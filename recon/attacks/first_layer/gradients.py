@@ -86,7 +86,7 @@ def spans(seen: Observed, problem: Problem) -> Spans:
 
 
 def by_activations(exact: Spans, units: Integer[np.ndarray, " k"]) -> Spans:
-    """What the hidden activations of some of the units tell by themselves: a test that costs a fraction of the whole."""
+    """What the hidden activations of some units tell by themselves: a test that costs a fraction of the whole."""
     h = linalg.qr(exact.h[units], mode="economic")[0]
     return Spans(exact.p[units], exact.v[:0], h, (), ())
 
@@ -136,12 +136,15 @@ def residual(c: Float[Tensor, " n"], units: Activation, known: Spans) -> Float[T
     Args:
       c: coordinates at which the biases' input is one.
     """
-    at = passed((known.p @ c)[None], known.above, units)
-    d = jax.lax.stop_gradient(best_outputs(at.g[0], known.v))[0]
-    parts = [d @ g[0] for g in at.g]
-    bases = [known.v.T, *(rows.T for rows in known.rows)]
+    z = known.p @ c
+    parts, bases = [], []
     if known.h.shape[1]:
-        parts, bases = [at.h[0], *parts], [known.h, *bases]
+        parts, bases = [units.value(z)], [known.h]
+    if known.above:
+        at = passed(z[None], known.above, units)
+        d = jax.lax.stop_gradient(best_outputs(at.g[0], known.v))[0]
+        parts += [d @ g[0] for g in at.g]
+        bases += [known.v.T, *(rows.T for rows in known.rows)]
     rest = [
         (part - basis @ (part @ basis)) / (jnp.linalg.norm(part) + TINY)
         for part, basis in zip(parts, bases, strict=True)
@@ -186,9 +189,9 @@ def polish(units: Activation, c: Float[Tensor, "b n"], one: Float[Tensor, " n"],
 
     def all_steps(c: Tensor) -> Polished:
         c, _ = jax.lax.scan(step, c, None, length=POLISHED)
-        rest, slope, gram = parts(c)
+        rest, _, gram = parts(c)
         values = jnp.linalg.eigvalsh(gram)
-        held = jnp.sum(1 / jnp.maximum(values, TINY))
+        held = jnp.sum(1 / jnp.maximum(values, TINY)) - 1 / (one @ one)  # less the direction that is fixed
         noise = jnp.sum(rest**2) / max(len(rest) - n, 1)
         moved = jnp.where(values[0] > HELD * values[-1], jnp.sqrt(noise * held), jnp.inf)
         return Polished(c, jnp.sum(rest**2), moved)

@@ -13,8 +13,9 @@ from recon.attacks.first_layer.joint import joint
 from recon.attacks.first_layer.linear import active_probability, normalised, null_vectors
 from recon.attacks.first_layer.observe import Observed
 from recon.attacks.first_layer.search import Candidates, State, accepted
-from recon.attacks.first_layer.vectors import Vectors, ALIKE, distinct, inactive_units
+from recon.attacks.first_layer.vectors import ALIKE, Vectors, distinct, inactive_units
 
+NARROW = 0.4  # images for each hidden unit above which inactive units are too few to tell images from mixtures
 # Chosen while building.
 HELD_MISSING, FREE_EVERY = 0.1, 3  # q is held while more than this share is missing, but for each third batch
 FIRST_LANCZOS, LANCZOS = 10, 6  # steps in the first round of stage one, from a random q, and in the others
@@ -35,9 +36,10 @@ class Patterns:
     exact: ClassVar[bool] = False
 
     @classmethod
-    def on(cls, seen: Observed, problem: Problem) -> "Patterns | None":  # noqa: ARG003 (what others need)
-        """The search, or None where units have no inactive side."""
-        return cls() if problem.network.units.leak == 0 else None
+    def on(cls, seen: Observed, problem: Problem) -> "Patterns | None":
+        """The search, or None where units have no inactive side, or too few of them are inactive."""
+        few = seen.n >= NARROW * seen.v.shape[1]
+        return cls() if problem.network.units.leak == 0 and not few else None
 
     def vectors(self, state: State, count: int) -> Vectors:
         """What the robust finish accepts of the candidates."""
@@ -46,6 +48,10 @@ class Patterns:
     def together(self, seen: Observed, found: Vectors) -> Vectors:
         """Each from the units that the others leave inactive."""
         return joint(seen, found)
+
+    def alone(self, seen: Observed, found: Vectors) -> tuple[Vectors, Float[np.ndarray, " k"]]:  # noqa: ARG002
+        """Nothing: a vector tells its image only with all the others."""
+        return found, np.full(len(found), np.inf)
 
     def candidates(self, state: State, count: int) -> Candidates:
         """From columns of the change and isotropic starts."""

@@ -79,6 +79,10 @@ class Search(Protocol):
         """All N vectors solved together."""
         ...
 
+    def alone(self, seen: Observed, found: Vectors) -> tuple[Vectors, Float[np.ndarray, " k"]]:
+        """Each image from what it tells of itself; and how far noise may move it, infinite if it tells none."""
+        ...
+
 
 @dataclass
 class State:

@@ -7,7 +7,7 @@ ends a few units are on the wrong side; flipping one after the other, from the t
 pattern, whose gradient is known to rounding. What is found so is taken out exactly: r_j·c = 0 for the next starts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -19,7 +19,16 @@ from recon.arrays import Tensor, enable_x64
 from recon.attacks.base import Problem
 from recon.attacks.first_layer.deflated import columns
 from recon.attacks.first_layer.flops import add, product
-from recon.attacks.first_layer.gradients import Spans, best_outputs, by_activations, outside, passed, polish, spans
+from recon.attacks.first_layer.gradients import (
+    Polished,
+    Spans,
+    best_outputs,
+    by_activations,
+    outside,
+    passed,
+    polish,
+    spans,
+)
 from recon.attacks.first_layer.joint import best, joint
 from recon.attacks.first_layer.linear import normalised
 from recon.attacks.first_layer.observe import Observed
@@ -41,7 +50,8 @@ PUSH, PUSHES, ISOTROPIC = 0.5, (0.2, 1.5), 0.5
 LEAST_INPUT = 1e-3  # of the biases, that coordinates are divided by
 DOUBTED = 2  # of the found, for each dry batch in a row, are not taken out
 # Softness of the pattern's edge in the first and in the last solve of vectors that vanish on inactive units, how many,
-# and of Lanczos in each: of 36 coordinates L2 0.1 to 1.5 from images of 100/384 they gave 33 right ones, 20 with 6 solves.
+# and of Lanczos in each: of 36 coordinates L2 0.1 to 1.5 from images of 100/384 they gave 33 right ones; a third of the
+# solves 16 to 26.
 EDGES, SOLVES, SOLVE_STEPS = (0.06, 0.005), 20, 14
 FLIPS = 60  # of units, at most, in each layer
 GAIN = 1e-13  # of the squared length, that a flip must be worth
@@ -67,7 +77,7 @@ class Tangent:
       single: what is descended, in float32: all, or the activations of some units where these tell enough.
     """
 
-    promise: ClassVar[float] = 2.0
+    promise: ClassVar[float] = 1.0
     units: Activation
     spans: Spans
     exact: bool
@@ -139,7 +149,12 @@ class Tangent:
         high = np.full(len(seen.u) - 1, np.inf) if seen.high is None else seen.high
         single = [np.asarray(a, np.float32) for a in (y, sharpness, basis, seen.u, low, high)]
         program = compiled(
-            descent, How(self.units, STEPS), *single, self.single, what="A batch of the tangent search", fix="fewer images"
+            descent,
+            How(self.units, STEPS),
+            *single,
+            self.single,
+            what="A batch of the tangent search",
+            fix="fewer images",
         )
         ends = np.asarray(program.run(*single, self.single), np.float64)
         add(STEPS * program.work.get("flops_per_step", 0.0))
@@ -173,22 +188,52 @@ class Tangent:
         return Vectors(normalised(c), normalised(product(g, seen.v.T)), np.where(right, 0.0, 1.0), agreement)
 
     def together(self, seen: Observed, found: Vectors) -> Vectors:
-        """The inverse's coordinates; each vector once more, by the pattern there."""
+        """Where gradients moved, by the units that each leaves inactive; else each vector at the inverse's coordinates.
+
+        Without kinks each image's own coordinates are better than the inverse of vectors that may be nearly alike.
+        """
         if not self.exact:
             return joint(seen, found)
-        return self.settled(seen, corrected(found.c, found.q / seen.s))
+        c = found.c if self.units.leak is None else corrected(found.c, found.q / seen.s)
+        return self.settled(seen, c)
+
+    def alone(self, seen: Observed, found: Vectors) -> tuple[Vectors, Float[np.ndarray, " k"]]:
+        """Each image from its own activations and gradients: where it lies, and how far noise may move it.
+
+        Returns:
+          The vectors at these coordinates; and the rms L2 distance, infinite where an image does not meet the spans at
+          its own pattern or nothing holds it.
+        """
+        known = self.spans if self.units.leak is None else by_activations(self.spans, np.arange(len(self.spans.p)))
+        if not self.exact or not (len(found) and (known.above or known.h.shape[1])):
+            return found, np.full(len(found), np.inf)
+        c = found.c / (found.c @ seen.u[-1])[:, None]
+        end = self.polish(seen, c, known)
+        at = passed(product(end.c, self.spans.p.T), self.spans.above, self.units)
+        worst = np.asarray(end.share)
+        for g, rows in zip(at.g, (self.spans.v, *self.spans.rows), strict=True):
+            if len(rows):
+                d = np.asarray(best_outputs(g, rows), np.float64)
+                worst = np.maximum(worst, outside(np.einsum("bc,bcw->bw", d, g), rows.T))
+        return replace(found, c=normalised(end.c)), np.where(worst < RESIDUAL, end.moved, np.inf)
+
+    def polish(self, seen: Observed, c: Float[np.ndarray, "b n"], known: Spans) -> Polished:
+        """Gauss and Newton's steps in float64."""
+        with enable_x64():
+            program = compiled(
+                polish, self.units, c, seen.u[-1], known, what="A step to the nearest zero", fix="fewer images"
+            )
+            return Polished(*map(np.asarray, program.run(c, seen.u[-1], known)))
 
     def polished(self, seen: Observed, c: Float[np.ndarray, "b n"]) -> Vectors:
         """Vectors of the nearest zeros, for activations without a kink."""
+        end = self.polish(seen, c, self.spans)
+        g = passed(product(end.c, self.spans.p.T), self.spans.above, self.units).g[0]
         with enable_x64():
-            program = compiled(polish, self.units, c, seen.u[-1], self.spans, what="Polishing", fix="fewer images")
-            end = program.run(c, seen.u[-1], self.spans)
-            c = np.asarray(end.c)
-            g = passed(c @ self.spans.p.T, self.spans.above, self.units).g[0]
-            d = best_outputs(g, self.spans.v)
-            q = np.asarray(jnp.einsum("bc,bcw->bw", d, g) @ self.spans.v.T)
-        share = np.where(np.isfinite(end.share), end.share, 1.0)
-        return Vectors(normalised(c), normalised(q), np.where(share < RESIDUAL, 0.0, 1.0), np.ones(len(c)))
+            d = np.asarray(best_outputs(g, self.spans.v))
+        q = product(np.einsum("bc,bcw->bw", d, g), seen.v.T)
+        right = end.share < RESIDUAL  # not where it is no number
+        return Vectors(normalised(end.c), normalised(q), np.where(right, 0.0, 1.0), np.ones(len(c)))
 
     def outputs(self, z: list[np.ndarray], rows: Float[np.ndarray, "n w"]) -> Float[np.ndarray, "b c"]:
         """The combination of outputs whose gradient lies in the span."""
@@ -235,7 +280,9 @@ def loss(
     return jnp.sum(total + away / (1 + away))
 
 
-def descent(how: How, y: Tensor, sharpness: Tensor, basis: Tensor, u: Tensor, low: Tensor, high: Tensor, known: Spans) -> Tensor:
+def descent(
+    how: How, y: Tensor, sharpness: Tensor, basis: Tensor, u: Tensor, low: Tensor, high: Tensor, known: Spans
+) -> Tensor:
     """Adam on the loss over coordinates of unit length, kinks growing sharp."""
     first, second = MOMENTA
 

@@ -177,7 +177,12 @@ def robust(
 
 
 def narrowed(
-    seen: Observed, c: Float[np.ndarray, "b n"], q: Float[np.ndarray, "b n"], edges: tuple[float, float], solves: int, steps: int
+    seen: Observed,
+    c: Float[np.ndarray, "b n"],
+    q: Float[np.ndarray, "b n"],
+    edges: tuple[float, float],
+    solves: int,
+    steps: int,
 ) -> Float[np.ndarray, "b n"]:
     """Null vectors of coordinates that stay as they are: the pattern's edge narrows as the vectors settle.
 
