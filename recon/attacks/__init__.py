@@ -48,7 +48,7 @@ def reconstruct(
     Args:
       params0, params1: weights in Flax layout, {'Dense_0': {'kernel': (in, out), 'bias': (out,)}, ...}, NumPy or JAX.
       attack: name of the solver, see `attacks()`.
-      network: the architecture (default: the plain MLP whose weights these are).
+      network: the architecture (default: the plain MLP with ReLU whose weights these are).
       image_shape: shape of one image (default: flat, (in,)).
       box: least and greatest value of an input, scalars or by channel; None: unknown.
       m: number of images to reconstruct (default: twice the number of training images that the rank of the first
@@ -69,9 +69,7 @@ def reconstruct(
     """
     solver, settings = with_options(attack, options)
     network = from_params(params0) if network is None else network
-    if not isinstance(network, solver.networks):
-        kind, needed = type(network).__name__, solver.networks.__name__
-        raise ReconError(f"The attack {attack!r} is for networks of the kind {needed}, not {kind}: use ntk-autodiff.")
+    solver.check(network)
     if isinstance(network, MLP) and from_params(params0) != from_params(params1):
         found = from_params(params0), from_params(params1)
         raise ReconError(f"Initial and final weights are of different networks: {found[0]} and {found[1]}.")

@@ -40,8 +40,8 @@ class DescentSettings:
       x_scale: standard deviation of the images at the start, where no others are given.
       dual_scale: duals start uniform in ±`dual_scale`.
       box_weight: weight of the pixel box penalty.
-      sharpness, sharpness_end, sharpness_decades: softplus sharpness β = min(sharpness + 10^(decades·i/steps),
-        sharpness_end) at step i.
+      sharpness, sharpness_end, sharpness_decades: an activation with a kink is smoothed, with the sharpness β =
+        min(sharpness + 10^(decades·i/steps), sharpness_end) at step i.
       seconds: stop after so much time in the compiled loop, all restarts together.
       snapshots: keep the images at so many steps, geometrically spaced.
     """

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, PRNGKeyArray
 
+from recon.errors import ReconError
 from recon.networks import MLP, Network
 from recon.progress import Report
 
@@ -124,6 +125,7 @@ class Attack:
       settings: its settings, a frozen dataclass.
       run: the function that runs it.
       networks: the networks it is for.
+      relu_only: whether it is for units of ReLU alone.
       descends: whether it starts from images, which the caller may choose.
     """
 
@@ -132,4 +134,22 @@ class Attack:
     settings: Any
     run: Callable[[Problem, Any, PRNGKeyArray, Report], Reconstruction]
     networks: type[Network] = MLP
+    relu_only: bool = False
     descends: bool = True
+
+    def check(self, network: Network) -> None:
+        """Refuse a network that it is not for.
+
+        Raises:
+          ReconError: of another kind, or another activation.
+        """
+        if not isinstance(network, self.networks):
+            kind, needed = type(network).__name__, self.networks.__name__
+            raise ReconError(
+                f"The attack {self.name!r} is for networks of the kind {needed}, not {kind}: use ntk-autodiff."
+            )
+        if self.relu_only and network.activation != "relu":
+            other = "ntk-fast" if isinstance(network, MLP) else "ntk-autodiff"
+            raise ReconError(
+                f"The attack {self.name!r} is for ReLU networks, not for those of {network.activation}: use {other}."
+            )

@@ -29,7 +29,7 @@ from recon.attacks.adam import Descended, DescentSettings, Known, compiled_loop,
 from recon.attacks.base import Attack, Problem, Reconstruction
 from recon.attacks.gradient_matching import box_penalty
 from recon.errors import ReconError
-from recon.networks import Activation, Network, Params, softplus
+from recon.networks import Activation, Network, Params
 from recon.progress import Report
 
 
@@ -40,7 +40,7 @@ class DeepLeakage:
     Attributes:
       learning_rate: η of the step that was seen. Only the targets' scale depends on it.
       steps: L-BFGS steps, all stages together.
-      stages: of softplus sharpness, geometrically spaced from `sharpness` to `sharpness_end`.
+      stages: of the activation's sharpness, geometrically spaced from `sharpness` to `sharpness_end`.
       box_weight: weight of the pixel box penalty (0: none, as the authors have it: images then grow far out of it).
       memory: pairs of steps and gradients that L-BFGS keeps.
       x_scale: standard deviation of the images at the start, where no others are given; targets start at N(0, 1).
@@ -106,7 +106,8 @@ def advance(
     beta, known, seen = given
 
     def objective(v: Mapping[str, Tensor]) -> Tensor:
-        loss = inversion_loss(how.network, known.points[0], seen, v["x"], v["y"], softplus(beta))
+        activation = how.network.units.smoothed(beta)
+        loss = inversion_loss(how.network, known.points[0], seen, v["x"], v["y"], activation)
         return loss if known.box is None else loss + box_penalty(v["x"], known.box, how.settings.box_weight)
 
     both = optax.value_and_grad_from_state(objective)

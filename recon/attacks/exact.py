@@ -213,4 +213,6 @@ def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Floa
     return scaled
 
 
-ATTACK = Attack("exact", "exact recovery from the first layer, with a certificate", Exact(), run, descends=False)
+ATTACK = Attack(
+    "exact", "exact recovery from the first layer, with a certificate", Exact(), run, relu_only=True, descends=False
+)

@@ -109,5 +109,6 @@ ATTACK = Attack(
     Exact(loose=True),
     run,
     networks=CNN,
+    relu_only=True,
     descends=False,
 )

@@ -104,4 +104,4 @@ def filled(
     return np.concatenate([found, rest])
 
 
-ATTACK = Attack("hybrid", "gradient matching, then exact recovery from its images", Hybrid(), run)
+ATTACK = Attack("hybrid", "gradient matching, then exact recovery from its images", Hybrid(), run, relu_only=True)

@@ -44,7 +44,7 @@ class KKT:
       x_scale: standard deviation of the images at the start, where no others are given.
       least_dual: λ below this is penalised (the published sweep's best for MNIST: 0.45).
       dual_weight, box_weight: of the penalties, in units of ‖θ_f‖².
-      sharpness: slope of the sigmoid that stands for ReLU's derivative.
+      sharpness: slope of the sigmoid that stands for ReLU's derivative, or for another kink's.
       ridge: of the projected duals, as a fraction of their kernel's mean diagonal.
       seconds: stop after so much time.
       snapshots: keep the images at so many steps, geometrically spaced.
@@ -64,15 +64,12 @@ class KKT:
     snapshots: int = 0
 
 
-def smoothed(sharpness: float) -> Activation:
-    """ReLU with the derivative of a sigmoid wherever a derivative is taken (Haim et al. 2022, appendix)."""
-
-    def slope(z: Tensor) -> Tensor:
-        return jnp.asarray(jax.nn.sigmoid(sharpness * z))
-
-    value = jax.custom_jvp(jax.nn.relu)
-    value.defjvp(lambda z, dz: (jax.nn.relu(z[0]), slope(z[0]) * dz[0]))
-    return Activation(value, slope)
+def smoothed(own: Activation, sharpness: float) -> Activation:
+    """ReLU with a sigmoid wherever its derivative is taken (Haim et al. 2022, appendix); others with a kink alike."""
+    smooth = own.smoothed(sharpness)
+    value = jax.custom_jvp(own.value)
+    value.defjvp(lambda z, dz: (own.value(z[0]), smooth.slope(z[0]) * dz[0]))
+    return dataclasses.replace(smooth, value=value)
 
 
 def classes(m: int, outputs: int) -> Float[np.ndarray, "m c"]:
@@ -107,7 +104,8 @@ class Stationarity(Matching):
         x, of = variables["x"], self.of
         if "duals" in variables:
             duals = self.duals(variables, known)
-            loss = matching_loss(self.target(known), x, duals, smoothed(of.sharpness)) / self.norm
+            activation = smoothed(self.network.units, of.sharpness)
+            loss = matching_loss(self.target(known), x, duals, activation) / self.norm
         else:
             loss = self.best(x, known)[0] / self.norm
         if of.objective == "logistic":
@@ -116,7 +114,8 @@ class Stationarity(Matching):
 
     def best(self, x: Tensor, known: Known) -> tuple[Float[Tensor, ""], Float[Tensor, "1 m c"]]:
         """The loss of the best duals without penalties, and these."""
-        return projected_loss(self.target(known), x, smoothed(self.of.sharpness), self.of.ridge)
+        activation = smoothed(self.network.units, self.of.sharpness)
+        return projected_loss(self.target(known), x, activation, self.of.ridge)
 
     def duals(self, variables: dict[str, Any], known: Known) -> Float[Tensor, "1 m c"]:
         """α of free duals."""

@@ -46,7 +46,7 @@ from recon.attacks.gradient_matching import (
 from recon.attacks.rank import first_layer_span
 from recon.errors import ReconError
 from recon.loops import costs
-from recon.networks import dense_layers, softplus
+from recon.networks import dense_layers
 from recon.progress import Report
 
 
@@ -98,13 +98,13 @@ def batch_of(key: PRNGKeyArray, step: Tensor, m: int, batch: int) -> Int[Tensor,
 
 def share(target: Target, part: Variables, m: int, beta: Tensor) -> Sum:
     """(1/M) Σ α ∇f(x) over some of the M images."""
-    return explained(target, part.x, part.duals.swapaxes(0, 1) / m, softplus(beta))
+    return explained(target, part.x, part.duals.swapaxes(0, 1) / m, target.network.units.smoothed(beta))
 
 
 def full_sum(target: Target, whole: Variables, batch: int, beta: Tensor) -> Sum:
     """S over all images, at most `batch` of them in memory at once."""
     weights = whole.duals.swapaxes(0, 1) / len(whole.x)
-    return explained_in_chunks(target, whole.x, weights, softplus(beta), batch)
+    return explained_in_chunks(target, whole.x, weights, target.network.units.smoothed(beta), batch)
 
 
 def held_sharpness(settings: Minibatch, step: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ def resummed(how: Batches, i: Tensor, whole: Variables, known: Known) -> tuple[V
     """Variables with their duals projected, where they are, and the sum over all images."""
     target, beta = how.target(known), held_sharpness(how.settings, i)
     if how.settings.duals == "projected":
-        _, duals = projected_loss(target, whole.x, softplus(beta), how.settings.ridge)
+        _, duals = projected_loss(target, whole.x, target.network.units.smoothed(beta), how.settings.ridge)
         whole = whole._replace(duals=jnp.asarray(duals).swapaxes(0, 1))
     return whole, full_sum(target, whole, min(how.settings.batch, len(whole.x)), beta)
 

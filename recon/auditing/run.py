@@ -63,7 +63,7 @@ def audit(
     Args:
       initial, final: files that `recon.weights.read_arrays` reads, or arrays by name, nested or not.
       network: 'mlp:1024x1024', widths or an `MLP`, to be checked against the weights (default: as they tell); an `MLP`
-        in the NTK parametrisation tells the factors, too, that weights act with.
+        tells the activation, too, and in the NTK parametrisation the factors that weights act with.
       layers, kernels: as `recon.weights.arranged` takes them, where shapes and names do not tell.
       optimizer_state: of a checkpoint, the file or arrays with Adam's first moment or SGD's momentum buffer; it is
         attacked in place of the weights' change.
@@ -97,7 +97,7 @@ def audit(
     mlp = from_params(params0)
     if mlp != from_params(params1):
         raise ReconError(f"The initial weights are of {describe(params0)}, the final ones of {describe(params1)}.")
-    if isinstance(network, MLP) and network.parametrisation != "standard":
+    if isinstance(network, MLP):
         mlp = replace(network, outputs=mlp.outputs, bias=mlp.bias)
     refuse_unusable(params0, layout, "initial")
     refuse_unusable(params1, last, "final")

@@ -11,7 +11,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import enable_x64
 from recon.attacks import Reconstruction, reconstruct, with_options
-from recon.cells.base import data_record
+from recon.cells.base import as_plain, data_record
 from recon.dynamics import Dynamics, Trained, outputs, train
 from recon.dynamics.base import HostParams
 from recon.kernels import compiled_ntk, kernel_distance
@@ -62,17 +62,18 @@ class AttackCell:
     @property
     def title(self) -> str:
         """For progress bars."""
-        kind = "linearised" if self.linearised else "standard"
-        return f"{self.task} N={self.n_train} W={self.network.widths[0]} {kind} {self.attack} seed {self.seed}"
+        kind, units = "linearised" if self.linearised else "standard", self.network.activation
+        width = f"W={self.network.widths[0]}{'' if units == 'relu' else f' {units}'}"
+        return f"{self.task} N={self.n_train} {width} {kind} {self.attack} seed {self.seed}"
 
     @property
     def slug(self) -> str:
         """For file names."""
-        return self.title.replace("=", "").replace(" ", "-").lower()
+        return self.title.replace("=", "").replace(":", "").replace(" ", "-").lower()
 
     def settings(self) -> dict[str, Any]:
         """All settings as plain values; the training rule and the attack by name."""
-        plain = dataclasses.asdict(self)
+        plain = as_plain(self)
         plain["network"] = {"architecture": type(self.network).__name__, **plain["network"]}
         plain["dynamics"] = {"rule": type(self.dynamics).__name__, **plain["dynamics"]}
         plain["options"] = dict(self.options)
@@ -86,9 +87,10 @@ class AttackCell:
         """Look up the attack and its options.
 
         Raises:
-          ReconError: there is no such attack, or it has no such option.
+          ReconError: there is no such attack, it has no such option, or is not for such a network.
         """
-        with_options(self.attack, dict(self.options))
+        attack, _ = with_options(self.attack, dict(self.options))
+        attack.check(self.network)
 
     @property
     def modules(self) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """What a benchmark asks of a cell, whatever it computes. A new kind of cell is one file in this package."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from recon.progress import Report
@@ -60,6 +62,15 @@ class Cell(Protocol):
           KeyboardInterrupt: Ctrl-C; a partial result is none.
         """
         ...
+
+
+def as_plain(settings: Any) -> dict[str, Any]:
+    """Settings as plain values; ReLU goes without saying, as in keys and records from before there were others."""
+
+    def said(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in pairs if (name, value) != ("activation", "relu")}
+
+    return dataclasses.asdict(settings, dict_factory=said)
 
 
 def fingerprints(data: TaskData) -> dict[str, str]:

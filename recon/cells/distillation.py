@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.cells.attack import thinned
-from recon.cells.base import data_record
+from recon.cells.base import as_plain, data_record
 from recon.distillation import DistilledSet, chosen, distill, finite_accuracy, infinite_accuracy, with_options
 from recon.distillation.chosen import CHOICES, choose
 from recon.distillation.score import set_losses
@@ -198,4 +198,4 @@ def _plain(value: Any) -> Any:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
     rule = {} if isinstance(value, MLP | InfiniteMLP) else {"rule": type(value).__name__}
-    return {**rule, **dataclasses.asdict(value)}
+    return {**rule, **as_plain(value)}

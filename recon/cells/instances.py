@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.dynamics import Dynamics, GradientFlow, Linearised, train
-from recon.networks import MLP
+from recon.networks import MLP, Network
 from recon.tasks import TaskData
 
 FLOW = GradientFlow()
@@ -29,6 +29,7 @@ class Instance:
       training: for the record: the rule, what training took and reached.
       box, linearised, state: as `recon.reconstruct` takes them.
       relative: distances are divided by the norm of the training image.
+      network: architecture (None: the plain one that the weights tell).
     """
 
     before: Any
@@ -40,6 +41,7 @@ class Instance:
     linearised: bool = False
     state: Any = None
     relative: bool = False
+    network: Network | None = None
 
 
 @runtime_checkable
@@ -93,7 +95,7 @@ class Plain:
     Attributes:
       width, depth: units of a hidden layer, and hidden layers.
       dynamics: training rule.
-      bias, init_rule: of the network.
+      bias, init_rule, activation: of the network.
       scale: factor of the initial weights.
       with_state: the attack is given the optimiser's state, not the weights' change.
       noise: standard deviation of what is added to every final weight.
@@ -105,6 +107,7 @@ class Plain:
     depth: int = 2
     bias: bool = True
     init_rule: Literal["lecun", "he", "glorot", "uniform"] = "lecun"
+    activation: str = "relu"
     scale: float = 1.0
     with_state: bool = False
     noise: float = 0.0
@@ -135,7 +138,8 @@ class Plain:
     def trained(self, data: TaskData, seed: int, view: Callable[[Images], Images]) -> Instance:
         """The network trained on what `view` makes of the images."""
         x, held_out = view(data.train.x), view(data.held_out.x)
-        network = MLP((self.width,) * self.depth, outputs=data.outputs, bias=self.bias, init_rule=self.init_rule)
+        options = {name: getattr(self, name) for name in ("bias", "init_rule", "activation")}
+        network = MLP((self.width,) * self.depth, outputs=data.outputs, **options)
         before = network.init(jax.random.key(seed), int(np.prod(x.shape[1:])))
         before = jax.tree.map(lambda a: self.scale * np.asarray(a), before)
         run = train(network, before, x, data.train.y, self.dynamics)
@@ -146,7 +150,7 @@ class Plain:
         rule = rule_in_words(self.dynamics)
         told = {"rule": rule, "loss": run.final.loss, "steps": run.final.step, "seconds": run.seconds}
         state = run.state if self.with_state else None
-        return Instance(run.initial.params, after, x, held_out, told, data.box, run.linearised, state)
+        return Instance(run.initial.params, after, x, held_out, told, data.box, run.linearised, state, network=network)
 
 
 @dataclass(frozen=True)

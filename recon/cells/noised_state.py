@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recon.arrays import enable_x64
-from recon.cells.base import data_record
+from recon.cells.base import as_plain, data_record
 from recon.distillation.base import Problem
 from recon.distillation.descent import KernelDistillation, run
 from recon.distillation.mmd_noised import direction, noised_loss, source, state
@@ -55,7 +55,7 @@ class NoisedStateCell:
 
     def settings(self) -> dict[str, Any]:
         """All settings as plain values."""
-        return {"kind": "noised-state", **dataclasses.asdict(self)}
+        return {"kind": "noised-state", **as_plain(self)}
 
     def with_seed(self, seed: int) -> "NoisedStateCell":
         """The same setting on another draw."""

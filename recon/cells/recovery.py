@@ -105,6 +105,7 @@ class RecoveryCell:
             instance.before,
             instance.after,
             attack=self.attack,
+            network=instance.network,
             image_shape=instance.truth.shape[1:],
             box=instance.box,
             m=2 * self.n_train,

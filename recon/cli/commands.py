@@ -16,7 +16,7 @@ from recon.cli.cache import cache_app
 from recon.cli.check import check, compare_with_stored
 from recon.cli.console import out, overall, say, show
 from recon.cli.data import data_app
-from recon.cli.options import Draw, Figure, Force, Rule, Run, flag, grouped
+from recon.cli.options import Activation, Draw, Figure, Force, Rule, Run, flag, grouped
 from recon.cli.sets import distill, dynamics_of, train
 from recon.cli.settings import Set, options_of, told_how_to_set
 from recon.errors import ReconError
@@ -74,6 +74,7 @@ def attack_(
     n: Annotated[int, typer.Option("--n", help="Training images.")] = 20,
     width: Annotated[int, typer.Option(help="Width of each hidden layer.")] = 512,
     depth: Annotated[int, typer.Option(help="Hidden layers.")] = 2,
+    activation: Activation = "relu",
     dynamics: Rule = "standard",
     attack: Annotated[
         str, typer.Option(help="Name of an attack, see `recon list`.", autocompletion=completion.attacks)
@@ -97,7 +98,8 @@ def attack_(
             f"A network of {depth} hidden layers of width {width} has no hidden unit: choose at least 1 each."
         )
     options = options_of(attack, set_ or (), steps)
-    cell = AttackCell(draw.name, n, MLP((width,) * depth), rule, attack, options, seed=seed)
+    network = MLP((width,) * depth, activation=activation)
+    cell = AttackCell(draw.name, n, network, rule, attack, options, seed=seed)
     project = bench.project_root()
     found = bench.find(project, "fig1")
     folder = out_dir or project / ".recon" / "attacks"

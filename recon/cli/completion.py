@@ -42,5 +42,6 @@ def methods() -> list[str]:
 
 
 presets = one_of("quick", "full", "paper")
+activations = one_of("relu", "leaky_relu", "gelu", "silu", "tanh", "elu", "softplus", "sigmoid")
 dynamics = one_of("linearised", "standard", "descent", "momentum")
 sources = one_of("auto", "tfds", "samples")

@@ -50,6 +50,14 @@ Rule = Annotated[
     str,
     typer.Option(help="linearised, standard (gradient flow), descent or momentum.", autocompletion=completion.dynamics),
 ]
+Activation = Annotated[
+    str,
+    typer.Option(
+        help="Of the hidden units: relu, leaky_relu (leaky_relu:0.2 for another slope), gelu, silu, tanh, elu, "
+        "softplus or sigmoid.",
+        autocompletion=completion.activations,
+    ),
+]
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Cells computed at a time (default: one for each core).")
 ]

@@ -8,7 +8,7 @@ import typer
 
 from recon.cli import completion
 from recon.cli.console import say
-from recon.cli.options import Draw, Rule, grouped
+from recon.cli.options import Activation, Draw, Rule, grouped
 from recon.errors import ReconError, unknown
 from recon.records.places import file_to_write, folder_to_write
 
@@ -80,6 +80,7 @@ def train(
     ] = None,
     n: Number = 500,
     widths: Annotated[str, typer.Option(help="Widths of the hidden layers, with commas.")] = "512,512",
+    activation: Activation = "relu",
     dynamics: Rule = "standard",
     loss: Annotated[
         float | None, typer.Option(help="Train until the mean of ½(f − y)² is below this (default: the rule's own).")
@@ -105,7 +106,7 @@ def train(
     from recon.tasks import load_task
     from recon.weights import save_weights
 
-    network, rule = network_of(widths), dynamics_of(dynamics, loss)
+    network, rule = network_of(widths, activation), dynamics_of(dynamics, loss)
     folder_to_write(folder)
     chosen = None if data is None else DistilledSet.load(data)
     n = n if chosen is None else max(2, len(chosen.classes))  # whose test images are wanted
@@ -153,14 +154,14 @@ def train(
     say(f"Stored in {folder}/: initial.{kind}, final.{kind}, train.json.")
 
 
-def network_of(widths: str) -> "MLP":
-    """The network of hidden layers "512,256"."""
+def network_of(widths: str, activation: str = "relu") -> "MLP":
+    """The network of hidden layers "512,256" with that activation."""
     from recon.networks import MLP
 
     numbers = [part.strip() for part in widths.split(",")]
     if not all(part.isdecimal() and int(part) for part in numbers):
         raise ReconError(f"{widths!r} are no widths of hidden layers: give numbers such as 512,512.")
-    return MLP(tuple(map(int, numbers)))
+    return MLP(tuple(map(int, numbers)), activation=activation)
 
 
 def dynamics_of(name: str, loss: float | None = None) -> "Dynamics":

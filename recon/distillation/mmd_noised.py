@@ -28,7 +28,13 @@ from recon.networks import MLP, Params
 
 def source(kernel: InfiniteMLP, width: int) -> MLP:
     """The network whose tangent features make the noise."""
-    return MLP((width,) * kernel.depth, parametrisation="ntk", w_std=kernel.w_std, b_std=kernel.b_std)
+    return MLP(
+        (width,) * kernel.depth,
+        activation=kernel.activation,
+        parametrisation="ntk",
+        w_std=kernel.w_std,
+        b_std=kernel.b_std,
+    )
 
 
 def direction(network: MLP, scale: float, key: PRNGKeyArray, pixels: int) -> list[np.ndarray]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from recon.arrays import Tensor
-from recon.networks import MLP, Activation, Network, Params, relu
+from recon.networks import MLP, Activation, Network, Params
 
 
 def ntk(
@@ -13,9 +13,12 @@ def ntk(
     params: Params,
     x1: Float[Tensor, "n *shape"],
     x2: Float[Tensor, "m *shape"] | None = None,
-    activation: Activation = relu,
+    activation: Activation | None = None,
 ) -> Float[Tensor, "n c m c"]:
     """⟨∇f_c(x1_i), ∇f_c'(x2_j)⟩; an MLP's without any Jacobian: Σ_l (h hᵀ + 1) ∘ (δ δᵀ), a few matrix products.
+
+    Args:
+      activation: in the place of the network's own, if one is given.
 
     Returns:
       Indexed by image and output of `x1`, then image and output of `x2` (None: `x1` again).
@@ -45,7 +48,7 @@ def ntk_by_jacobian(
     params: Params,
     x1: Float[Tensor, "n *shape"],
     x2: Float[Tensor, "m *shape"] | None = None,
-    activation: Activation = relu,
+    activation: Activation | None = None,
 ) -> Float[Tensor, "n c m c"]:
     """The same kernel by contracting full Jacobians: for any network, and to check `ntk` with."""
 

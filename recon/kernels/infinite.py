@@ -4,6 +4,9 @@ With Σ⁰ = Θ⁰ = w² x·x'/d + b², a hidden layer takes the cosine ρ = Σ(
 
     Σ ← w²/2 √(Σ(x, x) Σ(x', x')) κ₁(ρ) + b²,   Θ ← Σ + w²/2 κ₀(ρ) Θ,
     κ₀(ρ) = 1 − arccos(ρ)/π,   κ₁(ρ) = ρ κ₀(ρ) + √(1 − ρ²)/π.
+
+LeakyReLU of slope s below zero is s z + (1 − s) relu(z), so that in the place of κ₀ and κ₁ it has (1 − s)² κ₀ + 2s and
+(1 − s)² κ₁ + 2s ρ.
 """
 
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 
 from recon.arrays import Tensor
 from recon.errors import ReconError
+from recon.networks.activations import named
 
 # 1 − |ρ| below this many machine epsilons is rounding of ρ, whose square root would show as an angle of 1e-3 in
 # float32: such inputs count as parallel.
@@ -52,19 +56,27 @@ class InfiniteMLP:
     Attributes:
       depth: number of hidden layers.
       w_std, b_std: scales of kernels and biases; b_std = 0: no biases.
+      activation: relu or leaky_relu, whose kernels are known here.
 
     Raises:
-      ReconError: no hidden layer, or a scale that is not a scale.
+      ReconError: no hidden layer, a scale that is not a scale, or another activation.
     """
 
     depth: int = 2
     w_std: float = 1.0
     b_std: float = 0.0
+    activation: str = "relu"
 
     def __post_init__(self) -> None:
         """Refuse what is no network."""
         if self.depth < 1 or not self.w_std > 0 or not self.b_std >= 0:
             raise ReconError(f"{self} is no network: give depth >= 1, w_std > 0 and b_std >= 0.")
+        object.__setattr__(self, "activation", named(self.activation).name)
+        if named(self.activation).leak is None:
+            raise ReconError(
+                f"The kernel of infinitely wide {self.activation} networks is not known here: choose relu, "
+                "leaky_relu or a finite network."
+            )
 
     def both(self, x1: Float[Tensor, "n *shape"], x2: Float[Tensor, "m *shape"] | None = None) -> Kernels:
         """NNGP and NTK, in the precision of the images (of two, the higher).
@@ -79,7 +91,7 @@ class InfiniteMLP:
         dtype = jnp.result_type(x1, x1 if x2 is None else x2)
         a = jnp.asarray(x1, dtype).reshape(len(x1), -1)
         b = a if x2 is None else jnp.asarray(x2, dtype).reshape(len(x2), -1)
-        w, bias = self.w_std**2, self.b_std**2
+        w, bias, leak = self.w_std**2, self.b_std**2, named(self.activation).leak or 0.0
         scale = w / a.shape[1]
         own_a = scale * squared_norms(a) + bias
         own_b = own_a if x2 is None else scale * squared_norms(b) + bias
@@ -91,9 +103,12 @@ class InfiniteMLP:
             if x2 is None:
                 cosine = jnp.where(jnp.eye(len(a), dtype=bool), 1.0, cosine)
             k0, k1 = arc_cosine(cosine)
+            if leak:
+                k0, k1 = (1 - leak) ** 2 * k0 + 2 * leak, (1 - leak) ** 2 * k1 + 2 * leak * cosine
             nngp = w / 2 * size_a[:, None] * size_b * k1 + bias
             ntk = nngp + w / 2 * k0 * ntk
-            own_a, own_b = w / 2 * own_a + bias, w / 2 * own_b + bias
+            kept = w / 2 * (1 + leak**2)
+            own_a, own_b = kept * own_a + bias, kept * own_b + bias
         return Kernels(nngp, ntk)
 
     def nngp(self, x1: Float[Tensor, "n *shape"], x2: Float[Tensor, "m *shape"] | None = None) -> Float[Tensor, "n m"]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from recon.arrays import Tensor
 from recon.kernels.infinite import InfiniteMLP
-from recon.networks import Network, Params
+from recon.networks import Network, Params, named
 
 
 def library() -> Any:
@@ -40,6 +40,15 @@ def empirical_ntk(
     return jax.numpy.transpose(kernel(x1, x2, params), (0, 2, 1, 3))
 
 
+def nonlinearity(activation: str) -> Any:
+    """The library's layer of relu, leaky_relu or gelu; of the others it has no kernel in closed form."""
+    stax, leak = library().stax, named(activation).leak
+    if leak is None:
+        assert activation == "gelu"
+        return stax.Gelu(approximate=False)
+    return stax.LeakyRelu(leak) if leak else stax.Relu()
+
+
 def infinite_kernels(
     settings: InfiniteMLP, x1: Float[Tensor, "n *shape"], x2: Float[Tensor, "m *shape"]
 ) -> tuple[Float[Tensor, "n m"], Float[Tensor, "n m"]]:
@@ -48,7 +57,7 @@ def infinite_kernels(
     hidden = [
         part
         for _ in range(settings.depth)
-        for part in (stax.Dense(1, settings.w_std, settings.b_std or None), stax.Relu())
+        for part in (stax.Dense(1, settings.w_std, settings.b_std or None), nonlinearity(settings.activation))
     ]
     _, _, kernel = stax.serial(*hidden, stax.Dense(1, settings.w_std, settings.b_std or None))
     found = kernel(x1.reshape(len(x1), -1), x2.reshape(len(x2), -1), ("nngp", "ntk"))

@@ -1,4 +1,4 @@
-"""A small convolutional network: convolutions with ReLU, one for each width, then a dense layer over all positions.
+"""A small convolutional network: convolutions, one for each width, then a dense layer over all positions.
 
 A convolution is written as a matrix product with the image's patches, so that each image's gradient by itself, and an
 attack's gradients of it, are matrix products as well.
@@ -15,7 +15,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import Tensor
 from recon.errors import ReconError
-from recon.networks.activations import Activation, relu
+from recon.networks.activations import Activation
 from recon.networks.base import Network, Params
 
 
@@ -69,9 +69,10 @@ class CNN(Network):
         return params
 
     def apply(
-        self, params: Params, x: Float[Tensor, "n *shape"], activation: Activation = relu
+        self, params: Params, x: Float[Tensor, "n *shape"], activation: Activation | None = None
     ) -> Float[Tensor, "n c"]:
-        """Outputs for images (n, h, w, c)."""
+        """Outputs for images (n, h, w, c); see `Network.apply`."""
+        activation = activation or self.units
         h: Tensor = jnp.asarray(x)
         for i in range(len(self.widths)):
             kernel, bias = params[f"Conv_{i}"]["kernel"], params[f"Conv_{i}"]["bias"]

@@ -14,7 +14,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import Tensor
 from recon.errors import ReconError
-from recon.networks.activations import Activation, relu
+from recon.networks.activations import Activation
 from recon.networks.base import Network, Params
 from recon.networks.products import times, times_transposed
 
@@ -91,21 +91,22 @@ class MLP(Network):
         return (1.0, 1.0) if self.parametrisation == "standard" else (self.w_std / math.sqrt(fan_in), self.b_std)
 
     def apply(
-        self, params: Params, x: Float[Tensor, "n *shape"], activation: Activation = relu
+        self, params: Params, x: Float[Tensor, "n *shape"], activation: Activation | None = None
     ) -> Float[Tensor, "n c"]:
-        """Outputs for inputs of any image shape."""
+        """Outputs for inputs of any image shape; see `Network.apply`."""
         return jnp.asarray(self._forward(params, x, activation, jnp.matmul)[2])
 
     def layers(
         self,
         params: Params,
         x: Float[Tensor, "n *shape"],
-        activation: Activation = relu,
+        activation: Activation | None = None,
         weights: Float[Tensor, "n c"] | None = None,
     ) -> Layers:
         """Forward and backward pass by hand; see `Layers`. Of its results only reverse derivatives can be taken.
 
         Args:
+          activation: in the place of the network's own, if one is given.
           weights: differentiate Σ_c weights[i, c] f_c(x_i) for each image; None: every output by itself.
         """
         inputs, slopes, outputs = self._forward(params, x, activation, times)
@@ -125,8 +126,9 @@ class MLP(Network):
         return Layers(inputs, deltas[::-1], outputs)
 
     def _forward(
-        self, params: Params, x: Tensor, activation: Activation, product: Callable[[Any, Any], Any]
+        self, params: Params, x: Tensor, activation: Activation | None, product: Callable[[Any, Any], Any]
     ) -> tuple[list[Any], list[Any], Any]:
+        activation = activation or self.units
         h = x.reshape(len(x), -1)
         inputs, slopes = [], []
         dense = dense_layers(params)

@@ -10,7 +10,7 @@ from recon.attacks.kkt import KKT, Stationarity, classes, margin_duals, smoothed
 from recon.dynamics import train
 from recon.dynamics.margin import Margin
 from recon.metrics import distances, greedy
-from recon.networks import relu
+from recon.networks import named, relu
 from tests.conftest import flat, small_problem
 
 
@@ -48,17 +48,26 @@ def test_what_is_descended_is_in_units_of_the_weights(rng, objective):
         penalty += 3.0 * np.mean(np.maximum(0.5 - v["duals"], 0) ** 2)
     target = Target(network, (params,), params)
     duals = Stationarity(DescentSettings(), network, (12,), of, 1.0).duals(v, known)
-    missed = float(matching_loss(target, x, duals, smoothed(of.sharpness)))
+    missed = float(matching_loss(target, x, duals, smoothed(relu, of.sharpness)))
     assert loss(7.0) == pytest.approx(missed / 7 + penalty, rel=1e-4)
 
 
 def test_surrogate_is_relu_with_a_sigmoid_for_its_derivative(rng):
-    activation = smoothed(30.0)
+    activation = smoothed(relu, 30.0)
     z = rng.normal(size=50).astype(np.float32)
     sigmoid = 1 / (1 + np.exp(-30 * np.float64(z)))
     np.testing.assert_array_equal(activation.value(z), np.maximum(z, 0))
     np.testing.assert_allclose(activation.slope(z), sigmoid, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(jax.vmap(jax.grad(activation.value))(z), sigmoid, rtol=1e-4, atol=1e-7)
+
+
+def test_other_kinks_are_smoothed_alike_and_smooth_ones_are_themselves(rng):
+    z = rng.normal(size=50).astype(np.float32)
+    for own in map(named, ("leaky_relu:0.2", "tanh")):
+        activation = smoothed(own, 30.0)
+        np.testing.assert_array_equal(activation.value(z), own.value(z))
+        np.testing.assert_allclose(activation.slope(z), own.smoothed(30.0).slope(z))
+        np.testing.assert_allclose(jax.vmap(jax.grad(activation.value))(z), activation.slope(z), rtol=1e-5)
 
 
 @pytest.fixture(scope="module")

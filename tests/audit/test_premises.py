@@ -79,6 +79,17 @@ def test_what_the_final_file_holds_besides_is_said(digits):
     assert "Not audited" in found.verdict
 
 
+def test_activation_of_the_network_given_is_the_attacked_ones(digits):
+    network = recon.MLP((W,), activation="tanh")
+    before = jax.tree.map(np.asarray, network.init(jax.random.key(0), digits.train.x[0].size))
+    after = recon.train(network, before, digits.train.x, digits.train.y, recon.Linearised()).final.params
+    call = {"network": network, "linearised": True, "m": 6, "progress": False}
+    made = recon.audit(before, after, attack="ntk-fast", seconds=1.0, **call)
+    assert made.network.activation == "tanh"
+    with pytest.raises(recon.ReconError, match="not for those of tanh: use ntk-fast"):
+        recon.audit(before, after, **call)
+
+
 NETWORK, D = recon.MLP((128, 64)), 60
 
 

@@ -8,8 +8,15 @@ import recon.cells
 from recon.cells import AttackCell
 from recon.cells.around import AroundAttack
 from recon.cells.attack import steps_to, to_class_mean, to_nearest
-from recon.dynamics import Linearised
+from recon.cells.distillation import DistillationCell
+from recon.cells.instances import Plain, plain
+from recon.cells.noised_state import NoisedStateCell
+from recon.cells.recovery import RecoveryCell
+from recon.dynamics import GradientFlow, Linearised
+from recon.kernels.infinite import InfiniteMLP
 from recon.networks import MLP
+from recon.networks.conv import CNN
+from recon.records import cell_key
 
 
 def test_distances_of_outliers_by_hand(rng):
@@ -43,6 +50,28 @@ def test_columns_have_an_entry_for_each_image():
         assert np.isfinite(images[name]).all()
     # One image of each class is its own mean.
     assert max(images["to_class_mean"]) == 0
+
+
+def test_keys_of_relu_cells_are_those_from_before_there_were_other_activations():
+    dense = AttackCell("mnist_odd_even", 6, MLP((32,)), Linearised(), "ntk-fast")
+    patches = AttackCell("mnist_odd_even", 6, CNN((8,), patch=14), GradientFlow(), "ntk-autodiff", (("steps", 9),))
+    kernel, networks = InfiniteMLP(b_std=0.1), (("wide", MLP((32, 32)), Linearised()),)
+    keys = {
+        "abebc7ab2b259b1c4914": dense,
+        "33c131f79c230a96e2e0": patches,
+        "60e627655bd9a90f4a05": NoisedStateCell("mnist_odd_even", 6, InfiniteMLP(), 1.0, 5),
+        "0591c50994e00d242d87": DistillationCell("mnist_odd_even", 20, 2, "kip", (("kernel", kernel),), networks),
+        "e826e292f65d0e06da7d": RecoveryCell("mnist_odd_even", 20, Plain(128, bias=False), "exact"),
+    }
+    for key, cell in keys.items():
+        assert cell_key(cell.settings(), {}, "", {}) == key
+
+
+def test_other_activations_are_said():
+    cell = AttackCell("mnist_odd_even", 6, MLP((32,), activation="leaky_relu:0.2"), Linearised(), "ntk-fast")
+    assert cell.settings()["network"]["activation"] == "leaky_relu:0.2"
+    assert cell.slug == "mnist_odd_even-n6-w32-leaky_relu0.2-linearised-ntk-fast-seed-0"
+    assert plain(Plain(128, activation="tanh"))["activation"] == "tanh"
 
 
 def test_every_kind_of_cell_is_stored_under_a_name_and_a_version_of_its_own():

@@ -87,6 +87,27 @@ def test_a_task_is_trained_on(run, tmp_path):
     assert "Train loss" in done.stdout
 
 
+def test_a_network_of_another_activation_is_trained_and_its_weights_attacked(run, tmp_path):
+    done = run("train", *SMALL, "--widths", "64", "--activation", "tanh", "--dynamics", "linearised", "--out", "net")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "net" / "train.json").read_text())
+    assert facts["network"]["activation"] == "tanh"
+    assert facts["loss"] < 1e-8
+    before, after = (recon.load_weights(tmp_path / "net" / f"{name}.npz") for name in ("initial", "final"))
+    # The layout is that of every plain MLP; which activation it has, the weights do not tell.
+    data = recon.load_task("mnist_odd_even", 10, source="samples")
+    call = {"linearised": True, "start": data.train.x.reshape(10, -1), "steps": 1, "progress": False}
+    size = sum(float(np.sum((after[k][p] - before[k][p]) ** 2)) for k in after for p in after[k])
+    right, wrong = (
+        recon.reconstruct(before, after, network=network, **call).trace[0, 1] / size
+        for network in (MLP((64,), activation="tanh"), MLP((64,)))
+    )
+    assert right < 1e-3 < 1e-1 < wrong
+    done = run("train", *SMALL, "--activation", "swish")
+    assert done.returncode == 1
+    assert "Unknown activation 'swish': choose one of relu" in done.stderr
+
+
 def test_bad_input_is_refused_in_one_sentence(run, tmp_path, small):
     content = small.read_bytes()
     with np.load(small) as file:
@@ -133,6 +154,7 @@ def test_widths_that_are_none_are_refused(widths):
     with pytest.raises(recon.ReconError, match="no widths"):
         network_of(widths)
     assert network_of("12, 7") == MLP((12, 7))
+    assert network_of("12", "gelu") == MLP((12,), activation="gelu")
 
 
 def test_weights_that_are_none_are_refused(tmp_path):

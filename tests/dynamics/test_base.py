@@ -12,6 +12,8 @@ from recon.dynamics.dp import PrivateDescent
 from recon.dynamics.losses import LinearisedLossDescent, LossDescent
 from recon.kernels import ntk
 from recon.networks import MLP
+from tests.conftest import flat, small_problem
+from tests.networks.test_activations import PLAIN
 
 
 def small(outputs=2):
@@ -72,3 +74,15 @@ def test_the_start_is_that_of_the_network_in_float64():
     assert start.curvature == pytest.approx(np.linalg.eigvalsh(kernel)[-1] / 4, rel=1e-4)
     trained = train(network, params, x, y, Linearised())
     np.testing.assert_allclose(trained.duals, start.duals, rtol=1e-6)
+
+
+@pytest.mark.parametrize("activation", PLAIN)
+def test_rules_agree_on_networks_of_every_activation(activation):
+    network, params0, x, y = small_problem(n=4, dim=8, widths=(128, 128), activation=activation)
+    before = np.mean(measure_start(network, params0, x, y).residual ** 2) / 2
+    flow = train(network, params0, x, y, GradientFlow(loss=0.98 * before, tol=1e-5))
+    moved, loss = flat(flow.final.params) - flat(params0), flow.final.loss
+    for rule in (Linearised(loss=loss), Descent(rate=1e-5, loss=loss, dtype="float64")):
+        trained = train(network, params0, x, y, rule)
+        apart = flat(trained.final.params) - flat(params0) - moved
+        assert np.linalg.norm(apart) < 2e-2 * np.linalg.norm(moved)

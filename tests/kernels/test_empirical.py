@@ -5,6 +5,7 @@ import pytest
 from recon.kernels import as_matrix, kernel_distance, ntk, ntk_by_jacobian
 from recon.kernels.neural_tangents import empirical_ntk
 from recon.networks import MLP
+from tests.networks.test_activations import PLAIN
 
 
 @pytest.mark.neural_tangents
@@ -28,6 +29,18 @@ def test_layerwise_kernel(x64, rng, parametrisation, outputs, bias, widths):
     own = as_matrix(ntk(network, params, x1))
     np.testing.assert_allclose(own, own.T, rtol=1e-12)
     assert np.linalg.eigvalsh(own)[0] > -1e-10
+
+
+@pytest.mark.neural_tangents
+@pytest.mark.parametrize("activation", PLAIN)
+def test_kernels_of_activations(x64, rng, activation):
+    network = MLP((9, 8), outputs=2, activation=activation)
+    params = network.init(jax.random.key(0), 12)
+    x1, x2 = rng.normal(size=(5, 12)), rng.normal(size=(4, 12))
+    kernel = ntk(network, params, x1, x2)
+    np.testing.assert_allclose(kernel, empirical_ntk(network, params, x1, x2), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(kernel, ntk_by_jacobian(network, params, x1, x2), rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(kernel, ntk(MLP((9, 8), outputs=2), params, x1, x2, network.units))
 
 
 def test_kernel_against_finite_differences(x64, rng):

@@ -10,13 +10,14 @@ from recon.arrays import enable_x64
 from recon.kernels import ntk
 from recon.kernels.infinite import InfiniteMLP
 from recon.kernels.neural_tangents import infinite_kernels
-from recon.networks import MLP
+from recon.networks import MLP, named
 
 NETWORKS = [
     InfiniteMLP(),
     InfiniteMLP(depth=1, w_std=1.4, b_std=0.3),
     InfiniteMLP(depth=3, w_std=1.4),
     InfiniteMLP(depth=4, w_std=0.8, b_std=0.5),
+    InfiniteMLP(depth=3, w_std=1.4, b_std=0.3, activation="leaky_relu:0.3"),
 ]
 
 
@@ -42,7 +43,17 @@ def test_equals_neural_tangents(x64, rng, network):
 
 def by_hand(network, x1, x2):
     """The recursion image by image, in plain Python numbers."""
-    w, b = network.w_std**2, network.b_std**2
+    w, b, s = network.w_std**2, network.b_std**2, named(network.activation).leak
+
+    def positive(angle):
+        """E[relu relu'] and E[relu' relu'] of normal variables of variance 1 at an angle."""
+        return np.array([np.sin(angle) + (np.pi - angle) * np.cos(angle), np.pi - angle]) / (2 * np.pi)
+
+    def both(angle):
+        """The same of relu(z) − s relu(−z): products of opposite signs are at the other angle."""
+        value, slope = (1 + s**2) * positive(angle) + np.array([-2, 2]) * s * positive(np.pi - angle)
+        return value, slope
+
     found = np.zeros((2, len(x1), len(x2)))
     for i, u in enumerate(x1):
         for j, v in enumerate(x2):
@@ -50,12 +61,9 @@ def by_hand(network, x1, x2):
             tangent = uv
             for _ in range(network.depth):
                 angle = np.arccos(np.clip(uv / np.sqrt(uu * vv), -1, 1))
-                slope = (np.pi - angle) / (2 * np.pi)
-                uv, tangent = (
-                    w * np.sqrt(uu * vv) * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi) + b,
-                    w * slope * tangent,
-                )
-                tangent, uu, vv = tangent + uv, w * uu / 2 + b, w * vv / 2 + b
+                value, slope = both(angle)
+                uv, tangent = w * np.sqrt(uu * vv) * value + b, w * slope * tangent
+                tangent, uu, vv = tangent + uv, *(w * z * (1 + s**2) / 2 + b for z in (uu, vv))
             found[:, i, j] = uv, tangent
     return found
 
@@ -148,3 +156,12 @@ def test_symmetric_and_positive_semi_definite(seed, n, depth, w_std, b_std):
 def test_what_is_no_network_is_refused(options):
     with pytest.raises(ReconError, match="no network"):
         InfiniteMLP(**options)
+
+
+def test_activations_without_a_kernel_are_refused():
+    for activation in ("gelu", "tanh"):
+        with pytest.raises(
+            ReconError, match=rf"of infinitely wide {activation} networks is not known here: choose relu"
+        ):
+            InfiniteMLP(activation=activation)
+    assert InfiniteMLP(activation="leaky_relu") == InfiniteMLP(activation="leaky_relu:0.01")

@@ -7,6 +7,7 @@ import recon
 from recon import ReconError
 from recon.kernels.infinite import InfiniteMLP, InfiniteNetwork
 from recon.kernels.infinite_cnn import InfiniteCNN
+from recon.networks import named
 
 NETWORKS = [
     InfiniteCNN(),
@@ -75,6 +76,28 @@ def test_images_of_one_pixel_see_a_dense_network(x64, rng):
     for ours, dense in zip(cnn.both(x1, x2), mlp.both(x1, x2), strict=True):
         np.testing.assert_allclose(ours, dense, rtol=1e-6)
     np.testing.assert_allclose(cnn.nngp(x1, x2), mlp.nngp(x1, x2), rtol=1e-6)
+
+
+@pytest.mark.neural_tangents
+@pytest.mark.parametrize("activation", ["leaky_relu:0.2", "gelu"])
+def test_kernels_of_activations_are_expectations(x64, rng, activation):
+    network = InfiniteCNN(depth=1, filter=1, w_std=1.4, b_std=0.3, activation=activation)
+    u, v = rng.normal(size=(2, 5))
+    covariance = 1.4**2 / 5 * np.array([[u @ u, u @ v], [u @ v, v @ v]]) + 0.3**2
+    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
+    z = np.linalg.cholesky(covariance) @ np.stack(np.meshgrid(nodes, nodes, indexing="ij")).reshape(2, -1)
+    weights = np.outer(weights, weights).ravel() / (2 * np.pi)
+    value, slope = (weights @ np.prod(f(z), axis=0) for f in (named(activation).value, named(activation).slope))
+    nngp = 1.4**2 * value + 0.3**2
+    found = network.both(u.reshape(1, 1, 1, 5), v.reshape(1, 1, 1, 5))
+    # The quadrature smooths the kink's slope a little.
+    rtol = 1e-8 if activation == "gelu" else 2e-2
+    np.testing.assert_allclose(found, [[[nngp]], [[nngp + 1.4**2 * slope * covariance[0, 1]]]], rtol=rtol)
+
+
+def test_activations_without_a_closed_form_are_refused():
+    with pytest.raises(ReconError, match="of infinitely wide tanh networks has no closed form: choose relu"):
+        InfiniteCNN(activation="tanh")
 
 
 @pytest.mark.neural_tangents

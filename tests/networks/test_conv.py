@@ -6,7 +6,7 @@ import pytest
 from recon.errors import ReconError
 from recon.kernels import compiled_ntk
 from recon.kernels.neural_tangents import empirical_ntk
-from recon.networks import softplus
+from recon.networks import named, softplus
 from recon.networks.conv import CNN
 
 NETWORKS = [
@@ -101,6 +101,14 @@ def test_kernel_equals_neural_tangents(x64, rng):
     np.testing.assert_allclose(
         compiled_ntk(network, params, x1, x2), empirical_ntk(network, params, x1, x2), rtol=1e-10, atol=1e-12
     )
+
+
+def test_other_activations(rng):
+    network, shape = CNN((4, 3), activation="tanh"), (6, 6, 1)
+    params, x = weights(network, shape, rng), rng.normal(size=(3, *shape))
+    found = network.apply(params, x)
+    np.testing.assert_array_equal(found, CNN((4, 3)).apply(params, x, named("tanh")))
+    assert not np.allclose(found, CNN((4, 3)).apply(params, x))
 
 
 def test_initial_weights_are_lecun_normal():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from recon.errors import ReconError
-from recon.networks import MLP, dense_layers, from_params, relu, softplus
+from recon.networks import MLP, dense_layers, from_params, named, relu, softplus
+from tests.networks.test_activations import PLAIN
 
 
 def numpy_forward(network, params, x):
@@ -15,7 +16,7 @@ def numpy_forward(network, params, x):
         z = h @ np.asarray(kernel, np.float64) * (network.w_std / np.sqrt(h.shape[1]) if ntk else 1)
         if bias is not None:
             z = z + np.asarray(bias, np.float64) * (network.b_std if ntk else 1)
-        h = z if i == len(dense) - 1 else np.maximum(z, 0)
+        h = z if i == len(dense) - 1 else PLAIN[network.activation](z)
     return h
 
 
@@ -55,6 +56,23 @@ def test_initialisers(rule, std):
     assert not np.any(params["Dense_0"]["bias"])
     if rule == "uniform":
         assert abs(kernel).max() <= 1 / 20
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_activations(x64, rng, name):
+    network = MLP((7, 5), outputs=2, activation=name)
+    params = network.init(jax.random.key(0), 8)
+    jax.tree.map(np.testing.assert_array_equal, params, MLP((7, 5), outputs=2).init(jax.random.key(0), 8))
+    params = jax.tree.map(lambda a: a + 0.1 * rng.normal(size=a.shape), params)
+    x = rng.normal(size=(4, 8))
+    np.testing.assert_allclose(network.apply(params, x), numpy_forward(network, params, x), rtol=1e-12)
+    np.testing.assert_array_equal(network.apply(params, x), MLP((7, 5), outputs=2).apply(params, x, named(name)))
+    layers = network.layers(params, x)
+    np.testing.assert_allclose(layers.outputs, network.apply(params, x), rtol=1e-12)
+    jacobian = jax.jacrev(lambda p: network.apply(p, x))(params)
+    for i in range(3):
+        kernel = jnp.einsum("ni,nco->ncio", layers.inputs[i], layers.deltas[i])
+        np.testing.assert_allclose(kernel, jacobian[f"Dense_{i}"]["kernel"], atol=1e-12)
 
 
 def test_softplus_tends_to_relu_and_its_slope_is_its_derivative():
