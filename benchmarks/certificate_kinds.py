@@ -19,10 +19,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
-from benchmarks._shared import CIFAR, MNIST, sources
-from recon import statistics
+from benchmarks._estimates import area, share_of
+from benchmarks._presets import CIFAR, MNIST
+from benchmarks._rows import sources, where
+from benchmarks._tables import Table
 from recon.cells.certificate import CertificateCell
 from recon.cells.kinds import KINDS, PATCHES, PLAIN, SHARED, SHORT
 from recon.claims import Claim, Effect, Summary, share
@@ -87,7 +88,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     places = dict.fromkeys((box, run["group"]) for box in (True, False) for run in runs)
     lines = []
     for group, box in [(group, box) for box, group in places]:
-        mine = [run for run in runs if run["group"] == group and run["box"] == box]
+        mine = where(runs, group=group, box=box)
         each = [counted([run]) for run in mine]
         lines.append(
             {
@@ -98,7 +99,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
                 **counted(mine),
                 "certifying": sum(c["certified"] > 0 for c in each),
                 "right_in_whole": sum(c["certified"] > 0 and not c["false"] for c in each),
-                "auc": area(_joined(mine, "confidence"), _joined(mine, "distance") < WITHIN),
+                "auc": area(_joined(mine, "distance") < WITHIN, _joined(mine, "confidence")),
             }
         )
     return {"networks": networks, "lines": sorted(lines, key=lambda line: not line["box"]), "within": WITHIN}
@@ -123,20 +124,12 @@ def _joined(runs: Sequence[dict[str, Any]], key: str) -> np.ndarray:
     return np.array([value for run in runs for value in run[key]], float)
 
 
-def area(confidence: np.ndarray, right: np.ndarray) -> float | None:
-    """Chance that a right image is given more confidence than a wrong one (the area under the ROC curve)."""
-    good, bad = int(right.sum()), int((~right).sum())
-    if not good or not bad:
-        return None
-    return float((rankdata(confidence)[right].sum() - good * (good + 1) / 2) / (good * bad))
-
-
 def plot(summary: Summary) -> Figure:
     """A line for each group: images certified, vouched for up to their scale, and the wrong ones among them."""
     lines = summary["lines"]
     figure = new_figure(9.0, 1.1 + 0.19 * len(lines) / 2)
     for axes, box in zip(figure.subplots(1, 2, sharex=True), (True, False), strict=True):
-        mine = [line for line in lines if line["box"] == box]
+        mine = where(lines, box=box)
         for y, line in enumerate(mine):
             sure, more = line["certified"] / line["images"], line["up_to_scale"] / line["images"]
             axes.barh(y, sure, color=COLOURS["standard"], label=None if y else "certified")
@@ -153,7 +146,7 @@ def plot(summary: Summary) -> Figure:
     return figure
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """A line for each group, with the box and without."""
     columns = ["training", "box", "networks", "images", "certified", "false", "up to scale", "false up to scale",
                "right in whole", "sure and right", "AUC"]  # fmt: skip
@@ -164,47 +157,39 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
          "–" if line["auc"] is None else f"{line['auc']:.2f}"]
         for line in summary["lines"]
     ]  # fmt: skip
-    where = sources(summary["networks"])
+    source = sources(summary["networks"])
     within = f"false: farther than L2 {summary['within']} from every training image"
-    return f"What a certificate is worth; {within} ({where})", columns, rows
+    return f"What a certificate is worth; {within} ({source})", columns, rows
+
+
+def _networks(summary: Summary, certificate: str) -> list[dict[str, Any]]:
+    """Those with a certificate of a sort; each is a draw of its own."""
+    return [r | {"draw": i} for i, r in enumerate(summary["networks"]) if r[certificate]]
 
 
 def _right(summary: Summary, certificate: str, label: str, wrong: str) -> Effect:
     """Of the networks with a certificate of a sort, those without a false one in either audit."""
-    mine = [r for r in summary["networks"] if r[certificate]]
-    found = statistics.share(np.array([not r[wrong] for r in mine], bool), np.arange(len(mine)))
+    mine = _networks(summary, certificate)
     total, false = sum(r[certificate] for r in mine), sum(r[wrong] for r in mine)
-    return [share(f"Networks right in whole ({false} of {total} {label} wrong)", found)] if mine else []
+    label = f"Networks right in whole ({false} of {total} {label} wrong)"
+    return [share(label, share_of(mine, lambda r: not r[wrong]))] if mine else []
 
 
 def _confident(summary: Summary) -> Effect:
-    mine = [r for r in summary["networks"] if r["confident"]]
-    found = statistics.share(np.array([r["confident"] == r["confident_right"] for r in mine]), np.arange(len(mine)))
-    return [share(f"Networks right in all images of confidence {CONFIDENT:g} or more", found)] if mine else []
+    mine = _networks(summary, "confident")
+    label = f"Networks right in all images of confidence {CONFIDENT:g} or more"
+    return [share(label, share_of(mine, lambda r: r["confident"] == r["confident_right"]))] if mine else []
 
 
 REASON = "one network in twenty with a false certificate is the most that an audit's reader could shrug off"
 CLAIMS = (
-    Claim(
-        "certificates-are-right",
-        "Every certified image of a network is a training image, on at least nineteen networks in twenty.",
-        partial(_right, certificate="certified", label="certified images", wrong="false"),
-        0.95,
-        REASON,
-    ),
-    Claim(
-        "right-up-to-scale",
-        "So is every image that is vouched for but for its size, at its best multiple.",
-        partial(_right, certificate="up_to_scale", label="images vouched for but for their size",
-                wrong="false_up_to_scale"),
-        0.95,
-        REASON,
-    ),
-    Claim(
-        "confidence-keeps-its-word",
-        f"Every image of confidence {CONFIDENT:g} or more is a training image, on at least nine networks in ten.",
-        _confident,
-        CONFIDENT,
-        "the confidence itself",
-    ),
+    Claim("certificates-are-right",
+          "Every certified image of a network is a training image, on at least nineteen networks in twenty.",
+          partial(_right, certificate="certified", label="certified images", wrong="false"), 0.95, REASON),
+    Claim("right-up-to-scale", "So is every image that is vouched for but for its size, at its best multiple.",
+          partial(_right, certificate="up_to_scale", label="images vouched for but for their size",
+                  wrong="false_up_to_scale"), 0.95, REASON),
+    Claim("confidence-keeps-its-word",
+          f"Every image of confidence {CONFIDENT:g} or more is a training image, on at least nine networks in ten.",
+          _confident, CONFIDENT, "the confidence itself"),
 )  # fmt: skip

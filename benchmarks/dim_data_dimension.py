@@ -25,70 +25,50 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import (
-    CIFAR,
-    MNIST,
-    NAMES,
-    RULES,
-    SETTINGS,
-    Row,
-    attacks,
-    draw_means,
-    draw_points,
-    draws,
-    grouped,
-    growth,
-    means,
-    published,
-    sources,
-)
-from recon import statistics
+from benchmarks._estimates import A_TENTH, average, growth
+from benchmarks._panels import draw_control_means, draw_rules, parts
+from benchmarks._presets import CIFAR, MNIST, NAMES, RULES, attacks, networks, presets, rules
+from benchmarks._rows import Row, distinct, heading, published, where
+from benchmarks._tables import Table, count, error, mean, tabulate
 from recon.cells import AttackCell
-from recon.cells.resampled import ResampledCell
-from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio, share
-from recon.dynamics import Dynamics, Linearised
-from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, strips
-from recon.records import Stored, attack_row, mean_and_spread, rounded
+from recon.cells.resolution import ResolutionCell
+from recon.claims import Claim, Effect, Summary, ratio, share
+from recon.plots import Axes, Figure, new_figure, strips
+from recon.records import Stored, attack_row, rounded
 
 SIDE = {MNIST: 28, CIFAR: 32}  # the data's own
 SHOWN = 8  # pictures in a row
 
-# Networks as (task, N, W, sides, seeds).
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {
+# Networks as (task, N, widths, seeds, sides).
+PRESETS = presets(
+    quick={
         "networks": (
-            (MNIST, 20, 256, (4, 7, 14, 28), (0, 1, 2)),
-            (CIFAR, 10, 256, (8, 16, 32), (0, 1, 2)),
-        ),
-        **SETTINGS["quick"],
+            (MNIST, 20, (256,), (0, 1, 2), (4, 7, 14, 28)),
+            (CIFAR, 10, (256,), (0, 1, 2), (8, 16, 32)),
+        )
     },
-    "full": {
+    full={
         "networks": (
-            (MNIST, 20, 512, (4, 7, 14, 28, 56), (0, 1, 2, 3, 4)),
-            (CIFAR, 20, 512, (4, 8, 16, 32, 64), (0, 1, 2, 3, 4)),
-        ),
-        **SETTINGS["full"],
+            (MNIST, 20, (512,), (0, 1, 2, 3, 4), (4, 7, 14, 28, 56)),
+            (CIFAR, 20, (512,), (0, 1, 2, 3, 4), (4, 8, 16, 32, 64)),
+        )
     },
-    "paper": {
+    paper={
         "networks": (
-            (MNIST, 200, 2048, (7, 14, 28, 56), (0, 1, 2, 3, 4)),
-            (CIFAR, 200, 2048, (8, 16, 32, 64), (0, 1, 2, 3, 4)),
-        ),
-        **SETTINGS["paper"],
+            (MNIST, 200, (2048,), (0, 1, 2, 3, 4), (7, 14, 28, 56)),
+            (CIFAR, 200, (2048,), (0, 1, 2, 3, 4), (8, 16, 32, 64)),
+        )
     },
-}
+)
 
 
-def cells(preset: dict[str, Any]) -> list[ResampledCell]:
+def cells(preset: dict[str, Any]) -> list[ResolutionCell]:
     """Every network at every size under both dynamics; those of seed 0 attacked by the exact recovery as well."""
-    rules: tuple[Dynamics, ...] = (Linearised(), preset["standard"])
     return [
-        ResampledCell(AttackCell(task, n, MLP((width, width)), rule, attack, options, seed=seed), side)
-        for task, n, width, sides, seeds in preset["networks"]
-        for seed in seeds
+        ResolutionCell(AttackCell(task, n, network, rule, attack, options, seed=seed), side)
+        for task, n, network, seed, sides in networks(preset["networks"])
         for side in sides
-        for rule in rules
+        for rule in rules(preset).values()
         for attack, options in attacks(preset, exact=seed == 0)
     ]
 
@@ -118,37 +98,28 @@ def recognised(row: dict[str, Any]) -> float:
 
 def plot(summary: Summary) -> Figure:
     """For each task: error over dimension beside its controls, and relative to held-out images; then pictures."""
-    tasks = list(dict.fromkeys(r["task"] for r in summary["rows"]))
-    shown = [(t, rule) for t in tasks for rule in RULES if any(_of(p, t, rule) for p in summary["pictures"])]
+    tasks = distinct(summary["rows"], "task")
+    drawn = [where(summary["pictures"], task=task, dynamics=rule) for task in tasks for rule in RULES]
+    shown = [pictures for pictures in drawn if pictures]
     figure = new_figure(9.5, 2.9 * len(tasks) + 3.4)
-    upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=(2.9 * len(tasks), 3.4)))
+    upper, lower = parts(figure, 2.9 * len(tasks), 3.4)
     grid = upper.subplots(len(tasks), 2, squeeze=False)
     for row, task in zip(grid, tasks, strict=True):
-        mine = [r | {"relative": r["error"] / r["held_out"]} for r in summary["rows"] if r["task"] == task]
+        mine = [r | {"relative": r["error"] / r["held_out"]} for r in where(summary["rows"], task=task)]
         _errors(row[0], mine, "error")
-        row[0].set_title(f"{mine[0]['title']}, N = {mine[0]['n']}, W = {mine[0]['width']}", loc="left")
+        row[0].set_title(heading(mine[0], dynamics=False), loc="left")
         _errors(row[1], mine, "relative")
     upper.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    for axes, (task, rule) in zip(np.ravel(lower.subplots(1, len(shown), squeeze=False)), shown, strict=True):
-        _pictures(axes, [p for p in summary["pictures"] if _of(p, task, rule)])
+    for axes, pictures in zip(np.ravel(lower.subplots(1, len(shown), squeeze=False)), shown, strict=True):
+        _pictures(axes, pictures)
     return figure
-
-
-def _of(row: dict[str, Any], task: str, rule: str) -> bool:
-    return bool(row["task"] == task and row["dynamics"] == rule)
 
 
 def _errors(axes: Axes, rows: list[Row], what: str) -> None:
     sizes = sorted({(r["d"], r["side"]) for r in rows})
-    for rule in RULES:
-        for exact, style, label in ((False, "o-", LABELS[rule]), (True, "s:", f"exact (beyond the paper), {rule}")):
-            mine = [r for r in rows if r["dynamics"] == rule and (r["attack"] == "exact") == exact]
-            draw_means(axes, mine, "d", COLOURS[rule], style, what, label=label)
-            if not exact:
-                draw_points(axes, mine, "d", COLOURS[rule], y=what)
+    draw_rules(axes, rows, "d", what, exact_points=False)
     if what == "error":
-        for control in ("held_out", "start"):
-            draw_means(axes, published(rows), "d", COLOURS[control], "-", control, linewidth=1, label=LABELS[control])
+        draw_control_means(axes, published(rows), "d", "-", linewidth=1)
     axes.set_xscale("log", base=2)
     axes.set_xticks([d for d, _ in sizes], [f"{d}\n{side}×{side}" for d, side in sizes])
     axes.minorticks_off()
@@ -171,31 +142,26 @@ def _pictures(axes: Axes, pictures: list[Row]) -> None:
             index = np.arange(largest) * p["side"] // largest
             canvas.append(np.concatenate(row[:, index][:, :, index], axis=1))
         canvas.append(np.full((largest // 5, canvas[-1].shape[1], 3), 255, np.uint8))
-    axes.imshow(np.concatenate(canvas[:-1]), interpolation="nearest")
     first = pictures[0]
     axes.set_title(f"{NAMES[first['task']]}, {first['dynamics']}\ntraining images above {first['attack']}", fontsize=7)
     step = 2 * largest + largest // 5
     sides = sorted(p["side"] for p in pictures)
-    axes.set_xticks([])
-    axes.set_yticks([i * step + largest for i in range(len(sides))], [f"{s}×{s}" for s in sides], fontsize=7)
-    axes.tick_params(length=0)
-    axes.grid(visible=False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    places, names = [float(i * step + largest) for i in range(len(sides))], [f"{s}×{s}" for s in sides]
+    strips.draw_canvas(axes, np.concatenate(canvas[:-1]), places, names, fontsize=7)
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Error per pixel and controls by task, size, dynamics and attack, averaged over draws."""
-    columns = ["task", "N", "W", "side", "d", "dynamics", "attack", "L2/√d", "draws", "PSNR of it, dB", "held-out",
-               "start", "recognisable"]  # fmt: skip
-    rows = []
-    for key, mine in grouped(summary["rows"], "title", "n", "width", "side", "d", "dynamics", "attack").items():
-        errors = [r["error"] for r in mine]
-        psnr = -20 * np.log10(np.mean(errors))
-        controls = means(mine, "held_out", "start")
-        share = f"{100 * np.mean([recognised(r) for r in mine]):.0f} %"
-        rows.append([*map(str, key), mean_and_spread(errors), str(len(mine)), f"{psnr:.1f}", *controls, share])
-    return f"Error per pixel over the data's dimension ({sources(summary['rows'])})", columns, rows
+    columns = {
+        "L2/√d": error,
+        "draws": count,
+        "PSNR of it, dB": lambda rows: f"{-20 * np.log10(np.mean([r['error'] for r in rows])):.1f}",
+        "held-out": mean("held_out"),
+        "start": mean("start"),
+        "recognisable": lambda rows: f"{100 * np.mean([recognised(r) for r in rows]):.0f} %",
+    }
+    keys = ("title", "n", "width", "side", "d", "dynamics", "attack")
+    return tabulate("Error per pixel over the data's dimension", summary["rows"], keys, columns)
 
 
 def _growth_at_a_doubled_side(summary: Summary, task: str, rule: str) -> Effect:
@@ -213,8 +179,7 @@ def _growth_at_a_doubled_side(summary: Summary, task: str, rule: str) -> Effect:
 def _share_recognised(summary: Summary, task: str) -> Effect:
     rows = published(summary["rows"], task=task)
     largest = max((r["side"] for r in rows), default=0)
-    mine = [r for r in rows if r["side"] == largest]
-    found = statistics.mean(np.array([recognised(r) for r in mine], float), draws(mine), (0.0, 1.0))
+    found = average(where(rows, side=largest), recognised, (0.0, 1.0))
     return [share(f"Of the images recognisable at {largest} × {largest}", found)]
 
 
@@ -223,22 +188,15 @@ CLAIMS = tuple(
     for task, name in NAMES.items()
     for claim in (
         *(
-            Claim(
-                f"dimension-hurts-{rule}-{task}",
-                f"{name}: under {rule} dynamics a higher dimension lowers quality: the error per pixel grows by a "
-                "tenth or more for each doubling of the side.",
-                partial(_growth_at_a_doubled_side, task=task, rule=rule),
-                TENTH,
-                EYE,
-            )
+            Claim(f"dimension-hurts-{rule}-{task}",
+                  f"{name}: under {rule} dynamics a higher dimension lowers quality: the error per pixel grows by a "
+                  "tenth or more for each doubling of the side.",
+                  partial(_growth_at_a_doubled_side, task=task, rule=rule), *A_TENTH)
             for rule in RULES
         ),
-        Claim(
-            f"still-recognisable-{task}",
-            f"{name}: at the largest size recognisable images still come back (more than one in ten).",
-            partial(_share_recognised, task=task),
-            0.1,
-            "one in ten is more than a stray image of the ten of the smallest network",
-        ),
+        Claim(f"still-recognisable-{task}",
+              f"{name}: at the largest size recognisable images still come back (more than one in ten).",
+              partial(_share_recognised, task=task), 0.1,
+              "one in ten is more than a stray image of the ten of the smallest network"),
     )
-)
+)  # fmt: skip

@@ -19,23 +19,27 @@ any of 2N guesses is recognisable.
 Expected: at the ε that are usually called private (10 or less) nothing comes back and little accuracy is left. From ε
 of about 1,000 on the network is as accurate as without noise while these attacks still find nothing. They fail at far
 less noise than the bound needs to promise anything: at ε = 10 it is above nine tenths already. That gap is a statement
-about these attacks, no protection against others. Errors are compared with those of held-out images: what an attack
-makes of noise lies far from every image. The series named "exact" goes beyond the paper; it fails at every finite ε.
+about these attacks, no protection against others. The series named "exact" goes beyond the paper; it fails at every
+finite ε.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import MNIST, Row, along, compared, draw_means, draw_points, grouped, means, sources
-from recon import statistics
+from benchmarks._estimates import A_TENTH, along, average, compared
+from benchmarks._panels import draw_control_means, draw_means, draw_points
+from benchmarks._presets import MNIST
+from benchmarks._rows import Row, facts, grouped, published, sources, where
+from benchmarks._tables import Table, count, error, mean, tabulate
 from recon.cells import AttackCell
 from recon.cells.base import Cell
+from recon.cells.dp import DPCell
 from recon.cells.noised_state import NoisedStateCell
-from recon.cells.private import PrivateCell
 from recon.claims import EYE, TENTH, Claim, Effect, Part, Summary, correlation, points, ratio
 from recon.dynamics.dp import PrivateDescent
 from recon.dynamics.noised_linearised import NoisedLinearised
@@ -43,7 +47,7 @@ from recon.kernels.infinite import InfiniteMLP
 from recon.metrics.privacy import DELTA, epsilon, gaussian_epsilon, noise_multiplier, reconstruction_bound
 from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, shades
-from recon.records import Stored, mean_and_spread
+from recon.records import Stored
 from recon.statistics import Estimate
 
 KERNEL = InfiniteMLP(b_std=0.1)  # figure theorem1's
@@ -91,7 +95,7 @@ def cells(preset: dict[str, Any]) -> list[Cell]:
     attack, options = preset["attack"]
     steps = preset["rule"]["steps"]
     private = [
-        PrivateCell(MNIST, n, MLP((width, width)), PrivateDescent(**rule, seed=seed), name, own, seed=seed)
+        DPCell(MNIST, n, MLP((width, width)), PrivateDescent(**rule, seed=seed), name, own, seed=seed)
         for seed in seeds
         for rule in (
             *(preset["rule"] | {"noise_multiplier": noise_multiplier(e, steps)} for e in preset["epsilons"]),
@@ -114,7 +118,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each attacked state; infinite ε is None, the width of an infinite network too."""
     rows = []
     for record in (s.record for s in results):
-        cell, scores, training = record["cell"], record["scores"], record["training"]
+        cell, training = record["cell"], record["training"]
         infinite, rule = cell["kind"] == "noised-state", cell.get("dynamics", cell)
         sigma, steps = rule["noise_multiplier"], rule.get("steps", 1) if not infinite else 1
         mu = math.sqrt(steps) / sigma if sigma else None
@@ -122,21 +126,17 @@ def summarise(results: Sequence[Stored]) -> Summary:
         rows.append(
             {
                 "released": cell["kind"] != "private",
-                "n": cell["n_train"],
+                **facts(record, "n", "seed", "source"),
                 "width": None if infinite else cell["network"]["widths"][0],
                 "attack": "kernels" if infinite else cell["attack"],
-                "seed": cell["seed"],
                 "draw": f"N={cell['n_train']} seed {cell['seed']}",
-                "source": record["data"]["source"],
                 "clip": rule.get("clip"),
                 "sigma": sigma,
                 "steps": steps,
                 "mu": mu,
                 "epsilon": None if mu is None else float(f"{gaussian_epsilon(mu):.3g}"),
                 "epsilon_accountant": None if mu is None else epsilon(sigma, steps),
-                "error": scores["train"]["mean"],
-                "held_out": scores["held_out"]["mean"],
-                "start": scores["start"]["mean"],
+                **{"error" if k == "train" else k: score["mean"] for k, score in record["scores"].items()},
                 "recovered": float(np.mean(np.array(record["images"]["distance"]) < limit)),
                 "certified": record["attack"].get("certified"),
                 "accuracy": training["test_accuracy"],
@@ -150,16 +150,8 @@ def summarise(results: Sequence[Stored]) -> Summary:
 
 def _trained(summary: Summary, exact: bool = False) -> list[Row]:
     """Rows of DP-SGD with a clip."""
-    mine = [r for r in summary["rows"] if not r["released"] and (r["attack"] == "exact") == exact]
-    return [r for r in mine if r["clip"] is not None]
-
-
-def _unclipped(summary: Summary) -> list[Row]:
-    return [r for r in summary["rows"] if not r["released"] and r["clip"] is None and r["attack"] != "exact"]
-
-
-def _released(summary: Summary, width: int | None) -> list[Row]:
-    return [r for r in summary["rows"] if r["released"] and r["width"] == width]
+    mine = where(summary["rows"], released=False)
+    return [r for r in mine if r["clip"] is not None and (r["attack"] == "exact") == exact]
 
 
 def _widths(summary: Summary) -> list[int | None]:
@@ -174,7 +166,7 @@ def plot(summary: Summary) -> Figure:
     last = max(r["epsilon"] or 0.0 for r in summary["rows"])
     # An infinite ε is drawn beyond the last that is not.
     placed = {"rows": [r | {"place": r["epsilon"] or 30 * last} for r in summary["rows"]]}
-    mine, exact, bare = _trained(placed), _trained(placed, exact=True), _unclipped(placed)
+    mine, exact = _trained(placed), _trained(placed, exact=True)
     top = max(r[k] for r in mine for k in ("error", "held_out", "start"))
     colour = COLOURS["standard"]
 
@@ -184,9 +176,8 @@ def plot(summary: Summary) -> Figure:
         # Where nothing is found the exact recovery's images can be anywhere.
         near = [r | {"error": min(r["error"], 1.1 * top)} for r in exact]
         draw_means(error, near, "place", colour, "s:", label="exact (beyond the paper)")
-    for control in ("held_out", "start"):
-        draw_means(error, mine, "place", COLOURS[control], "-", control, label=LABELS[control])
-    aside = [r | {"place": 3 * r["place"]} for r in bare]
+    draw_control_means(error, mine, "place", "-")
+    aside = [r | {"place": 3 * r["place"]} for r in published(placed["rows"], released=False, clip=None)]
     draw_points(error, aside, "place", colour, "x", alpha=1, markersize=3, label="no clip")
     error.set(ylim=(0, 1.15 * top), ylabel="mean L2 distance")
     error.set_title(f"DP-SGD, N = {mine[0]['n']}, W = {mine[0]['width']}", loc="left")
@@ -213,7 +204,7 @@ def plot(summary: Summary) -> Figure:
     widths = _widths(summary)
     colours = shades(range(len(widths)))
     for i, w in enumerate(widths):
-        rows, tint = _released(placed, w), colours[i]
+        rows, tint = where(placed["rows"], released=True, width=w), colours[i]
         label = f"W = {w}" if w else "infinite width"
         draw_means(released, rows, "place", tint, label=label)
         draw_points(released, rows, "place", tint)
@@ -245,36 +236,36 @@ def _kappa(summary: Summary) -> float | None:
     return max(found) if found else None
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Error, controls, bound and accuracy by mechanism and ε, averaged over draws."""
-    columns = ["state", "N", "W", "attack", "ε", "ε (accountant)", "σ", "mean L2", "held-out", "start"]
-    columns += ["recognisable", "bound", "test accuracy", "draws", "s"]
-    kappa, rows = _kappa(summary), []
-    for mine in grouped(summary["rows"], "released", "clip", "n", "width", "attack", "sigma").values():
-        first = mine[0]
-        bound = "–"
-        if kappa is not None and not first["released"] and first["mu"] is not None:
-            bound = f"{100 * reconstruction_bound(kappa, first['mu']):.0f} %"
-        rows.append(
-            [
-                "closed form" if first["released"] else "DP-SGD" if first["clip"] is not None else "no clip",
-                str(first["n"]),
-                str(first["width"] or "∞"),
-                first["attack"],
-                "∞" if first["epsilon"] is None else f"{first['epsilon']:g}",
-                "∞" if first["epsilon"] is None else f"{first['epsilon_accountant']:.4g}",
-                f"{first['sigma']:g}",
-                mean_and_spread([r["error"] for r in mine]),
-                *means(mine, "held_out", "start"),
-                f"{100 * np.mean([r['recovered'] for r in mine]):.0f} %",
-                bound,
-                f"{100 * np.mean([r['accuracy'] for r in mine]):.0f} %",
-                str(len(mine)),
-                *means(mine, "seconds", spec=".1f"),
-            ]
-        )
-    where = f"MNIST odd/even, δ = {DELTA:g}, {sources(summary['rows'])}"
-    return f"Reconstruction and accuracy by ε ({where})", columns, rows
+    kappa = _kappa(summary)
+
+    def bound(rows: Sequence[Row]) -> str:
+        if kappa is None or rows[0]["released"] or rows[0]["mu"] is None:
+            return "–"
+        return f"{100 * reconstruction_bound(kappa, rows[0]['mu']):.0f} %"
+
+    def in_percent(key: str) -> Callable[[Sequence[Row]], str]:
+        return lambda rows: f"{100 * np.mean([r[key] for r in rows]):.0f} %"
+
+    columns = {"ε (accountant)": lambda rows: _epsilon(rows[0]["epsilon_accountant"], ".4g")}
+    columns |= {"σ": lambda rows: f"{rows[0]['sigma']:g}", "mean L2": error, "held-out": mean("held_out")}
+    columns |= {"start": mean("start"), "recognisable": in_percent("recovered"), "bound": bound}
+    columns |= {"test accuracy": in_percent("accuracy"), "draws": count, "s": mean("seconds", ".1f")}
+    rows = [
+        r | {"state": _state(r), "width": r["width"] or "∞", "ε": _epsilon(r["epsilon"], "g")} for r in summary["rows"]
+    ]
+    _, heads, lines = tabulate("", rows, ("state", "n", "width", "attack", "ε"), columns)
+    told = f"MNIST odd/even, δ = {DELTA:g}, {sources(summary['rows'])}"
+    return f"Reconstruction and accuracy by ε ({told})", heads, lines
+
+
+def _state(row: Row) -> str:
+    return "closed form" if row["released"] else "DP-SGD" if row["clip"] is not None else "no clip"
+
+
+def _epsilon(value: float | None, spec: str) -> str:
+    return "∞" if value is None else f"{value:{spec}}"
 
 
 def _order(row: Row) -> float:
@@ -293,12 +284,12 @@ def _against_held_out(row: Row) -> float:
 
 def _of_draws(values: list[tuple[str, float]]) -> Estimate:
     """The mean of one value for each draw."""
-    return statistics.mean(np.array([v for _, v in values], float), np.array([draw for draw, _ in values]))
+    return average([{"draw": draw, "value": value} for draw, value in values], itemgetter("value"))
 
 
 def _error_along_epsilon(summary: Summary, of: str) -> Effect:
-    widths = _widths(summary)
-    rows = _trained(summary) if of == "trained" else _released(summary, widths[-1 if of == "infinite" else -2])
+    width = _widths(summary)[-1 if of == "infinite" else -2]
+    rows = _trained(summary) if of == "trained" else where(summary["rows"], released=True, width=width)
     rows = [r | {"order": _order(r), "ratio": _against_held_out(r)} for r in rows]
     return [
         correlation("Rho of ε and error over held-out images' along a draw", along(rows, "order", "ratio")),
@@ -323,13 +314,13 @@ def _defended(mine: list[Row]) -> Row | None:
 
 
 def _cost_of_defence(summary: Summary) -> Effect:
-    lost, where = [], []
+    lost, places = [], []
     for mine in _by_draw(_trained(summary)):
         row, plain = _defended(mine), mine[-1]
         if row is not None and plain["epsilon"] is None:
-            where.append(f"{_order(row):g} ({100 * row['accuracy']:.0f} % of {100 * plain['accuracy']:.0f} %)")
+            places.append(f"{_order(row):g} ({100 * row['accuracy']:.0f} % of {100 * plain['accuracy']:.0f} %)")
             lost.append((row["draw"], plain["accuracy"] - row["accuracy"]))
-    label = f"with test accuracy there and without noise: {', '.join(where) or 'none'}"
+    label = f"with test accuracy there and without noise: {', '.join(places) or 'none'}"
     return [points(f"Accuracy lost at the largest such ε of each draw ({label})", _of_draws(lost))]
 
 
@@ -354,60 +345,36 @@ def _room_under_the_bound(summary: Summary) -> Effect:
 
 def _clipped_over_bare(summary: Summary) -> Effect:
     clipped = [r for r in _trained(summary) if r["epsilon"] is None]
-    return [ratio("Error with the clip over that without, no noise", compared(clipped, _unclipped(summary), "draw"))]
+    bare = published(summary["rows"], released=False, clip=None)
+    return [ratio("Error with the clip over that without, no noise", compared(clipped, bare, "draw"))]
 
 
 FIVE_POINTS = 0.05, "five points are three standard errors of a difference on 1,000 images, the same for both networks"
 
 CLAIMS = (
     *(
-        Claim(
-            f"finding-error-rises-{name}",
-            f"{what}: the error rises towards that of held-out images as ε falls (rho below -0.5).",
-            partial(_error_along_epsilon, of=rows),
-            -0.5,
-            "at 0.5, ε explains a quarter of the errors' ranks",
-            "below",
-        )
+        Claim(f"finding-error-rises-{name}",
+              f"{what}: the error rises towards that of held-out images as ε falls (rho below -0.5).",
+              partial(_error_along_epsilon, of=rows), -0.5, "at 0.5, ε explains a quarter of the errors' ranks",
+              "below")
         for name, what, rows in (
             ("dp-sgd", "DP-SGD", "trained"),
             ("closed-form", "Closed form released with noise, widest network", "finite"),
             ("infinite-width", "Closed form released with noise, infinite width", "infinite"),
         )
     ),
-    Claim(
-        "finding-nothing-comes-back",
-        "Under DP-SGD at ε of 10 or less, errors are within a tenth of held-out images', or above.",
-        _least_error,
-        -TENTH,
-        EYE,
-    ),
-    Claim(
-        "finding-defence-costs-accuracy",
-        "At the largest ε up to which errors are within a tenth of held-out images', five points of test accuracy or "
-        "more are lost.",
-        _cost_of_defence,
-        *FIVE_POINTS,
-    ),
-    Claim(
-        "finding-usual-privacy-costs-accuracy",
-        "At ε of 10 or less, five points of test accuracy or more are lost.",
-        _cost_of_usual_privacy,
-        *FIVE_POINTS,
-    ),
-    Claim(
-        "finding-bound-holds",
-        "The share of images recovered stays below the bound on any attack (Hayes et al. 2023) at every ε.",
-        _room_under_the_bound,
-        0.0,
-        "a bound holds or does not",
-    ),
-    Claim(
-        "finding-clip-is-no-defence",
-        "Clipping without noise raises the error by less than a tenth.",
-        _clipped_over_bare,
-        TENTH,
-        EYE,
-        "below",
-    ),
-)
+    Claim("finding-nothing-comes-back",
+          "Under DP-SGD at ε of 10 or less, errors are within a tenth of held-out images', or above.",
+          _least_error, -TENTH, EYE),
+    Claim("finding-defence-costs-accuracy",
+          "At the largest ε up to which errors are within a tenth of held-out images', five points of test accuracy "
+          "or more are lost.",
+          _cost_of_defence, *FIVE_POINTS),
+    Claim("finding-usual-privacy-costs-accuracy", "At ε of 10 or less, five points of test accuracy or more are lost.",
+          _cost_of_usual_privacy, *FIVE_POINTS),
+    Claim("finding-bound-holds",
+          "The share of images recovered stays below the bound on any attack (Hayes et al. 2023) at every ε.",
+          _room_under_the_bound, 0.0, "a bound holds or does not"),
+    Claim("finding-clip-is-no-defence", "Clipping without noise raises the error by less than a tenth.",
+          _clipped_over_bare, *A_TENTH, "below"),
+)  # fmt: skip

@@ -15,14 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import MNIST, sources
+from benchmarks._estimates import average, over
+from benchmarks._presets import MNIST
+from benchmarks._rows import facts, sources, where
+from benchmarks._tables import Table
 from recon import statistics
 from recon.cells.agreement import AgreementCell
 from recon.claims import Claim, Effect, Part, Summary, ratio
 from recon.plots import COLOURS, Figure, new_figure
 from recon.records import Stored
 
-TASK = MNIST
 SAME = 1e-4  # descent's rate, in units of 1/L: it is as far from its own limit
 NEAR = 0.05
 PRESETS: dict[str, dict[str, Any]] = {
@@ -34,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 def cells(preset: dict[str, Any]) -> list[AgreementCell]:
     """A cell for each rule and draw."""
     return [
-        AgreementCell(TASK, preset["n"], preset["width"], rule, seed)
+        AgreementCell(MNIST, preset["n"], preset["width"], rule, seed)
         for rule, seeds in preset["seeds"].items()
         for seed in seeds
     ]
@@ -47,11 +49,8 @@ def summarise(results: Sequence[Stored]) -> Summary:
         cell, steps = record["cell"], record["descent"]["steps"]
         rows.append(
             {
-                **{k: cell[k] for k in ("rule", "seed", "width")},
-                "n": cell["n_train"],
-                "title": record["data"]["title"],
-                "source": record["data"]["source"],
-                "draw": record["data"]["fingerprints"]["train"],
+                **facts(record, "n", "seed", "title", "source", "draw"),
+                **{k: cell[k] for k in ("rule", "width")},
                 "gaps": record["gaps"],
                 "steps": record["training"]["steps"],
                 "descent": max(steps.values()) if isinstance(steps, dict) else steps,
@@ -60,33 +59,26 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"rows": rows}
 
 
-def _of(summary: Summary, rule: str) -> list[dict[str, Any]]:
-    return [r for r in summary["rows"] if r["rule"] == rule]
-
-
 def plot(summary: Summary) -> Figure:
     """Distance from descent: of the closed form where it was stopped, and of gradient flow in each draw."""
     figure = new_figure(7.0, 2.8)
     closed, flow = figure.subplots(1, 2)
-    for r in _of(summary, "linearised"):
+    for r in where(summary["rows"], rule="linearised"):
         closed.plot(list(r["gaps"]), list(r["gaps"].values()), "o-", color=COLOURS["linearised"], markersize=3)
     closed.axhline(SAME, color="#222222", linewidth=0.8)
     closed.set(title="closed form", xlabel="stopped at a loss of", ylabel="distance in θ / ‖Δθ‖", yscale="log")
-    for name, colour, label in (
-        ("flow", COLOURS["standard"], "gradient flow"),
-        ("coarse", "#888888", "descent at 0.1/L"),
-    ):
-        mine = _of(summary, "flow")
-        flow.plot(
-            [r["seed"] for r in mine], [r["gaps"][name] for r in mine], "o", color=colour, markersize=3, label=label
-        )
+    mine = where(summary["rows"], rule="flow")
+    shown = {"flow": (COLOURS["standard"], "gradient flow"), "coarse": ("#888888", "descent at 0.1/L")}
+    for name, (colour, label) in shown.items():
+        seeds, gaps = [r["seed"] for r in mine], [r["gaps"][name] for r in mine]
+        flow.plot(seeds, gaps, "o", color=colour, markersize=3, label=label)
     flow.axhline(NEAR, color="#222222", linewidth=0.8)
     flow.set(title="against descent at 0.02/L", xlabel="draw", yscale="log")
     flow.legend(fontsize=7)
     return figure
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """A row for each network."""
     columns = ["rule", "task", "N", "W", "draw", "steps", "steps of descent", "distance / ‖Δθ‖"]
     rows = []
@@ -94,26 +86,20 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
         gaps = ", ".join(f"{name} {gap:.1e}" for name, gap in r["gaps"].items())
         keys = ("rule", "title", "n", "width", "seed", "steps")
         rows.append([*(str(r[k]) for k in keys), f"{r['descent']:,}", gaps])
-    where = sources(summary["rows"])
-    return f"Training rules against descent ({where})", columns, rows
+    return f"Training rules against descent ({sources(summary['rows'])})", columns, rows
 
 
 def _closed_form(summary: Summary) -> Effect:
-    gaps = [(gap, r["draw"]) for r in _of(summary, "linearised") for gap in r["gaps"].values()]
+    gaps = [(gap, r["draw"]) for r in where(summary["rows"], rule="linearised") for gap in r["gaps"].values()]
     found = statistics.largest(np.array([g for g, _ in gaps]), np.array([draw for _, draw in gaps]))
     return [Part("Largest distance in θ, relative to the change", found, ".0e")] if gaps else []
 
 
 def _flow(summary: Summary) -> Effect:
-    mine = _of(summary, "flow")
-    draws = np.array([r["draw"] for r in mine])
-    gaps, steps = (statistics.mean(np.log2(values), draws) for values in (
-        [r["gaps"]["flow"] for r in mine], [r["steps"] / r["descent"] for r in mine]))  # fmt: skip
-    label = "Distance in θ, relative to the change"
-    return [
-        Part(label, gaps, ".4f", np.exp2, scale="log2 ratio"),
-        ratio("its steps over descent's", steps, decides=False),
-    ] if mine else []  # fmt: skip
+    mine = where(summary["rows"], rule="flow")
+    gaps = average(mine, lambda r: float(np.log2(r["gaps"]["flow"])))
+    gap = Part("Distance in θ, relative to the change", gaps, ".4f", np.exp2, scale="log2 ratio")
+    return [gap, ratio("its steps over descent's", over(mine, "steps", "descent"), decides=False)] if mine else []
 
 
 CLAIMS = (

@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import NAMES, PAPER_RULE, Row, sources
+from benchmarks._panels import network, show, stack
+from benchmarks._presets import NAMES, PAPER_RULE, rules
+from benchmarks._rows import Row, heading
+from benchmarks._tables import Table, mean, tabulate
 from recon import statistics
 from recon.cells import AttackCell
-from recon.cells.watched import WatchedCell
+from recon.cells.frames import FramesCell
 from recon.claims import Claim, Effect, Summary, ratio
-from recon.dynamics import Dynamics, GradientFlow, Linearised
+from recon.dynamics import GradientFlow
 from recon.networks import MLP
 from recon.plots import Figure, new_figure, strips
 from recon.records import Stored, rounded
@@ -35,25 +38,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     # CIFAR-10 at the size that the 20 package pictures allow: ten trained on, ten held out.
     "quick": {"n": (40, 10), "width": 512, "steps": 2000, "standard": GradientFlow()},
     "full": {"n": (200, 200), "width": 2048, "steps": 2000, "standard": GradientFlow()},
-    "paper": {
-        "n": (200, 200),
-        "width": 2048,
-        "steps": 80_000,
-        "standard": PAPER_RULE,
-    },
+    "paper": {"n": (200, 200), "width": 2048, "steps": 80_000, "standard": PAPER_RULE},
 }
 
 
-def cells(preset: dict[str, Any]) -> list[WatchedCell]:
+def cells(preset: dict[str, Any]) -> list[FramesCell]:
     """Each task under both dynamics, attacked by three solvers."""
-    rules: tuple[Dynamics, Dynamics] = (Linearised(), preset["standard"])
     looks = (("snapshots", FRAMES - 1),)  # the last is the end
-    attacks = (("ntk-fast", looks), ("ntk", (*looks, ("steps", preset["steps"]))), ("exact", ()))
+    solvers = (("ntk-fast", looks), ("ntk", (*looks, ("steps", preset["steps"]))), ("exact", ()))
     return [
-        WatchedCell(AttackCell(task, n, MLP((preset["width"],) * 2), rule, attack, options))
+        FramesCell(AttackCell(task, n, MLP((preset["width"],) * 2), rule, attack, options))
         for task, n in zip(NAMES, preset["n"], strict=True)
-        for rule in rules
-        for attack, options in attacks
+        for rule in rules(preset).values()
+        for attack, options in solvers
     ]
 
 
@@ -65,31 +62,15 @@ def summarise(results: Sequence[Stored]) -> Summary:
     panels: dict[tuple[str, str], dict[str, Any]] = {}
     for stored in results:
         r, arrays = stored.record, stored.arrays
-        dynamics = "linearised" if r["cell"]["dynamics"]["rule"] == "Linearised" else "standard"
-        images, mean = r["images"], np.array(r["data"]["mean"], np.float32)
+        images, mean, of = r["images"], np.array(r["data"]["mean"], np.float32), network(r)
         rank = np.argsort(images["distance"], kind="stable")
         kept = np.sort(rank[spaced(len(rank), KEPT)])
-        panel = panels.setdefault(
-            (r["cell"]["task"], dynamics),
-            {
-                "task": r["cell"]["task"],
-                "title": r["data"]["title"],
-                "source": r["data"]["source"],
-                "recognisable": r["data"]["recognisable"],
-                "dynamics": dynamics,
-                "n": r["cell"]["n_train"],
-                "width": r["cell"]["network"]["widths"][0],
-                "kept": kept,
-                # From best to worst of the first attack, which is the paper's objective.
-                "shown": np.searchsorted(kept, rank[np.isin(rank, kept)])[spaced(len(kept), SHOWN)],
-                "label": images["label"],
-                "dual_norm": rounded(images["dual_norm"]),
-                "train": strips.encode(arrays["train"][kept] + mean),
-                "attacks": [],
-            },
-        )
+        new = of | {"kept": kept, "label": images["label"], "dual_norm": rounded(images["dual_norm"])}
+        # From best to worst of the first attack, which is the paper's objective.
+        new |= {"shown": np.searchsorted(kept, rank[np.isin(rank, kept)])[spaced(len(kept), SHOWN)]}
+        new |= {"train": strips.encode(arrays["train"][kept] + mean), "attacks": []}
+        panel = panels.setdefault((of["task"], of["dynamics"]), new)
         kept, shown = panel["kept"], panel["kept"][panel["shown"]]
-        looks = spaced(len(r["frames"]), FRAMES)
         panel["attacks"].append(
             {
                 "attack": r["cell"]["attack"],
@@ -98,21 +79,14 @@ def summarise(results: Sequence[Stored]) -> Summary:
                 "seconds": r["attack"]["seconds"]["run"],
                 "mean": r["scores"]["train"]["mean"],
                 "certified": images["certified"],
-                "distance": rounded(images["distance"]),
-                "held_out": rounded(images["held_out"]),
-                "start": rounded(images["start"]),
-                "nearest_held_out": rounded(images["nearest_held_out"]),
+                **{k: rounded(images[k]) for k in ("distance", "held_out", "start", "nearest_held_out")},
                 "found": strips.encode_small(arrays["found"][kept] + mean),
                 "nearest": strips.encode_small(arrays["nearest"][kept] + mean),
                 "frames": [
-                    {
-                        "step": r["frames"][i]["step"],
-                        "seconds": r["frames"][i]["seconds"],
-                        "mean": r["frames"][i]["mean"],
-                        "distance": rounded(np.array(r["frames"][i]["distance"])[shown]),
-                        "pictures": strips.encode_small(arrays["frames"][i][shown] + mean),
-                    }
-                    for i in looks
+                    {k: r["frames"][i][k] for k in ("step", "seconds", "mean")}
+                    | {"distance": rounded(np.array(r["frames"][i]["distance"])[shown])}
+                    | {"pictures": strips.encode_small(arrays["frames"][i][shown] + mean)}
+                    for i in spaced(len(r["frames"]), FRAMES)
                 ],
             }
         )
@@ -129,15 +103,11 @@ def plot(summary: Summary) -> Figure:
     panels = summary["panels"]
     heights = [0.6 + 0.42 * (1 + len(_drawn(p))) for p in panels]
     figure = new_figure(7.2, sum(heights))
-    rows = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for axes, p in zip(rows, panels, strict=True):
-        frames = _drawn(p)
+    for axes, p in stack(figure, panels, height_ratios=heights):
         train = strips.encode(_pixels(strips.decode(p["train"])[np.array(p["shown"])]))
-        names = ["training", *(f"{f['step']:,}" for f in frames)]
-        strips.draw(axes, [train, *(f["pictures"] for f in frames)], names)
-        attack = p["attacks"][0]["attack"]
-        title = f"{p['title']}, {p['dynamics']} dynamics, N = {p['n']}, W = {p['width']}: steps of {attack}"
-        axes.set_title(title, loc="left", pad=11)
+        frames = {f"{f['step']:,}": f["pictures"] for f in _drawn(p)}
+        title = f"{heading(p | {'dynamics': p['dynamics'] + ' dynamics'})}: steps of {p['attacks'][0]['attack']}"
+        show(axes, {}, {"training": train, **frames}, 0, title)
     return figure
 
 
@@ -151,22 +121,18 @@ def _pixels(pictures: np.ndarray) -> np.ndarray:
     return (pictures if pictures.ndim == 4 else pictures[..., None]).astype(np.float32) / 255
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """How near reconstructions lie to training images and to held-out ones, a row for each network and attack."""
-    columns = ["task", "dynamics", "N", "W", "attack", "steps", "mean L2", "to nearest held-out", "nearer to training"]
-    columns += ["s"]
-    rows = []
-    for p in summary["panels"]:
-        for a in p["attacks"]:
-            near, away = np.array(a["distance"]), np.array(a["nearest_held_out"])
-            sizes = [p["title"], p["dynamics"], str(p["n"]), str(p["width"]), a["attack"], f"{a['steps']:,}"]
-            nearer = f"{int((near < away).sum())} of {p['n']}"
-            rows.append([*sizes, f"{near.mean():.2g}", f"{away.mean():.2g}", nearer, f"{a['seconds']:.3g}"])
-    return (
-        f"Reconstructions between training and held-out images, mean L2 ({sources(summary['panels'])})",
-        columns,
-        rows,
-    )
+
+    def nearer(rows: Sequence[Row]) -> str:
+        near, away = (np.array(rows[0][k]) for k in ("distance", "nearest_held_out"))
+        return f"{(near < away).sum()} of {rows[0]['n']}"
+
+    columns = {"mean L2": mean("distance"), "to nearest held-out": mean("nearest_held_out")}
+    rows = [p | a | {"steps": f"{a['steps']:,}"} for p in summary["panels"] for a in p["attacks"]]
+    keys = ("title", "dynamics", "n", "width", "attack", "steps")
+    title = "Reconstructions between training and held-out images, mean L2"
+    return tabulate(title, rows, keys, columns | {"nearer to training": nearer, "s": mean("seconds", ".3g")})
 
 
 def _least_margin(summary: Summary) -> Effect:
@@ -189,11 +155,8 @@ def _least_margin(summary: Summary) -> Effect:
 
 
 CLAIMS = (
-    Claim(
-        "nearer-than-strangers",
-        "Beyond the paper: every recognisable reconstruction is nearer to its training image than to any held-out one.",
-        _least_margin,
-        0.0,
-        "nearer is nearer",
-    ),
-)
+    Claim("nearer-than-strangers",
+          "Beyond the paper: every recognisable reconstruction is nearer to its training image than to any held-out "
+          "one.",
+          _least_margin, 0.0, "nearer is nearer"),
+)  # fmt: skip

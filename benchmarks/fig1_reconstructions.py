@@ -17,14 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import HALF, HALF_REASON, NAMES, PAPER_RULE, RULES, Row, compared, grouped, over, sources
+from benchmarks._estimates import A_TENTH, HALF, compared, over
+from benchmarks._panels import in_thirds, network, parts, show, stack
+from benchmarks._presets import NAMES, PAPER_RULE, rules
+from benchmarks._rows import Row, distinct, grouped, heading, where
+from benchmarks._tables import Table, certified, each, mean, tabulate
 from recon.cells import AttackCell
-from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
-from recon.dynamics import Dynamics, GradientFlow, Linearised
+from recon.claims import Claim, Effect, Summary, ratio
+from recon.dynamics import GradientFlow
 from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, Figure, new_figure, strips
-from recon.records import Stored
+from recon.records import Stored, attack_row
 
+CURVES = {"train": "distance", "held_out": "held_out", "start": "start"}
 EACH = 5  # pictures from each end and from the middle of the ranking
 
 # Width, attack, training rule for standard dynamics, and N by task.
@@ -32,23 +37,17 @@ PRESETS: dict[str, dict[str, Any]] = {
     # CIFAR-10 at the size that the 20 package pictures allow: ten trained on, ten held out.
     "quick": {"n": (40, 10), "width": 512, "attack": "ntk-fast", "standard": GradientFlow()},
     "full": {"n": (200, 200), "width": 2048, "attack": "ntk-fast", "standard": GradientFlow()},
-    "paper": {
-        "n": (200, 200),
-        "width": 2048,
-        "attack": "ntk",
-        "standard": PAPER_RULE,
-    },
+    "paper": {"n": (200, 200), "width": 2048, "attack": "ntk", "standard": PAPER_RULE},
 }
 
 
 def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Each task under both dynamics, attacked as published and by the exact solver."""
-    dynamics: tuple[Dynamics, Dynamics] = (Linearised(), preset["standard"])
     network = MLP((preset["width"],) * 2)
     return [
         AttackCell(task, n, network, rule, attack)
         for task, n in zip(NAMES, preset["n"], strict=True)
-        for rule in dynamics
+        for rule in rules(preset).values()
         for attack in (preset["attack"], "exact")
     ]
 
@@ -57,43 +56,19 @@ def summarise(results: Sequence[Stored]) -> Summary:
     """One panel for each trained network: its attacks' pictures, curves, controls and scores, the paper's first."""
     panels: dict[tuple[str, str], dict[str, Any]] = {}
     for stored in results:
-        r = stored.record
-        dynamics = "linearised" if r["cell"]["dynamics"]["rule"] == "Linearised" else "standard"
-        distance = np.array(r["images"]["distance"])
-        mean = np.array(r["data"]["mean"], np.float32)
+        r, of, row = stored.record, network(stored.record), attack_row(stored.record)
+        distance, mean = np.array(r["images"]["distance"]), np.array(r["data"]["mean"], np.float32)
         shown = strips.choose(distance, EACH)
-        panel = panels.setdefault(
-            (r["cell"]["task"], dynamics),
-            {
-                "task": r["cell"]["task"],
-                "title": r["data"]["title"],
-                "source": r["data"]["source"],
-                "recognisable": r["data"]["recognisable"],
-                "dynamics": dynamics,
-                "n": r["cell"]["n_train"],
-                "width": r["cell"]["network"]["widths"][0],
-                "kernel_distance": r["training"]["kernel_distance"],
-                "shown": shown,
-                "thirds": len(shown) == 3 * EACH < len(distance),
-                "train": strips.encode(stored.arrays["train"][shown] + mean),
-                "attacks": [],
-            },
-        )
+        new = of | {"kernel_distance": row["kernel_distance"], "shown": shown, "attacks": []}
+        new |= {"thirds": in_thirds(shown, EACH, len(distance))}
+        new |= {"train": strips.encode(stored.arrays["train"][shown] + mean)}
+        panel = panels.setdefault((of["task"], of["dynamics"]), new)
         panel["attacks"].append(
-            {
-                "attack": r["cell"]["attack"],
-                "steps": r["attack"]["steps"],
-                "certified": r["attack"]["certified"],
-                "seconds": sum(r["attack"]["seconds"].values()),
-                "scores": r["scores"],
-                "curves": {
-                    "train": np.sort(distance),
-                    "held_out": np.sort(r["images"]["held_out"]),
-                    "start": np.sort(r["images"]["start"]),
-                },
-                # The same training images in every row, ranked by the paper's attack.
-                "found": strips.encode(stored.arrays["found"][panel["shown"]] + mean),
-            }
+            {k: row[k] for k in ("attack", "steps", "seconds")}
+            | {"certified": r["attack"]["certified"], "scores": r["scores"]}
+            | {"curves": {k: np.sort(r["images"][v]) for k, v in CURVES.items()}}
+            # The same training images in every row, ranked by the paper's attack.
+            | {"found": strips.encode(stored.arrays["found"][panel["shown"]] + mean)}
         )
     return {"panels": list(panels.values())}
 
@@ -101,18 +76,16 @@ def summarise(results: Sequence[Stored]) -> Summary:
 def plot(summary: Summary) -> Figure:
     """Rows of pictures above, reconstruction curves below."""
     panels = summary["panels"]
-    tasks = list(dict.fromkeys(p["task"] for p in panels))
     heights = [0.35 + 0.36 * (1 + len(p["attacks"])) for p in panels]
     figure = new_figure(7.5, sum(heights) + 2.8)
-    pictures, curves = np.asarray(figure.subfigures(2, 1, height_ratios=[sum(heights), 2.8]))
-    rows = pictures.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for axes, p in zip(rows, panels, strict=True):
-        gaps = (EACH, 2 * EACH) if p["thirds"] else ()
-        names = ["training", *(a["attack"] for a in p["attacks"])]
-        strips.draw(axes, [p["train"], *(a["found"] for a in p["attacks"])], names, gaps)
-        axes.set_title(f"{p['title']}, {p['dynamics']} dynamics, N = {p['n']}, W = {p['width']}", loc="left", pad=11)
-    for axes, task in zip(curves.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        mine = [p for p in panels if p["task"] == task]
+    pictures, below = parts(figure, sum(heights), 2.8)
+    for axes, p in stack(pictures, panels, height_ratios=heights):
+        found = {a["attack"]: a["found"] for a in p["attacks"]}
+        title = heading(p | {"dynamics": f"{p['dynamics']} dynamics"})
+        show(axes, p, {"training": p["train"], **found}, EACH, title)
+    tasks = distinct(panels, "task")
+    for axes, task in zip(below.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        mine = where(panels, task=task)
         for p in mine:
             x = np.arange(1, p["n"] + 1)
             paper, *beyond = p["attacks"]
@@ -135,72 +108,55 @@ def plot(summary: Summary) -> Figure:
     return figure
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Scores and controls, a row for each network and attack."""
-    columns = ["task", "dynamics", "N", "W", "attack", "mean L2", "median", "L2 below", "certified"]
-    columns += ["held-out", "start", "dB", "SSIM", "s"]
+    columns = {"mean L2": mean("error"), "median": mean("median"), "L2 below": each("below"), "certified": certified}
+    columns |= {"held-out": mean("held_out", ".1f"), "start": mean("start", ".1f"), "dB": mean("db", ".0f")}
+    columns |= {"SSIM": mean("ssim", ".2f"), "s": mean("seconds", ".0f")}
     rows = []
-    for p in summary["panels"]:
-        for a in p["attacks"]:
-            s = a["scores"]
-            below = ", ".join(f"{count} < {limit}" for limit, count in s["train"]["below"].items())
-            numbers = [
-                f"{s['train']['mean']:.2g}",
-                f"{s['train']['median']:.2g}",
-                below or "no threshold",
-                "" if a["certified"] is None else str(a["certified"]),
-                f"{s['held_out']['mean']:.1f}",
-                f"{s['start']['mean']:.1f}",
-                f"{s['train']['psnr_db_mean']:.0f}",
-                f"{s['train']['ssim_mean']:.2f}",
-                f"{a['seconds']:.0f}",
-            ]
-            rows.append([p["title"], p["dynamics"], str(p["n"]), str(p["width"]), a["attack"], *numbers])
-    return f"Reconstruction error, with controls ({sources(summary['panels'])})", columns, rows
+    for row, scores in ((_row(p, a), a["scores"]) for p in summary["panels"] for a in p["attacks"]):
+        row |= {k: scores[k]["mean"] for k in ("held_out", "start")}
+        row |= {"db": scores["train"]["psnr_db_mean"], "ssim": scores["train"]["ssim_mean"]}
+        below = ", ".join(f"{count} < {limit}" for limit, count in scores["train"]["below"].items())
+        rows.append(row | {"below": below or "no threshold"})
+    keys = ("title", "dynamics", "n", "width", "attack")
+    return tabulate("Reconstruction error, with controls", rows, keys, columns)
 
 
-def _rows(summary: Summary) -> list[Row]:
-    """The published attack on each network; each task has a single draw of images."""
-    scores = [(p, p["attacks"][0]["scores"]) for p in summary["panels"]]
-    return [
-        {k: p[k] for k in ("task", "title", "dynamics")}
-        | {"draw": p["task"], "error": s["train"]["mean"]}
-        | {"median": s["train"]["median"], "median_held_out": s["held_out"]["median"]}
-        for p, s in scores
-    ]
+def _row(panel: Row, attack: Row) -> Row:
+    """An attack on a network; each task has a single draw of images."""
+    train, held_out = (attack["scores"][k] for k in ("train", "held_out"))
+    medians = {"median": train["median"], "median_held_out": held_out["median"]}
+    return panel | attack | {"draw": panel["task"], "error": train["mean"]} | medians
+
+
+def _published(summary: Summary) -> list[Row]:
+    return [_row(p, p["attacks"][0]) for p in summary["panels"]]
 
 
 def _standard_over_linearised(summary: Summary) -> Effect:
-    parts = []
-    for (title,), mine in grouped(_rows(summary), "title").items():
-        linearised, standard = ([r for r in mine if r["dynamics"] == rule] for rule in RULES)
-        found = compared(standard, linearised, "draw")
-        parts.append(ratio(f"{title}: standard dynamics' error over linearised's", found))
-    return parts
+    return [
+        ratio(f"{title}: standard dynamics' error over linearised's", compared(*sides, "draw"))
+        for (title,), mine in grouped(_published(summary), "title").items()
+        for sides in [(where(mine, dynamics="standard"), where(mine, dynamics="linearised"))]
+    ]
 
 
 def _against_controls(summary: Summary) -> Effect:
     # Medians: a few images that no reconstruction came near say nothing about the others.
     return [
-        ratio(f"{r['title']}, {r['dynamics']}: median distance of held-out images over training images'", found)
-        for r in _rows(summary)
-        for found in [over([r], "median_held_out", "median")]
+        ratio(
+            f"{r['title']}, {r['dynamics']}: median distance of held-out images over training images'",
+            over([r], "median_held_out", "median"),
+        )
+        for r in _published(summary)
     ]
 
 
 CLAIMS = (
-    Claim(
-        "linearised-easier",
-        "Linearised dynamics are attacked better than standard dynamics (by a tenth or more).",
-        _standard_over_linearised,
-        TENTH,
-        EYE,
-    ),
-    Claim(
-        "training-images-come-back",
-        "What comes back are training images: their median distance is under half of held-out images'.",
-        _against_controls,
-        HALF,
-        HALF_REASON,
-    ),
-)
+    Claim("linearised-easier", "Linearised dynamics are attacked better than standard dynamics (by a tenth or more).",
+          _standard_over_linearised, *A_TENTH),
+    Claim("training-images-come-back",
+          "What comes back are training images: their median distance is under half of held-out images'.",
+          _against_controls, *HALF),
+)  # fmt: skip

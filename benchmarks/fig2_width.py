@@ -16,66 +16,38 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from benchmarks._shared import (
-    CIFAR,
-    MNIST,
-    NAMES,
-    RULES,
-    SETTINGS,
-    Row,
-    attacks,
-    compared,
-    draw_controls,
-    draw_means,
-    draw_points,
-    grouped,
-    growth,
-    means,
-    published,
-    sources,
-    width_axis,
-)
+from benchmarks._estimates import A_TENTH, TENTH_LESS, compared, growth
+from benchmarks._panels import draw_controls, draw_rules, width_axis
+from benchmarks._presets import CIFAR, MNIST, NAMES, RULES, attacks, networks, presets, rules
+from benchmarks._rows import Row, curves, distinct, published, where
+from benchmarks._tables import Table, count, error, mean, tabulate
 from recon.cells import AttackCell
-from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
-from recon.dynamics import Dynamics, Linearised
-from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, shades
-from recon.records import Stored, attack_row, mean_and_spread, rounded
+from recon.claims import Claim, Effect, Summary, ratio
+from recon.plots import COLOURS, Axes, Figure, new_figure, shades
+from recon.records import Stored, attack_row
 
 # Networks as (task, N, widths, seeds).
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {
+PRESETS = presets(
+    quick={
         # CIFAR-10 at the size that the 20 package pictures allow: ten trained on, ten held out.
         "networks": (
             (MNIST, 20, (128, 256, 512), (0, 1, 2)),
             (MNIST, 20, (256,), (3, 4, 5)),  # figure 4's: three draws left an interval of a factor of seven
             (MNIST, 20, (1024,), (0,)),
             (CIFAR, 10, (128, 256), (0, 1, 2)),
-        ),
-        **SETTINGS["quick"],
+        )
     },
-    "full": {
-        "networks": tuple((task, 20, (128, 256, 512, 1024, 2048), (0, 1, 2)) for task in (MNIST, CIFAR)),
-        **SETTINGS["full"],
-    },
-    "paper": {
-        "networks": tuple((task, 200, (512, 1024, 2048, 4096), (0, 1, 2)) for task in (MNIST, CIFAR)),
-        **SETTINGS["paper"],
-    },
-}
+    full={"networks": tuple((task, 20, (128, 256, 512, 1024, 2048), (0, 1, 2)) for task in (MNIST, CIFAR))},
+    paper={"networks": tuple((task, 200, (512, 1024, 2048, 4096), (0, 1, 2)) for task in (MNIST, CIFAR))},
+)
 
 
 def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Every network under both dynamics, attacked as published; those of seed 0 by the exact solver as well."""
-    rules: tuple[Dynamics, ...] = (Linearised(), preset["standard"])
     return [
-        AttackCell(task, n, MLP((width, width)), rule, attack, options, seed=seed)
-        for task, n, widths, seeds in preset["networks"]
-        for width in widths
-        for seed in seeds
-        for rule in rules
+        AttackCell(task, n, network, rule, attack, options, seed=seed)
+        for task, n, network, seed in networks(preset["networks"])
+        for rule in rules(preset).values()
         for attack, options in attacks(preset, exact=seed == 0)
     ]
 
@@ -83,27 +55,21 @@ def cells(preset: dict[str, Any]) -> list[AttackCell]:
 def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each cell, with its curves."""
     columns = {"curve": "distance", "curve_held_out": "held_out"}
-    return {
-        "rows": [
-            attack_row(s.record)
-            | {name: rounded(np.sort(s.record["images"][column])) for name, column in columns.items()}
-            for s in results
-        ]
-    }
+    return {"rows": [attack_row(s.record) | curves(s, **columns) for s in results]}
 
 
 def plot(summary: Summary) -> Figure:
     """A row for each task: curves by width for either dynamics, then mean error over width."""
-    tasks = list(dict.fromkeys(r["task"] for r in summary["rows"]))
+    tasks = distinct(summary["rows"], "task")
     figure = new_figure(9.5, 2.9 * len(tasks) + 0.4)
     grid = figure.subplots(len(tasks), 3, squeeze=False)
     colours = shades(r["width"] for r in summary["rows"])
     for row, task in zip(grid, tasks, strict=True):
-        mine = [r for r in summary["rows"] if r["task"] == task]
+        mine = where(summary["rows"], task=task)
         for axes, rule in zip(row, RULES, strict=False):
-            _curves(axes, [r for r in mine if r["dynamics"] == rule], colours)
+            _curves(axes, where(mine, dynamics=rule), colours)
             axes.set(title=f"{mine[0]['title']}, {rule}, N = {mine[0]['n']}", ylabel="L2 distance")
-            axes.set_ylim(0, 1.4 * max(max(r["curve_held_out"]) for r in mine if r["attack"] != "exact"))
+            axes.set_ylim(0, 1.4 * max(max(r["curve_held_out"]) for r in published(mine)))
         _means(row[-1], mine)
     grid[0, 1].legend(title="width", fontsize=6, ncols=2, loc="upper left")
     figure.legend(*grid[0, -1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -112,7 +78,7 @@ def plot(summary: Summary) -> Figure:
 
 def _curves(axes: Axes, rows: list[Row], colours: dict[int, Any]) -> None:
     """Curves of the first seed of each width, and the controls of the widest network."""
-    drawn = [r for r in rows if r["attack"] != "exact" and r["seed"] == min(s["seed"] for s in rows)]
+    drawn = published(rows, seed=min((r["seed"] for r in rows), default=0))
     for r in drawn:
         axes.plot(range(1, r["n"] + 1), r["curve"], color=colours[r["width"]], label=f"{r['width']}")
     if drawn:
@@ -126,11 +92,7 @@ def _curves(axes: Axes, rows: list[Row], colours: dict[int, Any]) -> None:
 
 def _means(axes: Axes, rows: list[Row]) -> None:
     """Mean error over width: a point for each draw of images, a line through their means."""
-    for rule in RULES:
-        for exact, style, label in ((False, "o-", LABELS[rule]), (True, "s:", f"exact (beyond the paper), {rule}")):
-            mine = [r for r in rows if r["dynamics"] == rule and (r["attack"] == "exact") == exact]
-            draw_means(axes, mine, "width", COLOURS[rule], style, label=label)
-            draw_points(axes, mine, "width", COLOURS[rule])
+    draw_rules(axes, rows, "width")
     draw_controls(axes, published(rows))
     width_axis(axes, (r["width"] for r in rows))
     axes.set(ylabel="mean L2 distance", title="mean error, a point for each draw")
@@ -139,14 +101,11 @@ def _means(axes: Axes, rows: list[Row]) -> None:
     axes.set_ylim(-0.02 * top, 1.05 * top)
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Mean error and controls by task, width, dynamics and attack, averaged over draws."""
-    columns = ["task", "N", "W", "dynamics", "attack", "mean L2", "draws", "held-out", "start", "1 - cos(K0, Kf)", "s"]
-    rows = []
-    for key, mine in grouped(summary["rows"], "title", "n", "width", "dynamics", "attack").items():
-        numbers = [mean_and_spread([r["error"] for r in mine]), str(len(mine))]
-        rows.append([*map(str, key), *numbers, *means(mine, "held_out", "start", "kernel_distance", "seconds")])
-    return f"Error over width ({sources(summary['rows'])})", columns, rows
+    columns = {"mean L2": error, "draws": count, "held-out": mean("held_out"), "start": mean("start")}
+    columns |= {"1 - cos(K0, Kf)": mean("kernel_distance"), "s": mean("seconds")}
+    return tabulate("Error over width", summary["rows"], ("title", "n", "width", "dynamics", "attack"), columns)
 
 
 def _standard_over_linearised(summary: Summary, task: str) -> Effect:
@@ -164,25 +123,16 @@ CLAIMS = tuple(
     claim
     for task, name in NAMES.items()
     for claim in (
-        Claim(
-            f"linearised-beats-standard-{task}",
-            f"{name}: at equal width, linearised dynamics are attacked better than standard dynamics (by a tenth or "
-            "more).",
-            partial(_standard_over_linearised, task=task),
-            TENTH,
-            EYE,
-        ),
+        Claim(f"linearised-beats-standard-{task}",
+              f"{name}: at equal width, linearised dynamics are attacked better than standard dynamics (by a tenth or "
+              "more).",
+              partial(_standard_over_linearised, task=task), *A_TENTH),
         *(
-            Claim(
-                f"width-helps-{rule}-{task}",
-                f"{name}: under {rule} dynamics a wider network gives back more: errors fall by a tenth or more for "
-                "each doubling.",
-                partial(_fall_with_width, task=task, rule=rule),
-                -TENTH,
-                EYE,
-                "below",
-            )
+            Claim(f"width-helps-{rule}-{task}",
+                  f"{name}: under {rule} dynamics a wider network gives back more: errors fall by a tenth or more for "
+                  "each doubling.",
+                  partial(_fall_with_width, task=task, rule=rule), *TENTH_LESS)
             for rule in RULES
         ),
     )
-)
+)  # fmt: skip

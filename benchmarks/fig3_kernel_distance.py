@@ -18,17 +18,19 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import CIFAR, MNIST, SETTINGS, Row, attacks, published, sources
+from benchmarks._estimates import RHO
+from benchmarks._presets import CIFAR, MNIST, attacks, networks, presets
+from benchmarks._rows import Row, distinct, published, sources, where
+from benchmarks._tables import Table
 from recon import statistics
 from recon.cells import AttackCell
-from recon.claims import COHEN_SMALL, SMALL, Claim, Effect, Summary, correlation
-from recon.networks import MLP
+from recon.claims import Claim, Effect, Summary, correlation
 from recon.plots import COLOURS, Figure, interval, log_ticks, new_figure, shades
 from recon.records import Stored, attack_row
 
 # Networks as (task, N, widths, seeds). Those of N = 20 (CIFAR-10 in `quick`: N = 10) are figure 2's.
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {
+PRESETS = presets(
+    quick={
         "networks": (
             (MNIST, 10, (128, 256, 512), (6, 7, 8)),
             (MNIST, 20, (128, 256, 512), (0, 1, 2)),
@@ -36,41 +38,31 @@ PRESETS: dict[str, dict[str, Any]] = {
             # The sizes that the 20 package pictures of CIFAR-10 allow.
             (CIFAR, 4, (128, 256, 512), (1,)),
             (CIFAR, 10, (128, 256, 512), (0,)),
-        ),
-        **SETTINGS["quick"],
+        )
     },
-    "full": {
+    full={
         "networks": tuple(
             (task, n, (128, 256, 512, 1024), seeds)
             for task in (MNIST, CIFAR)
             for n, seeds in ((10, (6, 7, 8)), (20, (0, 1, 2)), (40, (3, 4, 5)), (80, (9, 10, 11)))
-        ),
-        **SETTINGS["full"],
+        )
     },
-    "paper": {
+    paper={
         "networks": tuple(
-            (task, n, (512, 1024, 2048, 4096), seeds)
+            (task, n, (512, 1024, 2048, 4096), tuple(range(first, first + 3)))
             for task in (MNIST, CIFAR)
-            for n, seeds in (
-                (20, (3, 4, 5)),
-                (50, (6, 7, 8)),
-                (100, (9, 10, 11)),
-                (200, (0, 1, 2)),
-                (500, (12, 13, 14)),
-            )
-        ),
-        **SETTINGS["paper"],
+            for n, first in ((20, 3), (50, 6), (100, 9), (200, 0), (500, 12))
+        )
     },
-}
+)
 
 
 def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Every network under standard dynamics, attacked as published; the first seed of each by the exact solver too."""
     return [
-        AttackCell(task, n, MLP((width, width)), preset["standard"], attack, options, seed=seed)
+        AttackCell(task, n, network, preset["standard"], attack, options, seed=seed)
         for task, n, widths, seeds in preset["networks"]
-        for width in widths
-        for seed in seeds
+        for _, _, network, seed in networks([(task, n, widths, seeds)])
         for attack, options in attacks(preset, exact=seed == seeds[0])
     ]
 
@@ -105,27 +97,27 @@ def correlations(rows: list[Row], resamples: int = statistics.RESAMPLES) -> dict
 def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each cell, and the correlations of all tasks and of each."""
     rows = [attack_row(s.record) for s in results]
-    tasks = dict.fromkeys(r["task"] for r in rows)
+    tasks = distinct(rows, "task")
     parts = {"all": published(rows)} | {task: published(rows, task=task) for task in tasks}
     return {"rows": rows, "correlations": {name: correlations(part) for name, part in parts.items()}}
 
 
 def plot(summary: Summary) -> Figure:
     """For each task: error over kernel distance (size by N, colour by width), over N/W, and the correlations."""
-    tasks = list(dict.fromkeys(r["task"] for r in summary["rows"]))
+    tasks = distinct(summary["rows"], "task")
     figure = new_figure(9.5, 3.1 * len(tasks))
     grid = figure.subplots(len(tasks), 3, squeeze=False, width_ratios=[1, 1, 0.9])
     colours = shades(r["width"] for r in summary["rows"])
-    numbers = sorted({r["n"] for r in summary["rows"]})
+    numbers = sorted(distinct(summary["rows"], "n"))
+    sizes = {n: 12.0 + 70.0 * i / max(1, len(numbers) - 1) for i, n in enumerate(numbers)}
     for row, task in zip(grid, tasks, strict=True):
-        mine = [r for r in summary["rows"] if r["task"] == task]
+        mine = where(summary["rows"], task=task)
         for axes, name in zip(row, (r"kernel distance $1-\cos(K_0, K_f)$", "N/W"), strict=False):
             for r in mine:
                 x = r["n"] / r["width"] if name == "N/W" else r["kernel_distance"]
                 exact = r["attack"] == "exact"
-                size = 12.0 + 70.0 * numbers.index(r["n"]) / max(1, len(numbers) - 1)
                 face = "none" if exact else colours[r["width"]]
-                axes.scatter(x, r["error"], s=size, marker="s" if exact else "o", facecolor=face,
+                axes.scatter(x, r["error"], s=sizes[r["n"]], marker="s" if exact else "o", facecolor=face,
                              edgecolor=colours[r["width"]], alpha=0.75, linewidth=0.8)  # fmt: skip
             top = max(max(r["error"], r["start"]) for r in published(mine))
             control = np.mean([r["start"] for r in published(mine)])
@@ -137,8 +129,7 @@ def plot(summary: Summary) -> Figure:
     axes = grid[0, 1]
     for width, colour in colours.items():
         axes.scatter([], [], s=25, color=colour, label=f"W = {width}")
-    for i, n in enumerate(numbers):
-        size = 12.0 + 70.0 * i / max(1, len(numbers) - 1)
+    for n, size in sizes.items():
         axes.scatter([], [], s=size, facecolor="none", edgecolor="#444444", label=f"N = {n}")
     axes.scatter([], [], s=25, marker="s", facecolor="none", edgecolor="#444444", label="exact (beyond the paper)")
     axes.plot([], [], color=COLOURS["start"], linestyle=":", label="attack's start (control)")
@@ -157,17 +148,14 @@ def _intervals(axes: Any, estimates: dict[str, statistics.Estimate]) -> None:
     axes.set(xlim=(-1.05, 1.05), xlabel="Spearman's ρ", title=f"draws: {groups}, {known}")
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """The correlations, a column for each task."""
     names = list(summary["correlations"])
     titles = {r["task"]: r["title"] for r in summary["rows"]} | {"all": "all, inside tasks"}
     kinds = list(summary["correlations"]["all"])
     rows = [[kind, *(statistics.text(summary["correlations"][name][kind]) for name in names)] for kind in kinds]
-    return (
-        f"Rank correlation of error and kernel distance ({sources(summary['rows'])})",
-        ["rho", *(titles[n] for n in names)],
-        rows,
-    )
+    title = f"Rank correlation of error and kernel distance ({sources(summary['rows'])})"
+    return title, ["rho", *(titles[n] for n in names)], rows
 
 
 def _correlations(summary: Summary, decides: str, beside: Sequence[str] = ()) -> Effect:
@@ -176,25 +164,12 @@ def _correlations(summary: Summary, decides: str, beside: Sequence[str] = ()) ->
 
 
 CLAIMS = (
-    Claim(
-        "tracks-kernel-distance",
-        "Over N and W, the error closely follows the kernel distance.",
-        partial(_correlations, decides="pooled", beside=("at fixed N", "at fixed W")),
-        0.5,
-        '0.5 is Cohen\'s large correlation, which "closely" asks for',
-    ),
-    Claim(
-        "kernel-distance-beyond-size",
-        "Kernel distance tells more about the error than N/W does (not in the paper: its claim's control).",
-        partial(_correlations, decides="given N/W", beside=("N/W in its place", "kernel distance and N/W")),
-        SMALL,
-        COHEN_SMALL,
-    ),
-    Claim(
-        "rises-with-n",
-        "At fixed width, more training images mean a larger error.",
-        partial(_correlations, decides="error and N at fixed W"),
-        SMALL,
-        COHEN_SMALL,
-    ),
-)
+    Claim("tracks-kernel-distance", "Over N and W, the error closely follows the kernel distance.",
+          partial(_correlations, decides="pooled", beside=("at fixed N", "at fixed W")), 0.5,
+          '0.5 is Cohen\'s large correlation, which "closely" asks for'),
+    Claim("kernel-distance-beyond-size",
+          "Kernel distance tells more about the error than N/W does (not in the paper: its claim's control).",
+          partial(_correlations, decides="given N/W", beside=("N/W in its place", "kernel distance and N/W")), *RHO),
+    Claim("rises-with-n", "At fixed width, more training images mean a larger error.",
+          partial(_correlations, decides="error and N at fixed W"), *RHO),
+)  # fmt: skip

@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import CIFAR, MNIST, RULES, SETTINGS, Row, choose_pair, draws, show_pair, sources
+from benchmarks._estimates import NEGATIVE_RHO, RHO, draws
+from benchmarks._panels import choose_pair, parts, show_pair, stack
+from benchmarks._presets import CIFAR, MNIST, RULES, cells_by_rule, presets
+from benchmarks._rows import Row, distinct, sources, where
+from benchmarks._tables import Table
 from recon import statistics
-from recon.cells import AttackCell
-from recon.claims import COHEN_SMALL, SMALL, Claim, Effect, Summary, correlation
-from recon.dynamics import Dynamics, Linearised
-from recon.networks import MLP
+from recon.claims import Claim, Effect, Summary, correlation
 from recon.plots import COLOURS, LABELS, Figure, interval, log_ticks, new_figure
 from recon.records import Stored, attack_row, rounded
 from recon.statistics import NOTHING
@@ -41,44 +42,28 @@ PIXELS = ("to_class_mean", "to_nearest")  # of them the distances in pixels
 
 # Networks as (task, N, widths, seeds, dynamics), all of them figure 2's or figure 3's.
 _QUICK, _FULL = (128, 256, 512), (128, 256, 512, 1024)
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {
+PRESETS = presets(
+    quick={
         "networks": (
             (MNIST, 20, _QUICK, (0, 1, 2), RULES),
             (MNIST, 40, _QUICK, (3, 4, 5), ("standard",)),
             (CIFAR, 10, (128, 256), (0,), RULES),
-        ),
-        **SETTINGS["quick"],
+        )
     },
-    "full": {
+    full={
         "networks": tuple(
-            (task, n, _FULL, seeds, rules)
+            (task, n, _FULL, seeds, names)
             for task in (MNIST, CIFAR)
-            for n, seeds, rules in (
+            for n, seeds, names in (
                 (20, (0, 1, 2), RULES),
                 (40, (3, 4, 5), ("standard",)),
                 (80, (9, 10, 11), ("standard",)),
             )
-        ),
-        **SETTINGS["full"],
+        )
     },
-    "paper": {
-        "networks": tuple((task, 200, (512, 1024, 2048, 4096), (0, 1, 2), RULES) for task in (MNIST, CIFAR)),
-        **SETTINGS["paper"],
-    },
-}
-
-
-def cells(preset: dict[str, Any]) -> list[AttackCell]:
-    """Every network, attacked as published."""
-    rules: dict[str, Dynamics] = {"linearised": Linearised(), "standard": preset["standard"]}
-    return [
-        AttackCell(task, n, MLP((width, width)), rules[name], preset["attack"], preset["options"], seed=seed)
-        for task, n, widths, seeds, names in preset["networks"]
-        for width in widths
-        for seed in seeds
-        for name in names
-    ]
+    paper={"networks": tuple((task, 200, (512, 1024, 2048, 4096), (0, 1, 2), RULES) for task in (MNIST, CIFAR))},
+)
+cells = cells_by_rule
 
 
 def correlations(error: np.ndarray, measures: dict[str, np.ndarray]) -> dict[str, float]:
@@ -105,8 +90,11 @@ def summarise(results: Sequence[Stored]) -> Summary:
             shown[place] = r, s
     return {
         "runs": runs,
-        "rho": {rule: _averaged([r for r in runs if r["dynamics"] == rule]) for rule in RULES},
-        "panels": [_panel(r, s) for r, s in shown.values()],
+        "rho": {rule: _averaged(where(runs, dynamics=rule)) for rule in RULES},
+        "panels": [
+            r | {"columns": {k: rounded(s.record["images"][k]) for k in ("distance", *MEASURES)}} | choose_pair(s, EACH)
+            for r, s in shown.values()
+        ],
     }
 
 
@@ -125,23 +113,17 @@ def _averaged(runs: list[Row]) -> dict[str, statistics.Estimate]:
     return found
 
 
-def _panel(row: dict[str, Any], stored: Stored) -> dict[str, Any]:
-    images = stored.record["images"]
-    columns = {name: rounded(images[name]) for name in ("distance", *MEASURES)}
-    return row | {"columns": columns} | choose_pair(stored, EACH)
-
-
 def plot(summary: Summary) -> Figure:
     """For each task the error of each image over four measures; the correlations; pictures ranked by error."""
-    tasks = list(dict.fromkeys(p["task"] for p in summary["panels"]))
-    ranked = [p for p in summary["panels"] if p["dynamics"] == "standard"] or summary["panels"]
+    tasks = distinct(summary["panels"], "task")
+    ranked = where(summary["panels"], dynamics="standard") or summary["panels"]
     heights = [2.3 * len(tasks), 2.6, 0.9 * len(ranked)]
     figure = new_figure(9.5, sum(heights))
-    clouds, middle, pictures = np.asarray(figure.subfigures(3, 1, height_ratios=heights))
+    clouds, middle, pictures = parts(figure, *heights)
     names = [name for name in MEASURES if name != "loss_initial"]
     grid = clouds.subplots(len(tasks), len(names), squeeze=False, sharey="row")
     for row, task in zip(grid, tasks, strict=True):
-        mine = [p for p in summary["panels"] if p["task"] == task]
+        mine = where(summary["panels"], task=task)
         for axes, name in zip(row, names, strict=True):
             for p in mine:
                 label = f"{p['dynamics']}, N = {p['n']}, W = {p['width']}"
@@ -155,7 +137,7 @@ def plot(summary: Summary) -> Figure:
         row[0].set_ylabel("L2 distance")
         row[-1].legend(fontsize=6)
     _forest(middle, summary["rho"])
-    for axes, p in zip(pictures.subplots(len(ranked), 1, squeeze=False)[:, 0], ranked, strict=True):
+    for axes, p in stack(pictures, ranked):
         show_pair(axes, p, EACH)
     return figure
 
@@ -179,18 +161,15 @@ def _forest(figure: Any, rho: dict[str, dict[str, statistics.Estimate]]) -> None
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=7)
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """All correlations, a column for each dynamics."""
     kinds = list(dict.fromkeys(kind for rule in RULES for kind in summary["rho"][rule]))
     rows = [
         [kind, *(statistics.text(e) if (e := summary["rho"][rule].get(kind)) else "" for rule in RULES)]
         for kind in kinds
     ]
-    return (
-        f"Rank correlations with an image's error ({sources(summary['runs'])})",
-        ["measure", *(LABELS[r] for r in RULES)],
-        rows,
-    )
+    title = f"Rank correlations with an image's error ({sources(summary['runs'])})"
+    return title, ["measure", *(LABELS[r] for r in RULES)], rows
 
 
 def _correlations(summary: Summary, kinds: Mapping[str, str], rule: str = "standard", beside: str = "") -> Effect:
@@ -199,40 +178,22 @@ def _correlations(summary: Summary, kinds: Mapping[str, str], rule: str = "stand
     return [correlation(label, found.get(kind, NOTHING), kind != beside) for kind, label in kinds.items()]
 
 
+GIVEN = {
+    "dual_norm given loss_path": "Rho of error and |α| given the path's loss",
+    "loss_path given dual_norm": "of error and the path's loss given |α|",
+}
 GAINS = {f"dual_norm over {name}": f"|rho| of |α| over that of the {MEASURES[name]}" for name in PIXELS}
 
 CLAIMS = (
     *(
-        Claim(
-            f"large-duals-leak-{rule}",
-            f"Under {rule} dynamics images with large |α| come back with smaller errors.",
-            partial(_correlations, kinds={"dual_norm": "Mean rho of error and |α|"}, rule=rule),
-            -SMALL,
-            COHEN_SMALL,
-            "below",
-        )
+        Claim(f"large-duals-leak-{rule}", f"Under {rule} dynamics images with large |α| come back with smaller errors.",
+              partial(_correlations, kinds={"dual_norm": "Mean rho of error and |α|"}, rule=rule), *NEGATIVE_RHO)
         for rule in RULES
     ),
-    Claim(
-        "alpha-over-pixels",
-        "|α| tells more about an image's error than its pixel distances to the class mean and to its neighbour do.",
-        partial(_correlations, kinds=GAINS),
-        SMALL,
-        COHEN_SMALL,
-    ),
-    Claim(
-        "alpha-over-loss",
-        "|α| tells something about an image's error that its training loss along the path does not.",
-        partial(
-            _correlations,
-            kinds={
-                "dual_norm given loss_path": "Rho of error and |α| given the path's loss",
-                "loss_path given dual_norm": "of error and the path's loss given |α|",
-            },
-            beside="loss_path given dual_norm",
-        ),
-        -SMALL,
-        COHEN_SMALL,
-        "below",
-    ),
-)
+    Claim("alpha-over-pixels",
+          "|α| tells more about an image's error than its pixel distances to the class mean and to its neighbour do.",
+          partial(_correlations, kinds=GAINS), *RHO),
+    Claim("alpha-over-loss",
+          "|α| tells something about an image's error that its training loss along the path does not.",
+          partial(_correlations, kinds=GIVEN, beside="loss_path given dual_norm"), *NEGATIVE_RHO),
+)  # fmt: skip

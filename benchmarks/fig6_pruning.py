@@ -20,55 +20,42 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import CIFAR, FITTED, MNIST, PAPER_RULE, POINT, POINT_REASON, percent
+from benchmarks._estimates import POINT, POINT_REASON
+from benchmarks._presets import CIFAR, FITTED, MNIST, PAPER_RULE, SETTINGS
+from benchmarks._tables import Table, percent
 from recon import statistics
 from recon.cells import AttackCell, PruningCell
 from recon.claims import Claim, Effect, Summary, points
-from recon.dynamics import GradientFlow
 from recon.networks import MLP
 from recon.plots import Figure, new_figure
 from recon.records import Stored
 
+# A network as (N, width); subsets as (fractions kept, random orders, criteria that are also followed in reverse).
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "tasks": (MNIST,),
         # Of a network half as wide and more images nothing came back, which left no ease to rank by.
-        "n": 60,
-        "width": 512,
+        "network": (60, 512),
         "seeds": (0, 1, 2, 3, 4, 5, 6, 7),
-        "attack": "ntk-fast",
-        "options": (("steps", 800), ("snapshots", 20)),
-        "train": GradientFlow(),
+        "train": SETTINGS["quick"],
         "retrain": FITTED,
-        "kept": (0.75, 0.5, 0.25),
-        "draws": 3,
-        "reverse": ("ease",),
+        "subsets": ((0.75, 0.5, 0.25), 3, ("ease",)),
     },
     "full": {
         "tasks": (MNIST, CIFAR),
-        "n": 200,
-        "width": 1024,
+        "network": (200, 1024),
         "seeds": (0, 1, 2, 3, 4),
-        "attack": "ntk-fast",
-        "options": (),
-        "train": GradientFlow(),
+        "train": SETTINGS["full"],
         "retrain": FITTED,
-        "kept": (0.9, 0.75, 0.5, 0.25, 0.1),
-        "draws": 5,
-        "reverse": ("ease", "dual_norm", "loss_path"),
+        "subsets": ((0.9, 0.75, 0.5, 0.25, 0.1), 5, ("ease", "dual_norm", "loss_path")),
     },
     "paper": {
         "tasks": (MNIST, CIFAR),
-        "n": 500,
-        "width": 2048,
+        "network": (500, 2048),
         "seeds": (0, 1, 2),
-        "attack": "ntk",
-        "options": (),
-        "train": PAPER_RULE,
+        "train": SETTINGS["paper"],
         "retrain": PAPER_RULE,
-        "kept": (0.9, 0.75, 0.5, 0.25, 0.1),
-        "draws": 5,
-        "reverse": ("ease", "dual_norm", "loss_path"),
+        "subsets": ((0.9, 0.75, 0.5, 0.25, 0.1), 5, ("ease", "dual_norm", "loss_path")),
     },
 }
 
@@ -85,21 +72,12 @@ ORDERS = {
 
 def cells(preset: dict[str, Any]) -> list[PruningCell]:
     """A cell for each task and seed: attack, ranking and all retrained networks."""
+    (n, width), train = preset["network"], preset["train"]
     return [
         PruningCell(
-            AttackCell(
-                task,
-                preset["n"],
-                MLP((preset["width"],) * 2),
-                preset["train"],
-                preset["attack"],
-                preset["options"],
-                seed=seed,
-            ),
+            AttackCell(task, n, MLP((width,) * 2), train["standard"], train["attack"], train["options"], seed=seed),
             preset["retrain"],
-            preset["kept"],
-            preset["draws"],
-            preset["reverse"],
+            *preset["subsets"],
         )
         for task in preset["tasks"]
         for seed in preset["seeds"]
@@ -138,14 +116,10 @@ def summarise(results: Sequence[Stored]) -> Summary:
                 mine = (order, reverse, kept)
                 found = [x["accuracy"] for x in pruning["rows"] if (x["order"], x["reverse"], x["kept"]) == mine]
                 curve.append(float(np.mean(found)))  # over the draws of a random order
-            task["accuracy"].setdefault(_name(order, reverse), []).append(curve)
+            task["accuracy"].setdefault(f"{order} reversed" if reverse else order, []).append(curve)
     for task in tasks.values():
         task["over_random"] = _over_random(task)
     return {"tasks": list(tasks.values())}
-
-
-def _name(order: str, reverse: bool) -> str:
-    return f"{order} reversed" if reverse else order
 
 
 def _over_random(task: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -211,7 +185,7 @@ def _style(name: str) -> tuple[str, dict[str, Any]]:
     }
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Accuracy by order and fraction, and the difference from random."""
     kept = summary["tasks"][0]["kept"]
     columns = ["task", "N", "W", "dropped first", *(f"{100 * k:.0f} % kept" for k in kept), "minus random, points"]
@@ -230,27 +204,15 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
 
 
 def _over_random_pruning(summary: Summary, order: str) -> Effect:
-    return [
-        points(
-            f"{t['title']}: accuracy minus that of random pruning, mean over fractions", t["over_random"][order]["mean"]
-        )
-        for t in summary["tasks"]
-    ]
+    label = "accuracy minus that of random pruning, mean over fractions"
+    return [points(f"{t['title']}: {label}", t["over_random"][order]["mean"]) for t in summary["tasks"]]
 
 
 CLAIMS = (
-    Claim(
-        "easy-ones-not-needed",
-        "Dropping the easily reconstructed images costs at most a point more accuracy than dropping images at random.",
-        partial(_over_random_pruning, order="ease"),
-        -POINT,
-        POINT_REASON,
-    ),
-    Claim(
-        "easy-ones-not-needed-by-class",
-        "The same, with equal shares of every class dropped.",
-        partial(_over_random_pruning, order="ease_balanced"),
-        -POINT,
-        POINT_REASON,
-    ),
-)
+    Claim("easy-ones-not-needed",
+          "Dropping the easily reconstructed images costs at most a point more accuracy than dropping images at "
+          "random.",
+          partial(_over_random_pruning, order="ease"), -POINT, POINT_REASON),
+    Claim("easy-ones-not-needed-by-class", "The same, with equal shares of every class dropped.",
+          partial(_over_random_pruning, order="ease_balanced"), -POINT, POINT_REASON),
+)  # fmt: skip

@@ -16,17 +16,19 @@ The exact recovery needs more inputs and units than images (N < 784 for MNIST), 
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
-import scipy
 
-from benchmarks._shared import CIFAR, MNIST, PAPER_RULE, Row, draws, grouped, sources
+from benchmarks._estimates import area, average
+from benchmarks._panels import parts
+from benchmarks._presets import CIFAR, MNIST, PAPER_RULE
+from benchmarks._rows import Row, grouped, sources
+from benchmarks._tables import Table
 from recon import statistics
 from recon.cells import AttackCell
 from recon.claims import Claim, Effect, Part, Summary, points, share
-from recon.dynamics import Dynamics, GradientFlow, Linearised
+from recon.dynamics import GradientFlow, Linearised
 from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, strips
 from recon.records import Stored, attack_row, rounded
@@ -37,27 +39,21 @@ FEWEST = 5  # recovered images of a draw that a statement about them needs
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "tasks": (MNIST,),
-        "n": 1000,
-        "width": 1024,
-        "seeds": (0, 1, 2),
+        "network": (1000, 1024),
         "dynamics": (Linearised(),),
         "m_ratio": 0.1,
         "options": (("batch", 50), ("resum", 2), ("duals", "projected"), ("decay", "cosine"), ("steps", 2000)),
     },
     "full": {
         "tasks": (MNIST, CIFAR),
-        "n": 2000,
-        "width": 2048,
-        "seeds": (0, 1, 2),
+        "network": (2000, 2048),
         "dynamics": (Linearised(), GradientFlow(loss=1e-6)),
         "m_ratio": 0.1,
         "options": (("batch", 50), ("resum", 4), ("duals", "projected"), ("decay", "cosine"), ("steps", 20_000)),
     },
     "paper": {
         "tasks": (MNIST, CIFAR),
-        "n": 5000,
-        "width": 4096,
-        "seeds": (0, 1, 2),
+        "network": (5000, 4096),
         "dynamics": (Linearised(), PAPER_RULE),
         "m_ratio": 1,
         "options": (("batch", 500),),
@@ -67,23 +63,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Each task, training rule and seed, attacked by batches."""
-    rules: tuple[Dynamics, ...] = preset["dynamics"]
-    network = MLP((preset["width"],) * 2)
+    n, width = preset["network"]
     return [
-        AttackCell(task, preset["n"], network, rule, "ntk-minibatch", preset["options"], preset["m_ratio"], seed)
+        AttackCell(task, n, MLP((width,) * 2), rule, "ntk-minibatch", preset["options"], preset["m_ratio"], seed)
         for task in preset["tasks"]
-        for rule in rules
-        for seed in preset["seeds"]
+        for rule in preset["dynamics"]
+        for seed in range(3)
     ]
-
-
-def area(recovered: np.ndarray, alpha: np.ndarray) -> float:
-    """Chance that a recovered image has a larger |α| than one that is not (area under the ROC curve)."""
-    positive = recovered > 0
-    k, rest = positive.sum(), (~positive).sum()
-    if not k or not rest:
-        return float("nan")
-    return float((scipy.stats.rankdata(alpha)[positive].sum() - k * (k + 1) / 2) / (k * rest))
 
 
 def summarise(results: Sequence[Stored]) -> Summary:
@@ -131,8 +117,7 @@ def plot(summary: Summary) -> Figure:
     """Pictures of the best reconstructions; error against the rank of |α|, and curves beside their control."""
     panels = [r for r in summary["rows"] if "strips" in r]
     figure = new_figure(7.5, 4.0 * len(panels))
-    parts = np.atleast_1d(np.asarray(figure.subfigures(len(panels), 1)))
-    for part, row in zip(parts, panels, strict=True):
+    for part, row in zip(parts(figure, *[1.0] * len(panels)), panels, strict=True):
         grid = part.add_gridspec(2, 2, height_ratios=[1, 2.4], width_ratios=[1.5, 1])
         pictures = part.add_subplot(grid[0, :])
         strips.draw(pictures, row["strips"], ["training", "found"])
@@ -169,92 +154,54 @@ def _curves(axis: Axes, row: dict[str, Any]) -> None:
     axis.legend(fontsize=6)
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """What came back from each network, with controls."""
     columns = ["task", "dynamics", "N", "M", "W", "seed", "mean L2", "recovered", "in top tenth of |α|", "AUC of |α|",
                "rho", "rho given size", "held-out", "held-out below", "start", "steps", "s"]  # fmt: skip
     rows = []
     for r in summary["rows"]:
-        sizes = [str(r[k]) for k in ("n", "m", "width", "seed")]
+        sizes = [str(r[k]) for k in ("title", "dynamics", "n", "m", "width", "seed")]
+        recovered = f"{r['recovered']} (L2 < {r['limit']:.3g})"
         effects = [statistics.text(r[k], ".2f") for k in ("auc", "rho", "rho_given_start")]
-        rows.append(
-            [
-                r["title"],
-                r["dynamics"],
-                *sizes,
-                f"{r['error']:.2f}",
-                f"{r['recovered']} (L2 < {r['limit']:.3g})",
-                str(r["top_tenth"]),
-                *effects,
-                f"{r['held_out']:.2f}",
-                str(r["held_out_below"]),
-                f"{r['start']:.1f}",
-                f"{r['steps']:,}",
-                f"{r['seconds']:.0f}",
-            ]
-        )
+        controls = [f"{r['held_out']:.2f}", str(r["held_out_below"]), f"{r['start']:.1f}"]
+        work = [f"{r['steps']:,}", f"{r['seconds']:.0f}"]
+        rows.append([*sizes, f"{r['error']:.2f}", recovered, str(r["top_tenth"]), *effects, *controls, *work])
     return f"Large sets, attacked by batches ({sources(summary['rows'])})", columns, rows
 
 
 def _by_network(
-    summary: Summary, label: str, of: Callable[[Row], float], write: Callable[..., Part], bounds: tuple[float, float]
+    summary: Summary, label: str, of: Callable[[Row], float], write: Callable[..., Part], *bounds: float
 ) -> Effect:
     """A number of each network, averaged over draws, for each task and training rule."""
     return [
-        write(f"{title}, {rule}: {label}", statistics.mean(np.array([of(r) for r in mine], float), draws(mine), bounds))
+        write(f"{title}, {rule}: {label}", average(mine, of, bounds))
         for (title, rule), mine in grouped(summary["rows"], "title", "dynamics").items()
     ]
 
 
-def _more_than_chance(row: Row) -> float:
-    return float(row["recovered"] - row["held_out_below"]) / float(row["n"])
+def _surplus(summary: Summary) -> Effect:
+    label = "share of training images under the threshold minus that of held-out ones"
+    return _by_network(summary, label, lambda r: (r["recovered"] - r["held_out_below"]) / r["n"], points, -1.0, 1.0)
 
 
-def _larger_alpha(row: Row) -> float:
-    """Area under the curve; none of a network of which too few images came back, or stayed away, to tell."""
-    known = FEWEST <= row["recovered"] <= row["n"] - FEWEST and row["auc"]["value"] is not None
-    return float(row["auc"]["value"]) if known else float("nan")
+def _recovered(summary: Summary) -> Effect:
+    return _by_network(summary, "share recovered", lambda r: r["recovered"] / r["n"], share, 0.0, 1.0)
+
+
+def _larger_alpha(summary: Summary) -> Effect:
+    def chance(row: Row) -> float:
+        """Area under the curve; none of a network of which too few images came back, or stayed away, to tell."""
+        known = FEWEST <= row["recovered"] <= row["n"] - FEWEST and row["auc"]["value"] is not None
+        return float(row["auc"]["value"]) if known else float("nan")
+
+    return _by_network(summary, "chance that a recovered image has the larger |α| of a pair", chance, share, 0.0, 1.0)
 
 
 CLAIMS = (
-    Claim(
-        "large-sets-leak",
-        "Some training images of a large set come back: more than held-out images do by chance.",
-        partial(
-            _by_network,
-            label="share of training images under the threshold minus that of held-out ones",
-            of=_more_than_chance,
-            write=points,
-            bounds=(-1.0, 1.0),
-        ),
-        0.0,
-        "any surplus over the control is a leak",
-    ),
-    Claim(
-        "only-outliers-few",
-        "Of a large set only a minority comes back.",
-        partial(
-            _by_network,
-            label="share recovered",
-            of=lambda r: float(r["recovered"]) / float(r["n"]),
-            write=share,
-            bounds=(0.0, 1.0),
-        ),
-        0.5,
-        "more than half of a set are no outliers",
-        "below",
-    ),
-    Claim(
-        "only-outliers",
-        "What comes back from a large set has larger dual weights |α| than the rest.",
-        partial(
-            _by_network,
-            label="chance that a recovered image has the larger |α| of a pair",
-            of=_larger_alpha,
-            write=share,
-            bounds=(0.0, 1.0),
-        ),
-        0.56,
-        "0.56 is Cohen's small effect as a chance, Φ(0.2/√2)",
-    ),
-)
+    Claim("large-sets-leak", "Some training images of a large set come back: more than held-out images do by chance.",
+          _surplus, 0.0, "any surplus over the control is a leak"),
+    Claim("only-outliers-few", "Of a large set only a minority comes back.",
+          _recovered, 0.5, "more than half of a set are no outliers", "below"),
+    Claim("only-outliers", "What comes back from a large set has larger dual weights |α| than the rest.",
+          _larger_alpha, 0.56, "0.56 is Cohen's small effect as a chance, Φ(0.2/√2)"),
+)  # fmt: skip

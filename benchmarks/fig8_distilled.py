@@ -17,23 +17,27 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import Row, compared, sources
+from benchmarks._estimates import A_TENTH, compared
+from benchmarks._panels import stack
+from benchmarks._presets import MNIST
+from benchmarks._rows import Row, facts, where
+from benchmarks._sets import DISTILLED, LABELS, PRESETS, distilled, name_of
+from benchmarks._tables import Table, count, mean, tabulate
 from recon.cells.distillation import DistillationCell
-from recon.cells.distilled import DISTILLED, LABELS, MNIST, PRESETS, name_of
-from recon.cells.distilled import cells as distilled_cells
-from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
+from recon.claims import Claim, Effect, Summary, ratio
 from recon.plots import Figure, new_figure, strips
 from recon.records import Stored
 
 __all__ = ["CLAIMS", "PRESETS", "cells", "plot", "summarise", "table"]
 
 SHOWN = ("random", *DISTILLED)
+SPLITS = {"train": "training", "held_out": "held-out"}
 EACH = 5  # pictures of each of two classes; of ten, one
 
 
 def cells(preset: dict[str, Any]) -> list[DistillationCell]:
     """The distilled sets of table 1, and its random images."""
-    return distilled_cells(preset, SHOWN)
+    return distilled(preset, SHOWN)
 
 
 def summarise(results: Sequence[Stored]) -> Summary:
@@ -42,8 +46,8 @@ def summarise(results: Sequence[Stored]) -> Summary:
     for stored in results:
         record = stored.record
         cell, data = record["cell"], record["data"]
-        row = {"task": cell["task"], "title": data["title"], "source": data["source"], "set": name_of(record)}
-        row |= {"seed": cell["seed"], "n": cell["n_train"], "m": record["set"]["n"], "nearest": record["nearest"]}
+        row = facts(record, "task", "title", "source", "seed", "n") | {"set": name_of(record)}
+        row |= {"m": record["set"]["n"], "nearest": record["nearest"]}
         rows.append(row)
         panel = panels.setdefault(cell["task"], {**row, "strips": {}})
         if panel["seed"] == cell["seed"]:
@@ -61,9 +65,7 @@ def plot(summary: Summary) -> Figure:
     panels = summary["panels"]
     heights = [0.62 * len(p["strips"]) + 0.3 for p in panels]
     figure = new_figure(8.0, sum(heights))
-    for axes, p in zip(
-        figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0], panels, strict=True
-    ):
+    for axes, p in stack(figure, panels, height_ratios=heights):
         names = [name for name in SHOWN if name in p["strips"]]
         strips.draw(axes, [p["strips"][name] for name in names], [_label(name) for name in names], ranked=False)
         axes.set_anchor("W")
@@ -75,23 +77,21 @@ def _label(name: str) -> str:
     return "real images" if name == "random" else LABELS[name]
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Mean distance to the nearest real image by task and set."""
-    columns = ["task", "images", "set", "nearest training image, L2", "nearest held-out image, L2", "seeds"]
-    rows = []
-    for panel in summary["panels"]:
-        for name in SHOWN:
-            mine = [r for r in summary["rows"] if r["task"] == panel["task"] and r["set"] == name]
-            if mine:
-                means = [f"{np.mean([r['nearest'][k] for r in mine]):.2f}" for k in ("train", "held_out")]
-                rows.append([panel["title"], str(mine[0]["m"]), _label(name), *means, str(len(mine))])
-    return f"How near images of a set are to real ones ({sources(summary['rows'])})", columns, rows
+    columns = {f"nearest {words} image, L2": mean(split, ".2f") for split, words in SPLITS.items()} | {"seeds": count}
+    rows = [
+        r | r["nearest"] | {"images": r["m"], "set": _label(name)}
+        for panel in summary["panels"]
+        for name in SHOWN
+        for r in where(summary["rows"], task=panel["task"], set=name)
+    ]
+    return tabulate("How near images of a set are to real ones", rows, ("title", "images", "set"), columns)
 
 
 def _nearest(summary: Summary, name: str, split: str = "train") -> list[Row]:
     """Mean distance of a set's images to the nearest real ones, by seed."""
-    mine = [r for r in summary["rows"] if r["task"] == MNIST and r["set"] == name]
-    return [{"seed": r["seed"], "nearest": r["nearest"][split]} for r in mine]
+    return [r | {"nearest": r["nearest"][split]} for r in where(summary["rows"], task=MNIST, set=name)]
 
 
 def _over_rkip_finite(summary: Summary, label: str, name: str, split: str) -> Effect:
@@ -108,11 +108,7 @@ CLAIMS = (
         0.0,
         "what is nearer than real images are to each other looks as real as they do",
     ),
-    Claim(
-        "rkip-finite-nearer-than-kip",
-        "MNIST: they are nearer to training images than those by KIP, by a tenth or more.",
-        partial(_over_rkip_finite, label="KIP's distance", name="kip", split="train"),
-        TENTH,
-        EYE,
-    ),
-)
+    Claim("rkip-finite-nearer-than-kip",
+          "MNIST: they are nearer to training images than those by KIP, by a tenth or more.",
+          partial(_over_rkip_finite, label="KIP's distance", name="kip", split="train"), *A_TENTH),
+)  # fmt: skip

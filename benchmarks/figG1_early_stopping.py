@@ -21,63 +21,45 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import MNIST, RULES, SETTINGS, Row, along, compared, grouped, means, over, sources
+from benchmarks._estimates import A_TENTH, RHO, along, compared, over
+from benchmarks._panels import draw_at, draw_control_means, draw_means, draw_points
+from benchmarks._presets import MNIST, RULES, presets, rules
+from benchmarks._rows import Row, distinct, grouped, heading, where
+from benchmarks._tables import Table, count, error, mean, tabulate
 from recon.cells.early_stopping import EarlyStoppingCell
-from recon.claims import COHEN_SMALL, EYE, SMALL, TENTH, Claim, Effect, Summary, correlation, ratio
-from recon.dynamics import Dynamics, Linearised
+from recon.claims import Claim, Effect, Summary, correlation, ratio
+from recon.dynamics import Linearised
 from recon.networks import MLP
-from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure
-from recon.records import Stored, attack_row, mean_and_spread
+from recon.plots import COLOURS, Axes, Figure, new_figure
+from recon.records import Stored, attack_row
 
 STEP, STEP_RATE = "one step", 1e-2  # a fiftieth of the loss at quick's size: the first of many steps
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {
-        "n": 10,
-        "width": 256,
-        "seeds": (0, 1, 2),
-        "stops": (0.9, 0.5, 0.1, 1e-3),
-        "dlg": (("steps", 400),),
-        **SETTINGS["quick"],
-    },
-    "full": {
-        "n": 50,
-        "width": 1024,
-        "seeds": (0, 1, 2),
-        "stops": (0.9, 0.5, 0.2, 0.1, 1e-2, 1e-3, 1e-5),
-        "dlg": (),
-        **SETTINGS["full"],
-    },
-    "paper": {
-        "n": 200,
-        "width": 2048,
-        "seeds": (0, 1, 2),
-        "stops": (0.9, 0.5, 0.2, 0.1, 1e-2, 1e-3, 1e-5),
-        "dlg": (("steps", 4000),),
-        **SETTINGS["paper"],
-    },
-}
+MANY = (0.9, 0.5, 0.2, 0.1, 1e-2, 1e-3, 1e-5)
+PRESETS = presets(
+    quick={"network": (10, 256), "seeds": (0, 1, 2), "stops": (0.9, 0.5, 0.1, 1e-3), "dlg": (("steps", 400),)},
+    full={"network": (50, 1024), "seeds": (0, 1, 2), "stops": MANY, "dlg": ()},
+    paper={"network": (200, 2048), "seeds": (0, 1, 2), "stops": MANY, "dlg": (("steps", 4000),)},
+)
 
 
 def cells(preset: dict[str, Any]) -> list[EarlyStoppingCell]:
     """Every checkpoint under both dynamics: as published, with a scaled box, and (one draw) exactly; DLG."""
-
-    def cell(seed: int, rule: Dynamics, stop: float | None, attack: str, options: Any, **more: Any) -> Any:
-        network = MLP((preset["width"],) * 2)
-        where = {"stops": preset["stops"], "stop": stop, "learning_rate": STEP_RATE}
-        return EarlyStoppingCell(MNIST, preset["n"], network, rule, attack, options, seed=seed, **where, **more)
-
-    rules: tuple[Dynamics, ...] = (Linearised(), preset["standard"])
+    n, width = preset["network"]
+    shared = {"stops": preset["stops"], "learning_rate": STEP_RATE}
     made = []
     for seed in preset["seeds"]:
-        for rule in rules:
+        for rule in rules(preset).values():
+            network = MNIST, n, MLP((width, width)), rule
             for stop in (None, *preset["stops"], 0.0):
-                made.append(cell(seed, rule, stop, preset["attack"], preset["options"]))
-                made.append(cell(seed, rule, stop, preset["attack"], preset["options"], scaled_box=True))
+                ours = (*network, preset["attack"], preset["options"])
+                made += [
+                    EarlyStoppingCell(*ours, seed=seed, stop=stop, scaled_box=box, **shared) for box in (False, True)
+                ]
                 if seed == preset["seeds"][0]:
-                    made.append(cell(seed, rule, stop, "exact", ()))
-        given = (("learning_rate", STEP_RATE), *preset["dlg"])
-        made.append(cell(seed, Linearised(), None, "dlg", given))
+                    made.append(EarlyStoppingCell(*network, "exact", seed=seed, stop=stop, **shared))
+        network, given = (MNIST, n, MLP((width, width)), Linearised()), (("learning_rate", STEP_RATE), *preset["dlg"])
+        made.append(EarlyStoppingCell(*network, "dlg", given, seed=seed, stop=None, **shared))
     return made
 
 
@@ -97,10 +79,6 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"rows": rows}
 
 
-def _of(summary: Summary, series: str, rule: str | None = None) -> list[Row]:
-    return [r for r in summary["rows"] if r["series"] == series and rule in (None, r["dynamics"])]
-
-
 def plot(summary: Summary) -> Figure:
     """For either dynamics, error over the checkpoint's loss; then everything at one step."""
     figure = new_figure(9.5, 3.3)
@@ -108,7 +86,7 @@ def plot(summary: Summary) -> Figure:
     for axes, rule in zip(both, RULES, strict=True):
         _errors(axes, summary, rule)
         first = summary["rows"][0]
-        axes.set_title(f"{first['title']}, {rule}, N = {first['n']}, W = {first['width']}", loc="left")
+        axes.set_title(heading(first | {"dynamics": rule}), loc="left")
     _one_step(last, summary)
     handles, labels = both[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=7)
@@ -116,23 +94,21 @@ def plot(summary: Summary) -> Figure:
 
 
 def _errors(axes: Axes, summary: Summary, rule: str) -> None:
-    colour = COLOURS[rule]
-    stops = list(dict.fromkeys(r["stop"] for r in _of(summary, "published", rule)))
+    colour, mine = COLOURS[rule], where(summary["rows"], dynamics=rule)
+    stops = distinct(where(mine, series="published"), "stop")
+    mine = [r | {"place": stops.index(r["stop"])} for r in mine]
     for series, style, label in (
         ("published", "o-", "published box"),
         ("scaled box", "^--", "box weighed by ‖Δθ‖²"),
         ("exact", "s:", "exact (beyond the paper)"),
     ):
-        rows = _of(summary, series, rule)
-        face = colour if series == "published" else "none"
-        axes.plot(*_means(rows, stops, "error"), style, color=colour, markerfacecolor=face, markersize=4, label=label)
-        axes.plot([stops.index(r["stop"]) for r in rows], [r["error"] for r in rows], ".", color=colour, alpha=0.35,
-                  markersize=4)  # fmt: skip
-    rows = _of(summary, "published", rule)
-    for control in ("held_out", "start"):
-        axes.plot(*_means(rows, stops, control), color=COLOURS[control], linewidth=1, label=LABELS[control])
+        rows, face = where(mine, series=series), colour if series == "published" else "none"
+        draw_means(axes, rows, "place", colour, style, markerfacecolor=face, markersize=4, label=label)
+        draw_points(axes, rows, "place", colour, alpha=0.35, markersize=4)
+    rows = where(mine, series="published")
+    draw_control_means(axes, rows, "place", "-", linewidth=1)
     top = max(r["start"] for r in rows)
-    shares = _means(rows, stops, "share")[1]
+    shares = [np.mean([r["share"] for r in where(rows, stop=stop)]) for stop in stops]
     names = [f"{share:.2g}" if share > 1e-9 else "< 1e-9" for share in shares]
     names[0] = f"{names[0]}\none step"
     axes.set_xticks(range(len(stops)), names, fontsize=7)
@@ -140,44 +116,37 @@ def _errors(axes: Axes, summary: Summary, rule: str) -> None:
     axes.set_ylim(-0.03 * top, 1.1 * top)
 
 
-def _means(rows: list[Row], stops: list[Any], key: str) -> tuple[list[int], list[float]]:
-    """Places of the checkpoints among `stops`, and the means over draws there."""
-    at = {i: [r[key] for r in rows if r["stop"] == stop] for i, stop in enumerate(stops)}
-    return [i for i, v in at.items() if v], [float(np.mean(v)) for v in at.values() if v]
-
-
 def _one_step(axes: Axes, summary: Summary) -> None:
     """Errors of every attack on the change of one step, a point for each draw, beside their controls."""
     kinds = [(series, rule) for rule in RULES for series in ("published", "scaled box")] + [("dlg", "linearised")]
     names = []
     for i, (series, rule) in enumerate(kinds):
-        rows = [r for r in _of(summary, series, rule) if r["stop"] == STEP]
+        rows = where(summary["rows"], series=series, dynamics=rule, stop=STEP)
         for key, colour in (("error", COLOURS[rule]), ("held_out", COLOURS["held_out"])):
-            values = [r[key] for r in rows]
-            axes.plot([i] * len(values), values, "o" if key == "error" else "_", color=colour, markersize=5, alpha=0.8)
-        where = "θ₀" if rule == "linearised" else "θ_f"
-        names.append("DLG, θ₀" if series == "dlg" else f"{series}, {where}")
+            draw_at(axes, i, rows, key, "o" if key == "error" else "_", colour, markersize=5, alpha=0.8)
+        point = "θ₀" if rule == "linearised" else "θ_f"
+        names.append("DLG, θ₀" if series == "dlg" else f"{series}, {point}")
     axes.set_xticks(range(len(kinds)), names, rotation=30, ha="right", fontsize=7)
     axes.set(title="one step: gradient inversion", ylabel="mean L2 distance")
     axes.set_ylim(bottom=-0.2)
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Mean error and controls by series, dynamics and checkpoint, averaged over draws."""
-    columns = ["attack", "dynamics", "stopped at", "loss", "‖Δθ‖²", "mean L2", "draws", "held-out", "start", "s"]
-    groups = grouped(summary["rows"], "series", "dynamics", "stop")
-    rows = []
-    for (series, rule, stop), mine in sorted(groups.items(), key=lambda g: g[0][:2]):
-        error = mean_and_spread([r["error"] for r in mine])
-        where = stop if stop == STEP else f"{stop:g}" if stop else "the end"
-        numbers = [*means(mine, "loss", "squared_change"), error, str(len(mine))]
-        numbers += means(mine, "held_out", "start", "seconds")
-        rows.append([series, rule, where, *numbers])
-    return f"Error by checkpoint, stopped at a fraction of the initial loss ({sources(summary['rows'])})", columns, rows
+    columns = {"loss": mean("loss"), "‖Δθ‖²": mean("squared_change"), "mean L2": error, "draws": count}
+    columns |= {"held-out": mean("held_out"), "start": mean("start"), "s": mean("seconds")}
+    rows = [r | {"attack": r["series"], "stopped at": _stop(r)} for r in summary["rows"]]
+    rows.sort(key=lambda r: (r["attack"], r["dynamics"]))
+    title = "Error by checkpoint, stopped at a fraction of the initial loss"
+    return tabulate(title, rows, ("attack", "dynamics", "stopped at"), columns)
+
+
+def _stop(row: Row) -> str:
+    return STEP if row["stop"] == STEP else f"{row['stop']:g}" if row["stop"] else "the end"
 
 
 def _along_training(summary: Summary, rule: str, series: str) -> Effect:
-    rows = _of(summary, series, rule)
+    rows = where(summary["rows"], series=series, dynamics=rule)
     runs = [sorted(run, key=lambda r: r["share"]) for run in grouped(rows, "draw").values()]
     ends = [{"draw": run[0]["draw"], "last": run[0]["error"], "first": run[-1]["error"]} for run in runs]
     return [
@@ -188,16 +157,16 @@ def _along_training(summary: Summary, rule: str, series: str) -> Effect:
 
 def _best_for_the_defender(summary: Summary, rule: str) -> Effect:
     # The checkpoint that is best for the defender, chosen anew in each draw: the interval errs on the defender's side.
-    draws = grouped(_of(summary, "scaled box", rule), "draw").values()
+    draws = grouped(where(summary["rows"], series="scaled box", dynamics=rule), "draw").values()
     least = [min(rows, key=lambda r: r["held_out"] / r["error"]) for rows in draws]
-    where = ", ".join(dict.fromkeys(str(r["stop"]) for r in least))
-    label = f"Held-out distance over error at the checkpoint where that is least (stopped at {where})"
+    stops = ", ".join(dict.fromkeys(str(r["stop"]) for r in least))
+    label = f"Held-out distance over error at the checkpoint where that is least (stopped at {stops})"
     return [ratio(label, over(least, "held_out", "error"))]
 
 
 def _one_step_attacks(summary: Summary) -> Effect:
-    dlg = _of(summary, "dlg")
-    ours = [r for r in _of(summary, "scaled box", "linearised") if r["stop"] == STEP]
+    dlg = where(summary["rows"], series="dlg")
+    ours = where(summary["rows"], series="scaled box", dynamics="linearised", stop=STEP)
     between = compared(dlg, ours, "draw")
     return [
         ratio("Held-out distance over error: DLG", over(dlg, "held_out", "error")),
@@ -208,13 +177,9 @@ def _one_step_attacks(summary: Summary) -> Effect:
 
 CLAIMS = (
     *(
-        Claim(
-            f"improves-as-training-goes-on-{name}{rule}",
-            f"Under {rule} dynamics errors fall with the loss at which training is stopped, {box}.",
-            partial(_along_training, rule=rule, series=series),
-            SMALL,
-            COHEN_SMALL,
-        )
+        Claim(f"improves-as-training-goes-on-{name}{rule}",
+              f"Under {rule} dynamics errors fall with the loss at which training is stopped, {box}.",
+              partial(_along_training, rule=rule, series=series), *RHO)
         for rule in RULES
         for name, box, series in (
             ("", "box weighed as published", "published"),
@@ -222,22 +187,14 @@ CLAIMS = (
         )
     ),
     *(
-        Claim(
-            f"early-stopping-is-no-defence-{rule}",
-            f"Under {rule} dynamics, wherever training is stopped, one step included, training images come back nearer "
-            "than held-out ones (by a tenth or more; box weighed by ‖Δθ‖²).",
-            partial(_best_for_the_defender, rule=rule),
-            TENTH,
-            EYE,
-        )
+        Claim(f"early-stopping-is-no-defence-{rule}",
+              f"Under {rule} dynamics, wherever training is stopped, one step included, training images come back "
+              "nearer than held-out ones (by a tenth or more; box weighed by ‖Δθ‖²).",
+              partial(_best_for_the_defender, rule=rule), *A_TENTH)
         for rule in RULES
     ),
-    Claim(
-        "one-step-is-gradient-inversion",
-        "Deep Leakage from Gradients and the reconstruction loss both give images back from the same single step (by a "
-        "tenth or more nearer than held-out ones).",
-        _one_step_attacks,
-        TENTH,
-        EYE,
-    ),
-)
+    Claim("one-step-is-gradient-inversion",
+          "Deep Leakage from Gradients and the reconstruction loss both give images back from the same single step "
+          "(by a tenth or more nearer than held-out ones).",
+          _one_step_attacks, *A_TENTH),
+)  # fmt: skip

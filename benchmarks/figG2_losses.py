@@ -22,26 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import (
-    MNIST,
-    MNIST10,
-    RULES,
-    SETTINGS,
-    Row,
-    attacks,
-    compared,
-    means,
-    over,
-    published,
-    show_pair,
-    sources,
-)
+from benchmarks._estimates import A_TENTH, compared, over
+from benchmarks._panels import draw_at, parts, show_pair, stack
+from benchmarks._presets import MNIST, MNIST10, RULES, attacks, presets
+from benchmarks._rows import Row, published, where
+from benchmarks._tables import Table, count, error, mean, tabulate
 from recon.cells.losses import LossCell
-from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
+from recon.claims import Claim, Effect, Summary, ratio
 from recon.dynamics.losses import LinearisedLossDescent, LossDescent
 from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, strips
-from recon.records import Stored, attack_row, mean_and_spread
+from recon.records import Stored, attack_row
 
 # Series: (task, loss, decayed, subtracted).
 SERIES = {
@@ -57,11 +48,11 @@ SHOWN = 10  # training images drawn for each of two series
 
 # `loss` is where training stops; the squared error of 10 outputs starts at 0.45, of one at 0.5, cross-entropy at log 2
 # and log 10.
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"n": 10, "width": 256, "seeds": (0, 1, 2), "loss": 1e-2, "decay": 1e-3, **SETTINGS["quick"]},
-    "full": {"n": 50, "width": 1024, "seeds": (0, 1, 2), "loss": 1e-2, "decay": 1e-3, **SETTINGS["full"]},
-    "paper": {"n": 200, "width": 2048, "seeds": (0, 1, 2), "loss": 1e-3, "decay": 1e-4, **SETTINGS["paper"]},
-}
+PRESETS = presets(
+    quick={"n": 10, "width": 256, "seeds": (0, 1, 2), "loss": 1e-2, "decay": 1e-3},
+    full={"n": 50, "width": 1024, "seeds": (0, 1, 2), "loss": 1e-2, "decay": 1e-3},
+    paper={"n": 200, "width": 2048, "seeds": (0, 1, 2), "loss": 1e-3, "decay": 1e-4},
+)
 
 
 def cells(preset: dict[str, Any]) -> list[LossCell]:
@@ -109,22 +100,18 @@ def summarise(results: Sequence[Stored]) -> Summary:
 
 
 def _of(summary: Summary, series: str, rule: str, exact: bool = False) -> list[Row]:
-    return [
-        r for r in summary["rows"]
-        if r["series"] == series and r["dynamics"] == rule and (r["attack"] == "exact") == exact
-    ]  # fmt: skip
+    return [r for r in where(summary["rows"], series=series, dynamics=rule) if (r["attack"] == "exact") == exact]
 
 
 def plot(summary: Summary) -> Figure:
     """Error by loss and dynamics beside its control; pictures of networks trained with cross-entropy."""
-    figure = new_figure(9.5, 3.4 + 0.9 * len(summary["pictures"]))
-    upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[3.4, 0.9 * len(summary["pictures"])]))
+    heights = 3.4, 0.9 * len(summary["pictures"])
+    figure = new_figure(9.5, sum(heights))
+    upper, lower = parts(figure, *heights)
     axes = upper.subplots()
     _errors(axes, summary)
     upper.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=7)
-    for axes, p in zip(
-        lower.subplots(len(summary["pictures"]), 1, squeeze=False)[:, 0], summary["pictures"], strict=True
-    ):
+    for axes, p in stack(lower, summary["pictures"]):
         show_pair(axes, p | {"title": p["series"]})
     return figure
 
@@ -132,41 +119,29 @@ def plot(summary: Summary) -> Figure:
 def _errors(axes: Axes, summary: Summary) -> None:
     for i, series in enumerate(SERIES):
         for offset, rule in ((-0.15, "linearised"), (0.15, "standard")):
-            rows = _of(summary, series, rule)
-            for key, mark, colour in (("held_out", "_", COLOURS["held_out"]), ("start", "_", COLOURS["start"])):
+            rows, exact = (_of(summary, series, rule, exact) for exact in (False, True))
+            for key in ("held_out", "start"):
                 label = LABELS[key] if (i, rule) == (0, "linearised") else None
-                axes.plot(
-                    [i + offset] * len(rows), [r[key] for r in rows], mark, color=colour, markersize=9, label=label
-                )
+                draw_at(axes, i + offset, rows, key, "_", COLOURS[key], markersize=9, label=label)
+            style: dict[str, Any] = {"colour": COLOURS[rule], "markersize": 4}
             label = LABELS[rule] if i == 0 else None
-            axes.plot([i + offset] * len(rows), [r["error"] for r in rows], "o", color=COLOURS[rule], alpha=0.8,
-                      markersize=4, label=label)  # fmt: skip
-            exact = _of(summary, series, rule, exact=True)
+            draw_at(axes, i + offset, rows, "error", "o", alpha=0.8, label=label, **style)
             label = f"exact (beyond the paper), {rule}" if i == 0 else None
-            axes.plot([i + offset] * len(exact), [r["error"] for r in exact], "s", color=COLOURS[rule],
-                      markerfacecolor="none", markersize=4, label=label)  # fmt: skip
+            draw_at(axes, i + offset, exact, "error", "s", markerfacecolor="none", label=label, **style)
     axes.set_xticks(range(len(SERIES)), [s.replace(", ", ",\n") for s in SERIES], fontsize=7)
     axes.set(ylabel="mean L2 distance", title="a point for each draw of images")
     top = max(max(r["start"], r["held_out"]) for r in published(summary["rows"]))
     axes.set_ylim(-0.03 * top, 1.05 * top)
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Mean error and controls by loss, dynamics and attack, averaged over draws."""
-    columns = ["loss", "dynamics", "attack", "stopped at", "steps", "left of θ₀", "unexplained", "mean L2", "draws",
-               "held-out", "start"]  # fmt: skip
-    rows = []
-    for series in SERIES:
-        for rule in RULES:
-            for exact in (False, True):
-                mine = _of(summary, series, rule, exact)
-                if not mine:
-                    continue
-                training = means(mine, "loss", "training_steps", "remaining", "unexplained", spec=".3g")
-                error = mean_and_spread([r["error"] for r in mine])
-                controls = means(mine, "held_out", "start")
-                rows.append([series, rule, mine[0]["attack"], *training, error, str(len(mine)), *controls])
-    return f"Error by training loss ({sources(summary['rows'])})", columns, rows
+    columns = {"stopped at": mean("loss", ".3g"), "steps": mean("training_steps", ".3g")}
+    columns |= {"left of θ₀": mean("remaining", ".3g"), "unexplained": mean("unexplained", ".3g"), "mean L2": error}
+    columns |= {"draws": count, "held-out": mean("held_out"), "start": mean("start")}
+    rows = [r for s in SERIES for rule in RULES for exact in (False, True) for r in _of(summary, s, rule, exact)]
+    lines = tabulate("Error by training loss", rows, ("series", "dynamics", "attack"), columns)
+    return lines[0], ["loss", *lines[1][1:]], lines[2]
 
 
 def _against_held_out(summary: Summary, series: str, rule: str, beside: str) -> Effect:
@@ -179,9 +154,8 @@ def _against_held_out(summary: Summary, series: str, rule: str, beside: str) -> 
 
 
 def _ignored_over_subtracted(summary: Summary, rule: str) -> Effect:
-    plain, out, ignored = (
-        _of(summary, f"logistic{kind}", rule) for kind in ("", ", decay subtracted", ", decay ignored")
-    )
+    kinds = "", ", decay subtracted", ", decay ignored"
+    plain, out, ignored = (_of(summary, f"logistic{kind}", rule) for kind in kinds)
     return [
         ratio("Error with the decay ignored over it taken out", compared(ignored, out, "draw")),
         ratio("taken out over none", compared(out, plain, "draw"), decides=False),
@@ -190,14 +164,10 @@ def _ignored_over_subtracted(summary: Summary, rule: str) -> Effect:
 
 CLAIMS = (
     *(
-        Claim(
-            f"{name}-is-attackable-{rule}",
-            f"Under {rule} dynamics training images of {what} come back nearer than held-out ones (by a tenth or "
-            "more).",
-            partial(_against_held_out, series=series, rule=rule, beside=beside),
-            TENTH,
-            EYE,
-        )
+        Claim(f"{name}-is-attackable-{rule}",
+              f"Under {rule} dynamics training images of {what} come back nearer than held-out ones (by a tenth or "
+              "more).",
+              partial(_against_held_out, series=series, rule=rule, beside=beside), *A_TENTH)
         for name, what, series, beside in (
             ("logistic", "a network trained with binary cross-entropy", "logistic", "squared error"),
             ("softmax", "one trained with softmax cross-entropy", "softmax, 10 outputs", "squared error, 10 outputs"),
@@ -206,14 +176,10 @@ CLAIMS = (
         for rule in RULES
     ),
     *(
-        Claim(
-            f"known-decay-is-subtracted-{rule}",
-            f"Under {rule} dynamics an attacker who takes a known decay out does better by a tenth or more than one "
-            "who ignores it (beyond the paper).",
-            partial(_ignored_over_subtracted, rule=rule),
-            TENTH,
-            EYE,
-        )
+        Claim(f"known-decay-is-subtracted-{rule}",
+              f"Under {rule} dynamics an attacker who takes a known decay out does better by a tenth or more than one "
+              "who ignores it (beyond the paper).",
+              partial(_ignored_over_subtracted, rule=rule), *A_TENTH)
         for rule in RULES
     ),
-)
+)  # fmt: skip

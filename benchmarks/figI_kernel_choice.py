@@ -19,11 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import MNIST, SETTINGS, Row, draw_controls, draws, grouped, means, sources
+from benchmarks._estimates import A_TENTH, RHO, average, draws
+from benchmarks._panels import draw_controls
+from benchmarks._presets import MNIST, networks, presets
+from benchmarks._rows import Row, grouped, sources
+from benchmarks._tables import Table, means
 from recon import statistics
 from recon.cells import AttackCell
-from recon.claims import COHEN_SMALL, EYE, SMALL, TENTH, Claim, Effect, Summary, correlation, ratio
-from recon.networks import MLP
+from recon.claims import Claim, Effect, Summary, correlation, ratio
 from recon.plots import Axes, Figure, log_ticks, new_figure, shades
 from recon.records import Stored, attack_row, mean_and_spread
 
@@ -41,46 +44,28 @@ MARKS = dict(zip(POINTS, "v^DosP", strict=True))
 # at 0.01 it stands at 8 degrees to the first.
 MOVED = 0.01
 
-# Networks as (N, widths, seeds); those of 128 and wider are figure 3's, at θ_f the same cells.
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {
-        "networks": ((10, (64, 128, 256), (6, 7, 8)), (20, (64, 128), (0, 1, 2))),
+# Networks as (task, N, widths, seeds); those of 128 and wider are figure 3's, at θ_f the same cells.
+PRESETS = presets(
+    quick={
+        "networks": ((MNIST, 10, (64, 128, 256), (6, 7, 8)), (MNIST, 20, (64, 128), (0, 1, 2))),
         "points": (START, END, HALF, BOTH, THREE),
-        **SETTINGS["quick"],
     },
-    "full": {
-        "networks": (
-            (10, (128, 256, 512, 1024), (6, 7, 8)),
-            (20, (128, 256, 512, 1024), (0, 1, 2)),
-            (40, (128, 256, 512, 1024), (3, 4, 5)),
+    full={
+        "networks": tuple(
+            (MNIST, n, (128, 256, 512, 1024), seeds) for n, seeds in ((10, (6, 7, 8)), (20, (0, 1, 2)), (40, (3, 4, 5)))
         ),
         "points": tuple(POINTS),
-        **SETTINGS["full"],
     },
-    "paper": {
-        "networks": ((200, (512, 1024, 2048, 4096), (0, 1, 2)),),
-        "points": tuple(POINTS),
-        **SETTINGS["paper"],
-    },
-}
+    paper={"networks": ((MNIST, 200, (512, 1024, 2048, 4096), (0, 1, 2)),), "points": tuple(POINTS)},
+)
 
 
 def cells(preset: dict[str, Any]) -> list[AttackCell]:
-    """Every network under standard dynamics, attacked at every choice of points."""
+    """Every network under standard dynamics, attacked at every choice of points; θ_f alone is the attack's own."""
+    own = {name: (("points", POINTS[name]),) if name != END else () for name in preset["points"]}
     return [
-        AttackCell(
-            MNIST,
-            n,
-            MLP((width, width)),
-            preset["standard"],
-            preset["attack"],
-            # θ_f alone is the attack's own choice.
-            (*preset["options"], *((("points", POINTS[name]),) if name != END else ())),
-            seed=seed,
-        )
-        for n, widths, seeds in preset["networks"]
-        for width in widths
-        for seed in seeds
+        AttackCell(task, n, network, preset["standard"], preset["attack"], (*preset["options"], *own[name]), seed=seed)
+        for task, n, network, seed in networks(preset["networks"])
         for name in preset["points"]
     ]
 
@@ -96,7 +81,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     }
 
 
-def networks(summary: Summary) -> list[Row]:
+def attacked(summary: Summary) -> list[Row]:
     """Each attacked network with its "errors" by choice of points."""
     groups = grouped(summary["rows"], "draw", "n", "width", "seed").values()
     return [{**rows[0], "errors": {r["points"]: r["error"] for r in rows}} for rows in groups]
@@ -112,7 +97,7 @@ def plot(summary: Summary) -> Figure:
     """Errors over kernel distance by choice of points; what both kernels, and more points, gain."""
     figure = new_figure(9.5, 3.2)
     errors, gains, more = figure.subplots(1, 3)
-    nets = networks(summary)
+    nets = attacked(summary)
     names = [name for name in POINTS if any(name in net["errors"] for net in nets)]
     colours = shades(names.index(name) for name in names)
     for i, name in enumerate(names):
@@ -144,9 +129,9 @@ def _gains(axes: Axes, nets: list[Row], of: Callable[[dict[str, Any]], float], t
     axes.legend(fontsize=6, ncols=2)
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Mean error by network and choice of points, averaged over draws, with controls."""
-    nets = networks(summary)
+    nets = attacked(summary)
     names = [name for name in POINTS if any(name in net["errors"] for net in nets)]
     rows = []
     for (n, width), mine in grouped(nets, "n", "width").items():
@@ -154,11 +139,8 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
         others = means(mine, "kernel_distance", "held_out", "start")
         rows.append([str(n), str(width), *errors, *others, str(len(mine))])
     columns = ["N", "W", *names, "1 - cos(K0, Kf)", "held-out", "start", "draws"]
-    return (
-        f"Mean L2 distance by where gradients are taken ({nets[0]['title']}, {sources(summary['rows'])})",
-        columns,
-        rows,
-    )
+    title = f"Mean L2 distance by where gradients are taken ({nets[0]['title']}, {sources(summary['rows'])})"
+    return title, columns, rows
 
 
 def _log_ratio(net: Row, worse: str, better: str) -> float:
@@ -166,68 +148,46 @@ def _log_ratio(net: Row, worse: str, better: str) -> float:
 
 
 def _moved(summary: Summary) -> list[Row]:
-    return [net for net in networks(summary) if net["kernel_distance"] >= MOVED]
-
-
-def _mean(nets: list[Row], of: Callable[[Row], float]) -> statistics.Estimate:
-    return statistics.mean(np.array([of(net) for net in nets], float), draws(nets))
+    return [net for net in attacked(summary) if net["kernel_distance"] >= MOVED]
 
 
 def _single_over_both(summary: Summary) -> Effect:
     nets = _moved(summary)
     count = f"{len(nets)} networks, {sum(gain(net) >= 0 for net in nets)} of them above 1"
     label = f"Better single kernel's error over both's, kernel distance of {MOVED} or more ({count})"
-    return [ratio(label, _mean(nets, gain))]
+    return [ratio(label, average(nets, gain))]
 
 
 def _end_over_both(summary: Summary) -> Effect:
     return [
-        ratio(f"θ_f's error over that of {name}", _mean(_moved(summary), partial(_log_ratio, worse=END, better=name)),
+        ratio(f"θ_f's error over that of {name}", average(_moved(summary), partial(_log_ratio, worse=END, better=name)),
               decides=name == BOTH)
         for name in (BOTH, START, HALF, THREE)
     ]  # fmt: skip
 
 
 def _gain_along_distance(summary: Summary) -> Effect:
-    nets = networks(summary)
+    nets = attacked(summary)
     columns = [np.array([of(net) for net in nets], float) for of in (gain, lambda net: net["kernel_distance"])]
     found = statistics.bootstrap(statistics.spearman, columns, draws(nets))
     return [correlation("Rho of gain and kernel distance", found)]
 
 
 def _both_over_three(summary: Summary) -> Effect:
-    found = _mean(_moved(summary), partial(_log_ratio, worse=BOTH, better=THREE))
+    found = average(_moved(summary), partial(_log_ratio, worse=BOTH, better=THREE))
     return [ratio("Both kernels' error over three points'", found)]
 
 
 CLAIMS = (
-    Claim(
-        "both-at-least-as-good",
-        "Where the kernel moved, gradients at θ₀ and θ_f together are at least as good as the better of the two alone "
-        "(at most a tenth worse).",
-        _single_over_both,
-        -TENTH,
-        EYE,
-    ),
-    Claim(
-        "both-over-published",
-        "Where the kernel moved, both kernels beat θ_f alone by a tenth or more.",
-        _end_over_both,
-        TENTH,
-        EYE,
-    ),
-    Claim(
-        "gain-grows",
-        "The further the kernel moved, the more both gain over the better single one.",
-        _gain_along_distance,
-        SMALL,
-        COHEN_SMALL,
-    ),
-    Claim(
-        "more-points",
-        "Where the kernel moved, three points of the path beat its two ends by a tenth or more (beyond the paper).",
-        _both_over_three,
-        TENTH,
-        EYE,
-    ),
-)
+    Claim("both-at-least-as-good",
+          "Where the kernel moved, gradients at θ₀ and θ_f together are at least as good as the better of the two "
+          "alone (at most a tenth worse).",
+          _single_over_both, -A_TENTH[0], A_TENTH[1]),
+    Claim("both-over-published", "Where the kernel moved, both kernels beat θ_f alone by a tenth or more.",
+          _end_over_both, *A_TENTH),
+    Claim("gain-grows", "The further the kernel moved, the more both gain over the better single one.",
+          _gain_along_distance, *RHO),
+    Claim("more-points",
+          "Where the kernel moved, three points of the path beat its two ends by a tenth or more (beyond the paper).",
+          _both_over_three, *A_TENTH),
+)  # fmt: skip

@@ -23,37 +23,25 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks._shared import (
-    CIFAR,
-    HONEST,
-    MNIST,
-    MOST,
-    MOST_REASON,
-    NAMES,
-    PAPER_RULE,
-    RULES,
-    Row,
-    certified_right,
-    grouped,
-    means,
-    over,
-    sources,
-)
+from benchmarks._estimates import A_TENTH, HONEST, MOST, certified_right, over
+from benchmarks._panels import in_thirds, parts, show_pair
+from benchmarks._presets import CIFAR, MNIST, NAMES, RULES, presets, rules
+from benchmarks._rows import Row, curves, distinct, grouped, where
+from benchmarks._tables import Table, certified, count, error, mean, tabulate
 from recon.cells import NEAR, AttackCell
-from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio, share
-from recon.dynamics import Dynamics, GradientFlow, Linearised
+from recon.claims import Claim, Effect, Summary, ratio, share
 from recon.networks import MLP
 from recon.networks.conv import CNN
 from recon.plots import COLOURS, LABELS, Axes, Figure, log_ticks, new_figure, shades, strips
-from recon.records import Stored, attack_row, mean_and_spread, rounded
+from recon.records import Stored, attack_row
 
 KINDS = {"ntk-autodiff": "CNN", "exact-patches": "patches"}
 EACH = 4  # pictures from each end and from the middle of the ranking
 
 # Convolutional networks as (task, N, channels, seeds); MLPs of two layers beside them, of the same draws, as (task, N,
 # width, seeds); embeddings of disjoint patches as (task, N, channels, side, seeds).
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {
+PRESETS = presets(
+    quick={
         # An image of CIFAR-10 has four times the pixels, hence half the images; ten take ten times the work.
         "convolutional": (
             (MNIST, 4, (64, 128), (0, 1, 2)),
@@ -64,45 +52,37 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dense": ((MNIST, 4, 256, (0, 1, 2)), (CIFAR, 2, 256, (0, 1, 2))),
         "patches": ((MNIST, 10, 256, 14, (0, 1, 2)), (CIFAR, 10, 256, 16, (0,))),
         "options": (("steps", 500),),
-        "dense_attack": "ntk-fast",
-        "standard": GradientFlow(),
     },
-    "full": {
+    full={
         "convolutional": tuple(
             (task, 10, widths, (0, 1, 2)) for task in (MNIST, CIFAR) for widths in ((32, 64), (64, 128), (128, 256))
         ),
         "dense": tuple((task, 10, 256, (0, 1, 2)) for task in (MNIST, CIFAR)),
         "patches": ((MNIST, 40, 1024, 14, (0, 1, 2)), (CIFAR, 40, 1024, 16, (0, 1, 2))),
-        "options": (),
-        "dense_attack": "ntk-fast",
-        "standard": GradientFlow(),
     },
-    "paper": {
+    paper={
         "convolutional": tuple(
             (task, 100, widths, (0, 1, 2)) for task in (MNIST, CIFAR) for widths in ((256, 512), (512, 1024))
         ),
         "dense": tuple((task, 100, 1024, (0, 1, 2)) for task in (MNIST, CIFAR)),
         "patches": ((MNIST, 40, 1024, 14, (0, 1, 2)), (CIFAR, 100, 2048, 16, (0, 1, 2))),
         "options": (("steps", 80_000), ("learning_rate", 0.02), ("decay", "constant"), ("duals", "free")),
-        "dense_attack": "ntk",
-        "standard": PAPER_RULE,
     },
-}
+)
 
 
 def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Every network under both dynamics."""
-    rules: tuple[Dynamics, ...] = (Linearised(), preset["standard"])
-    networks: list[tuple[str, int, CNN | MLP, str, Any, tuple[int, ...]]] = [
+    sizes: list[tuple[str, int, CNN | MLP, str, Any, tuple[int, ...]]] = [
         *((t, n, CNN(w), "ntk-autodiff", preset["options"], seeds) for t, n, w, seeds in preset["convolutional"]),
-        *((t, n, MLP((w, w)), preset["dense_attack"], preset["options"], seeds) for t, n, w, seeds in preset["dense"]),
+        *((t, n, MLP((w, w)), preset["attack"], preset["options"], seeds) for t, n, w, seeds in preset["dense"]),
         *((t, n, CNN((w,), patch=side), "exact-patches", (), seeds) for t, n, w, side, seeds in preset["patches"]),
     ]
     return [
         AttackCell(task, n, network, rule, attack, options, seed=seed)
-        for task, n, network, attack, options, seeds in networks
+        for task, n, network, attack, options, seeds in sizes
         for seed in seeds
-        for rule in rules
+        for rule in rules(preset).values()
     ]
 
 
@@ -124,8 +104,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
         }
         if r["kind"] == "patches":
             r["network"] += f" on {network['patch']} × {network['patch']}"
-        columns = {"curve": "distance", "curve_held_out": "held_out", "curve_start": "start"}
-        rows.append(r | {name: rounded(np.sort(images[column])) for name, column in columns.items()})
+        rows.append(r | curves(s, curve="distance", curve_held_out="held_out", curve_start="start"))
         if r["kind"] != "MLP":
             groups.setdefault(tuple(r[k] for k in ("title", "kind", "dynamics", "n", "network", "width")), []).append(s)
     panels = []
@@ -145,7 +124,7 @@ def _panel(cells: Sequence[Stored]) -> dict[str, Any]:
         for name in ("train", "found")
     }
     pictures = {name: strips.encode(pixels[index]) for name, pixels in shown.items()}
-    return {"thirds": len(index) == 3 * EACH < len(distance), "draws": len(cells)} | pictures
+    return {"thirds": in_thirds(index, EACH, len(distance)), "draws": len(cells)} | pictures
 
 
 def _weights(settings: dict[str, Any], shape: tuple[int, ...]) -> int:
@@ -159,27 +138,24 @@ def _weights(settings: dict[str, Any], shape: tuple[int, ...]) -> int:
 def plot(summary: Summary) -> Figure:
     """Pictures above, linearised dynamics on the left; below curves under either dynamics, and mean errors."""
     rows, panels = summary["rows"], summary["panels"]
-    titles = list(dict.fromkeys(p["title"] for p in panels))
-    places = list(
-        dict.fromkeys((p["title"], p["kind"]) for p in sorted(panels, key=lambda p: titles.index(p["title"])))
-    )
-    height = 0.85 * len(places)
-    figure = new_figure(9.5, height + 2.9 * len(titles))
-    pictures, below = np.asarray(figure.subfigures(2, 1, height_ratios=[height, 2.9 * len(titles)]))
+    titles = distinct(panels, "title")
+    places = list(grouped(sorted(panels, key=lambda p: titles.index(p["title"])), "title", "kind"))
+    heights = 0.85 * len(places), 2.9 * len(titles)
+    figure = new_figure(9.5, sum(heights))
+    pictures, below = parts(figure, *heights)
     grid = pictures.subplots(len(places), 2, squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()
     for p in panels:
         axes = grid[places.index((p["title"], p["kind"])), RULES.index(p["dynamics"])]
         axes.set_axis_on()
-        strips.draw(axes, [p["train"], p["found"]], ["training", "found"], (EACH, 2 * EACH) if p["thirds"] else ())
         what = "3 × 3 kernels" if p["kind"] == "CNN" else "patches, exact"
         draws = f"{p['draws']} draws of N = {p['n']}" if p["draws"] > 1 else f"N = {p['n']}"
-        axes.set_title(f"{p['title']}, {what}, {p['dynamics']}, {draws}", loc="left", pad=11, fontsize=6)
+        show_pair(axes, p, EACH, title=f"{p['title']}, {what}, {p['dynamics']}, {draws}", fontsize=6)
     for line, title in zip(below.subplots(len(titles), 3, squeeze=False), titles, strict=True):
-        mine = [r for r in rows if r["title"] == title]
+        mine = where(rows, title=title)
         for axes, rule in zip(line, RULES, strict=False):
-            _curves(axes, [r for r in mine if r["dynamics"] == rule])
+            _curves(axes, where(mine, dynamics=rule))
             axes.set_title(f"{title}, {rule}")
         _means(line[-1], mine)
     return figure
@@ -191,8 +167,7 @@ def _curves(axes: Axes, rows: list[Row]) -> None:
     if not sizes:
         return
     n = max(sizes, key=sizes.count)
-    rows = [r for r in rows if r["n"] == n]
-    convolutional = [r for r in rows if r["kind"] == "CNN"]
+    rows, convolutional = where(rows, n=n), where(rows, n=n, kind="CNN")
     x = range(1, n + 1)
     for control in ("held_out", "start"):
         for i, r in enumerate(convolutional):
@@ -231,26 +206,24 @@ def _means(axes: Axes, rows: list[Row]) -> None:
     axes.legend(fontsize=6, loc="upper right")
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Mean error and controls by task, network, dynamics and attack, averaged over draws."""
-    columns = ["task", "N", "network", "weights/pixel", "dynamics", "attack", "mean L2", "draws", "held-out", "start"]
-    columns += ["1 - cos(K0, Kf)", "within 0.1", "certified", "s"]
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for r in summary["rows"]:
-        network = f"{r['kind']} {r['network']}", f"{r['weights_per_pixel']:.2g}"
-        groups.setdefault((r["title"], r["n"], *network, r["dynamics"], r["attack"]), []).append(r)
-    rows = []
-    for key, mine in groups.items():
-        sure = [r["certified"] for r in mine if r["certified"] is not None]
-        near = f"{sum(r['near'] for r in mine)} of {sum(r['n'] for r in mine)}"
-        numbers = [mean_and_spread([r["error"] for r in mine]), str(len(mine))]
-        numbers += [*means(mine, "held_out", "start", "kernel_distance"), near, str(sum(sure)) if sure else ""]
-        rows.append([*map(str, key), *numbers, *means(mine, "seconds")])
-    return f"Convolutional networks ({sources(summary['rows'])})", columns, rows
+
+    def near(rows: Sequence[Row]) -> str:
+        return f"{sum(r['near'] for r in rows)} of {sum(r['n'] for r in rows)}"
+
+    columns = {"mean L2": error, "draws": count, "held-out": mean("held_out"), "start": mean("start")}
+    columns |= {"1 - cos(K0, Kf)": mean("kernel_distance"), "within 0.1": near, "certified": certified}
+    rows = [
+        r | {"network": f"{r['kind']} {r['network']}", "weights/pixel": f"{r['weights_per_pixel']:.2g}"}
+        for r in summary["rows"]
+    ]
+    keys = ("title", "n", "network", "weights/pixel", "dynamics", "attack")
+    return tabulate("Convolutional networks", rows, keys, columns | {"s": mean("seconds")})
 
 
 def _against_held_out(summary: Summary, task: str, rule: str) -> Effect:
-    mine = [r for r in summary["rows"] if (r["task"], r["dynamics"], r["kind"]) == (task, rule, "CNN")]
+    mine = where(summary["rows"], task=task, dynamics=rule, kind="CNN")
     # The network with the most weights for each draw.
     widest = [max(rows, key=lambda r: r["weights_per_pixel"]) for rows in grouped(mine, "draw").values()]
     label = f"Held-out images' error over training images', {len(widest)} draws"
@@ -266,22 +239,14 @@ def _draws_certified_right(summary: Summary) -> Effect:
 
 CLAIMS = (
     *(
-        Claim(
-            f"convolutional-{rule}-{task}",
-            f"{name}: convolutional networks give images back under {rule} dynamics: training images lie nearer to "
-            "what the attack finds than held-out ones, by a tenth or more.",
-            partial(_against_held_out, task=task, rule=rule),
-            TENTH,
-            EYE,
-        )
+        Claim(f"convolutional-{rule}-{task}",
+              f"{name}: convolutional networks give images back under {rule} dynamics: training images lie nearer to "
+              "what the attack finds than held-out ones, by a tenth or more.",
+              partial(_against_held_out, task=task, rule=rule), *A_TENTH)
         for task, name in NAMES.items()
         for rule in RULES
     ),
-    Claim(
-        "patches-exact",
-        f"Beyond the paper: from an embedding of disjoint patches, in more than nine draws of ten {HONEST}.",
-        _draws_certified_right,
-        MOST,
-        MOST_REASON,
-    ),
-)
+    Claim("patches-exact",
+          f"Beyond the paper: from an embedding of disjoint patches, in more than nine draws of ten {HONEST}.",
+          _draws_certified_right, *MOST),
+)  # fmt: skip

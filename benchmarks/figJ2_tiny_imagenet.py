@@ -26,27 +26,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import (
-    CIFAR,
-    HALF,
-    HALF_REASON,
-    MNIST,
-    RULES,
-    SETTINGS,
-    Row,
-    draws,
-    grouped,
-    heading,
-    over,
-    sources,
-)
+from benchmarks._estimates import HALF, average, over
+from benchmarks._panels import draw_at, in_thirds, parts, show
+from benchmarks._presets import CIFAR, MNIST, RULES, SETTINGS, attacks, networks, presets, rules
+from benchmarks._rows import Row, curves, distinct, grouped, heading, where
+from benchmarks._tables import Table, certified, count, error, mean, tabulate
 from recon import statistics
 from recon.cells import AttackCell
 from recon.claims import EYE, Claim, Effect, Part, Summary, ratio, share
-from recon.dynamics import Dynamics, Linearised
-from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, strips
-from recon.records import Stored, attack_row, mean_and_spread, rounded
+from recon.records import Stored, attack_row, rounded
 
 BINARY, KINDS = "tiny_imagenet_animal_object", "tiny_imagenet_5way"
 SMALLER = {CIFAR: "CIFAR-10", MNIST: "MNIST"}
@@ -57,47 +46,37 @@ GOOD_DB = 30.0  # the bar of the best solver: an error of 3 % of the range, hard
 # dB: a tenth of the error, as elsewhere, is the least difference that an eye would notice.
 NOTICED = 20 * float(np.log10(1.1))
 
-# Networks as (task, N, width, seeds); those of seed 0 are attacked beyond the paper as well, and pictures of 64 × 64 by
-# the exact recovery whatever the seed.
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {
+# Networks as (task, N, widths, seeds); those of seed 0 are attacked beyond the paper as well, and pictures of 64 × 64
+# by the exact recovery whatever the seed.
+PRESETS = presets(
+    quick={
         # The sizes that foolbox's photographs allow: seven animals, two pictures of the rarest of five kinds.
         "networks": (
-            (BINARY, 6, 256, (0, 1, 2)),
-            (KINDS, 5, 256, (0,)),
-            *((task, 6, 256, (0, 1, 2)) for task in SMALLER),
-        ),
-        **SETTINGS["quick"],
+            (BINARY, 6, (256,), (0, 1, 2)),
+            (KINDS, 5, (256,), (0,)),
+            *((task, 6, (256,), (0, 1, 2)) for task in SMALLER),
+        )
     },
-    "full": {
-        "networks": tuple((task, 20, 512, (0, 1, 2)) for task in (BINARY, KINDS, *SMALLER)),
-        **SETTINGS["full"],
-    },
-    "paper": {
-        "networks": tuple((task, 200, 4096, (0, 1, 2)) for task in (BINARY, KINDS, *SMALLER)),
-        **SETTINGS["paper"],
-    },
-}
+    full={"networks": tuple((task, 20, (512,), (0, 1, 2)) for task in (BINARY, KINDS, *SMALLER))},
+    paper={"networks": tuple((task, 200, (4096,), (0, 1, 2)) for task in (BINARY, KINDS, *SMALLER))},
+)
 
 
 def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Every network under both dynamics, attacked as published; pictures of 64 × 64 beyond the paper as well."""
-    rules: tuple[Dynamics, ...] = (Linearised(), preset["standard"])
-    made = []
-    for task, n, width, seeds in preset["networks"]:
-        for seed in seeds:
-            attacks = [(preset["attack"], preset["options"])]
-            if seed == 0 and task not in SMALLER:
-                attacks.append(("ntk-fast", (("span", True), *SETTINGS["quick"]["options"])))
-            if seed == 0 or task not in SMALLER:  # what is claimed of it is claimed of every draw
-                attacks.append(("exact", ()))
-            network = MLP((width, width))
-            made += [
-                AttackCell(task, n, network, rule, attack, options, seed=seed)
-                for rule in rules
-                for attack, options in attacks
-            ]
-    return made
+
+    def solvers(task: str, seed: int) -> list[tuple[str, Any]]:
+        span = [("ntk-fast", (("span", True), *SETTINGS["quick"]["options"]))]
+        # What is claimed of the exact recovery is claimed of every draw.
+        published, *exact = attacks(preset, exact=seed == 0 or task not in SMALLER)
+        return [published, *(span if seed == 0 and task not in SMALLER else []), *exact]
+
+    return [
+        AttackCell(task, n, network, rule, attack, options, seed=seed)
+        for task, n, network, seed in networks(preset["networks"])
+        for rule in rules(preset).values()
+        for attack, options in solvers(task, seed)
+    ]
 
 
 def summarise(results: Sequence[Stored]) -> Summary:
@@ -118,9 +97,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
             "certified": s.record["attack"]["certified"],
             "pool": s.record["data"]["pool"],
             "curve": rounded(np.sort(images["psnr_db"])[::-1]),
-            "curve_l2": rounded(np.sort(images["distance"])),
-            "curve_held_out": rounded(np.sort(images["held_out"])),
-            "curve_start": rounded(np.sort(images["start"])),
+            **curves(s, curve_l2="distance", curve_held_out="held_out", curve_start="start"),
         }
         rows.append(r)
         if r["task"] in SMALLER or r["seed"]:
@@ -128,13 +105,12 @@ def summarise(results: Sequence[Stored]) -> Summary:
         place = r["task"], r["dynamics"]
         if place not in panels:  # the same training images in every row, ranked by the published attack
             index = strips.choose(np.array(images["distance"]), EACH)
-            keys = ("task", "title", "dynamics", "n", "width")
-            shown = strips.pair(s, index)
-            panels[place] = {k: r[k] for k in keys} | {"index": index, "train": shown["train"], "attacks": []}
+            panels[place] = {k: r[k] for k in ("task", "title", "dynamics", "n", "width")}
+            panels[place] |= {"index": index, "train": strips.pair(s, index)["train"], "attacks": []}
         panel = panels[place]
         panel["attacks"].append({"attack": r["attack"], "found": strips.pair(s, panel["index"])["found"]})
     for p in panels.values():
-        p["thirds"] = 3 * EACH == len(p.pop("index")) < p["n"]
+        p["thirds"] = in_thirds(p.pop("index"), EACH, p["n"])
     return {"rows": rows, "panels": list(panels.values())}
 
 
@@ -145,23 +121,20 @@ def _published(rows: Sequence[Row]) -> list[Row]:
 def plot(summary: Summary) -> Figure:
     """Pictures above; below curves of L2 distance with controls for each task of 64 × 64, and PSNR by data set."""
     panels = summary["panels"]
-    tasks = list(dict.fromkeys(p["task"] for p in panels))
-    heights = [0.45 + 0.62 * (1 + max(len(p["attacks"]) for p in panels if p["task"] == task)) for task in tasks]
+    tasks = distinct(panels, "task")
+    heights = [0.45 + 0.62 * (1 + max(len(p["attacks"]) for p in where(panels, task=task))) for task in tasks]
     figure = new_figure(9.5, sum(heights) + 3.4)
-    *grids, curves = np.asarray(figure.subfigures(len(tasks) + 1, 1, height_ratios=[*heights, 3.4]))
+    *grids, below = parts(figure, *heights, 3.4)
     for task, grid in zip(tasks, grids, strict=True):
-        mine = [p for p in panels if p["task"] == task]
+        mine = where(panels, task=task)
         for axes, p in zip(grid.subplots(1, len(mine), squeeze=False)[0], mine, strict=True):
-            names = ["training", *(a["attack"].replace(" in the ", "\nin the ") for a in p["attacks"])]
-            gaps = (EACH, 2 * EACH) if p["thirds"] else ()
-            strips.draw(axes, [p["train"], *(a["found"] for a in p["attacks"])], names, gaps)
-            title = heading(p)
-            axes.set_title(title, loc="left", pad=14, fontsize=8)
-    *each, last = curves.subplots(1, len(tasks) + 1, squeeze=False)[0]
+            found = {a["attack"].replace(" in the ", "\nin the "): a["found"] for a in p["attacks"]}
+            show(axes, p, {"training": p["train"], **found}, EACH, heading(p), pad=14, fontsize=8)
+    *each, last = below.subplots(1, len(tasks) + 1, squeeze=False)[0]
     for axes, task in zip(each, tasks, strict=True):
         _curves(axes, [r for r in summary["rows"] if r["task"] == task and not r["seed"]])
     _quality(last, summary["rows"])
-    curves.legend(*each[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, fontsize=7)
+    below.legend(*each[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, fontsize=7)
     return figure
 
 
@@ -185,45 +158,38 @@ def _curves(axes: Axes, rows: list[Row]) -> None:
 
 def _quality(axes: Axes, rows: list[Row]) -> None:
     """Mean PSNR of the published attack for each task, a point for each draw, and its controls."""
-    tasks = list(dict.fromkeys(r["task"] for r in rows))
+    tasks = distinct(rows, "task")
     for x, task in enumerate(tasks):
         mine = [r for r in _published(rows) if r["task"] == task]
         for shift, rule in zip((-0.15, 0.15), RULES, strict=True):
-            values = [r["db"] for r in mine if r["dynamics"] == rule]
-            axes.plot([x + shift] * len(values), values, "o", color=COLOURS[rule], markersize=3)
-            axes.plot([x + shift - 0.1, x + shift + 0.1], [np.mean(values)] * 2, color=COLOURS[rule])
+            ours = where(mine, dynamics=rule)
+            draw_at(axes, x + shift, ours, "db", "o", COLOURS[rule], markersize=3)
+            level = np.mean([r["db"] for r in ours])
+            axes.plot([x + shift - 0.1, x + shift + 0.1], [level] * 2, color=COLOURS[rule])
         for control in ("held_out", "start"):
             level = np.mean([r[f"db_{control}"] for r in mine])
             axes.plot([x - 0.35, x + 0.35], [level] * 2, color=COLOURS[control], linewidth=1)
-    names = [next(r["title"] for r in rows if r["task"] == task) for task in tasks]
+    names = [where(rows, task=task)[0]["title"] for task in tasks]
     axes.set_xticks(range(len(tasks)), [re.sub("(?<=Tiny-)| |(?<=/)", "\n", n) for n in names], fontsize=7)
     axes.set(title="published attack, a point for each draw", ylabel="mean PSNR in dB", ylim=(0, None))
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Errors and controls by task, dynamics and attack, averaged over draws."""
-    columns = ["task", "N", "W", "dynamics", "attack", "draws", "PSNR in dB", "held-out", "start", "SSIM", "mean L2"]
-    columns += ["held-out L2", f"above {GOOD_DB:g} dB", "certified", "pool", "s"]
-    rows = []
-    for key, mine in grouped(summary["rows"], "title", "n", "width", "dynamics", "attack").items():
-        mean = {k: np.mean([r[k] for r in mine]) for k in ("db", "db_held_out", "db_start", "ssim", "held_out")}
-        sure = [r["certified"] for r in mine if r["certified"] is not None]
-        spread = f" ± {np.std([r['db'] for r in mine], ddof=1):.1f}" if len(mine) > 1 else ""
-        numbers = [
-            str(len(mine)),
-            f"{mean['db']:.1f}{spread}",
-            f"{mean['db_held_out']:.1f}",
-            f"{mean['db_start']:.1f}",
-            f"{mean['ssim']:.2f}",
-            mean_and_spread([r["error"] for r in mine]),
-            f"{mean['held_out']:.1f}",
-            f"{sum(r['good'] for r in mine)} of {sum(r['n'] for r in mine)}",
-            str(sum(sure)) if sure else "",
-            str(mine[0]["pool"]),
-            f"{np.mean([r['seconds'] for r in mine]):.2g}",
-        ]
-        rows.append([*map(str, key), *numbers])
-    return f"Reconstruction at 64 × 64 × 3 and at smaller sizes ({sources(summary['rows'])})", columns, rows
+
+    def decibels(rows: Sequence[Row]) -> str:
+        spread = f" ± {np.std([r['db'] for r in rows], ddof=1):.1f}" if len(rows) > 1 else ""
+        return f"{np.mean([r['db'] for r in rows]):.1f}{spread}"
+
+    def good(rows: Sequence[Row]) -> str:
+        return f"{sum(r['good'] for r in rows)} of {sum(r['n'] for r in rows)}"
+
+    columns = {"draws": count, "PSNR in dB": decibels, "held-out": mean("db_held_out", ".1f")}
+    columns |= {"start": mean("db_start", ".1f"), "SSIM": mean("ssim", ".2f"), "mean L2": error}
+    columns |= {"held-out L2": mean("held_out", ".1f"), f"above {GOOD_DB:g} dB": good, "certified": certified}
+    columns |= {"pool": lambda rows: str(rows[0]["pool"]), "s": mean("seconds")}
+    title, keys = "Reconstruction at 64 × 64 × 3 and at smaller sizes", ("title", "n", "width", "dynamics", "attack")
+    return tabulate(title, summary["rows"], keys, columns)
 
 
 def _decibels_lost(summary: Summary, task: str, rule: str) -> Effect:
@@ -253,7 +219,7 @@ def _good_pictures(summary: Summary) -> Effect:
     return [
         share(
             f"{title}, {rule}: pictures above {GOOD_DB:g} dB, the worst {min(r['curve'][-1] for r in mine):.0f}",
-            statistics.mean(np.array([r["good"] / r["n"] for r in mine]), draws(mine), (0.0, 1.0)),
+            average(mine, lambda r: r["good"] / r["n"], (0.0, 1.0)),
         )
         for (title, rule), mine in grouped(rows, "title", "dynamics").items()
     ]
@@ -261,30 +227,18 @@ def _good_pictures(summary: Summary) -> Effect:
 
 CLAIMS = (
     *(
-        Claim(
-            f"lower-quality-{rule}-{task}",
-            f"At 64 × 64 × 3 the published attack gives back less than on {name} at the same N and W under {rule} "
-            "dynamics (by a tenth of the error, 0.8 dB, or more).",
-            partial(_decibels_lost, task=task, rule=rule),
-            NOTICED,
-            EYE,
-        )
+        Claim(f"lower-quality-{rule}-{task}",
+              f"At 64 × 64 × 3 the published attack gives back less than on {name} at the same N and W under {rule} "
+              "dynamics (by a tenth of the error, 0.8 dB, or more).",
+              partial(_decibels_lost, task=task, rule=rule), NOTICED, EYE)
         for task, name in SMALLER.items()
         for rule in RULES
     ),
-    Claim(
-        "pictures-still-come-back",
-        "Recognisable pictures still come back at 64 × 64 × 3: their median distance is under half of held-out images' "
-        "(figure 1's rule).",
-        _against_held_out,
-        HALF,
-        HALF_REASON,
-    ),
-    Claim(
-        "exact-above-30-db",
-        f"Beyond the paper: the exact recovery gives back nine in ten pictures of 64 × 64 × 3 above {GOOD_DB:g} dB.",
-        _good_pictures,
-        0.9,
-        "18 of 20 pictures, the bar that was set for the best solver",
-    ),
-)
+    Claim("pictures-still-come-back",
+          "Recognisable pictures still come back at 64 × 64 × 3: their median distance is under half of held-out "
+          "images' (figure 1's rule).",
+          _against_held_out, *HALF),
+    Claim("exact-above-30-db",
+          f"Beyond the paper: the exact recovery gives back nine in ten pictures of 64 × 64 × 3 above {GOOD_DB:g} dB.",
+          _good_pictures, 0.9, "18 of 20 pictures, the bar that was set for the best solver"),
+)  # fmt: skip

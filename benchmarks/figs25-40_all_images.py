@@ -18,55 +18,39 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import CIFAR, CIFAR10, MNIST, MNIST10, RULES, SETTINGS, draws, sources
-from recon import statistics
-from recon.cells import AttackCell
+from benchmarks._estimates import average
+from benchmarks._presets import CIFAR, CIFAR10, MNIST, MNIST10, RULES, cells_by_rule, presets
+from benchmarks._rows import sources
+from benchmarks._tables import Table
 from recon.claims import TENTH, Claim, Effect, Summary, ratio, share
-from recon.dynamics import Dynamics, Linearised
-from recon.networks import MLP
 from recon.plots import Figure, new_figure, strips
 from recon.records import Stored, attack_row, rounded
 
 ACROSS, DOWN = 10, 6  # pairs on a page
 
-# Networks as (task, N, W, seeds, dynamics): figure 2's, figure 5's, figure 4's and figure 2's.
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {
+# Networks as (task, N, widths, seeds, dynamics): figure 2's, figure 5's, figure 4's and figure 2's.
+PRESETS = presets(
+    quick={
         "networks": (
-            (MNIST, 20, 512, (0,), RULES),
-            (MNIST, 40, 512, (3, 4, 5), ("standard",)),
-            (MNIST10, 20, 512, (0,), RULES),
-            (CIFAR, 10, 256, (0,), RULES),
-        ),
-        **SETTINGS["quick"],
+            (MNIST, 20, (512,), (0,), RULES),
+            (MNIST, 40, (512,), (3, 4, 5), ("standard",)),
+            (MNIST10, 20, (512,), (0,), RULES),
+            (CIFAR, 10, (256,), (0,), RULES),
+        )
     },
-    "full": {
+    full={
         "networks": (
-            (MNIST, 20, 1024, (0, 1, 2), RULES),
-            (CIFAR, 20, 1024, (0, 1, 2), RULES),
-            (MNIST, 80, 1024, (9, 10, 11), ("standard",)),
-            (CIFAR, 80, 1024, (9, 10, 11), ("standard",)),
-            (MNIST10, 20, 1024, (0, 1, 2), RULES),
-            (CIFAR10, 20, 512, (0, 1, 2), RULES),
-        ),
-        **SETTINGS["full"],
+            (MNIST, 20, (1024,), (0, 1, 2), RULES),
+            (CIFAR, 20, (1024,), (0, 1, 2), RULES),
+            (MNIST, 80, (1024,), (9, 10, 11), ("standard",)),
+            (CIFAR, 80, (1024,), (9, 10, 11), ("standard",)),
+            (MNIST10, 20, (1024,), (0, 1, 2), RULES),
+            (CIFAR10, 20, (512,), (0, 1, 2), RULES),
+        )
     },
-    "paper": {
-        "networks": tuple((task, 200, 4096, (0, 1, 2), RULES) for task in (MNIST, CIFAR, MNIST10, CIFAR10)),
-        **SETTINGS["paper"],
-    },
-}
-
-
-def cells(preset: dict[str, Any]) -> list[AttackCell]:
-    """Every network, attacked as published."""
-    rules: dict[str, Dynamics] = {"linearised": Linearised(), "standard": preset["standard"]}
-    return [
-        AttackCell(task, n, MLP((width, width)), rules[name], preset["attack"], preset["options"], seed=seed)
-        for task, n, width, seeds, names in preset["networks"]
-        for seed in seeds
-        for name in names
-    ]
+    paper={"networks": tuple((task, 200, (4096,), (0, 1, 2), RULES) for task in (MNIST, CIFAR, MNIST10, CIFAR10))},
+)
+cells = cells_by_rule
 
 
 def summarise(results: Sequence[Stored]) -> Summary:
@@ -89,11 +73,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
 
 def plot(summary: Summary) -> list[Figure]:
     """Contact sheets, training images above reconstructions: as many pages as it takes."""
-    return [
-        _page(sheet, first)
-        for sheet in summary["sheets"]
-        for first in range(0, sheet["n"], ACROSS * DOWN)
-    ]  # fmt: skip
+    return [_page(sheet, first) for sheet in summary["sheets"] for first in range(0, sheet["n"], ACROSS * DOWN)]
 
 
 def _page(sheet: dict[str, Any], first: int) -> Figure:
@@ -132,7 +112,7 @@ def share_nearer(sheet: dict[str, Any]) -> float:
     return float(np.mean(np.array(sheet["distance"]) < sheet["nearest_held_out"]))
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """A row for each sheet: its ends and its controls."""
     columns = ["task", "N", "W", "dynamics", "seed", "easiest", "median", "hardest", "mean L2", "held-out",
                "nearest held-out", "start", "nearer than any held-out", "|α|, easiest third / hardest"]  # fmt: skip
@@ -148,30 +128,20 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
 
 def _easiest_over_hardest(summary: Summary) -> Effect:
     sheets = summary["sheets"]
-    found = statistics.mean(np.array([third_ratio(s) for s in sheets]), draws(sheets))
-    return [ratio("|α| of a sheet's easiest third over that of its hardest", found)]
+    return [ratio("|α| of a sheet's easiest third over that of its hardest", average(sheets, third_ratio))]
 
 
 def _share_nearer(summary: Summary) -> Effect:
     sheets = summary["sheets"]
-    found = statistics.mean(np.array([share_nearer(s) for s in sheets]), draws(sheets), (0.0, 1.0))
-    return [share("Of a sheet nearer than the nearest held-out image", found)]
+    return [share("Of a sheet nearer than the nearest held-out image", average(sheets, share_nearer, (0.0, 1.0)))]
 
 
 CLAIMS = (
-    Claim(
-        "large-duals-first",
-        "The sheets begin with images of large |α|: the easiest third's is larger by a tenth or more than the hardest "
-        "third's.",
-        _easiest_over_hardest,
-        TENTH,
-        "a tenth, as of errors",
-    ),
-    Claim(
-        "more-than-chance",
-        "More than half of a sheet's images lie nearer to their reconstruction than any held-out image does to one.",
-        _share_nearer,
-        0.5,
-        "half: most of a sheet",
-    ),
-)
+    Claim("large-duals-first",
+          "The sheets begin with images of large |α|: the easiest third's is larger by a tenth or more than the "
+          "hardest third's.",
+          _easiest_over_hardest, TENTH, "a tenth, as of errors"),
+    Claim("more-than-chance",
+          "More than half of a sheet's images lie nearer to their reconstruction than any held-out image does to one.",
+          _share_nearer, 0.5, "half: most of a sheet"),
+)  # fmt: skip

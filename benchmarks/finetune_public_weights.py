@@ -18,40 +18,23 @@ network has seen. Public and unseen images are of the test split, which holds no
 package pictures have no test split, so `quick` leaves CIFAR-10 out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import (
-    CIFAR,
-    HALF,
-    HALF_REASON,
-    MNIST,
-    RULES,
-    SETTINGS,
-    Row,
-    attacks,
-    choose_pair,
-    compared,
-    draw_controls,
-    draws,
-    grouped,
-    means,
-    over,
-    published,
-    show_pair,
-    sources,
-)
-from recon import statistics
+from benchmarks._estimates import A_TENTH, HALF, average, compared, over
+from benchmarks._panels import choose_pair, draw_controls, parts, show_pair, stack
+from benchmarks._presets import CIFAR, MNIST, RULES, attacks, networks, presets, rules
+from benchmarks._rows import Row, curves, distinct, grouped, heading, published, where
+from benchmarks._tables import Table, count, error, mean, means, tabulate
 from recon.cells import AttackCell
-from recon.cells.finetuned import FinetuneCell
-from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
-from recon.dynamics import Dynamics, GradientFlow, Linearised
-from recon.networks import MLP
+from recon.cells.finetuning import FinetuneCell
+from recon.claims import Claim, Effect, Summary, ratio
+from recon.dynamics import GradientFlow
 from recon.plots import COLOURS, Axes, Figure, new_figure
-from recon.records import Stored, attack_row, mean_and_spread, rounded
+from recon.records import Stored, attack_row
 
 # Fitted, without fitting every image to the end: as networks are trained that are passed on.
 PRETRAINING = GradientFlow(loss=1e-2, tol=1e-2)
@@ -59,30 +42,24 @@ PAIR = ("task", "n", "width", "dynamics", "seed", "attack")  # what runs from ei
 EACH = 4  # pictures from each end and from the middle of the ranking
 PUBLIC = "#009E73"  # Okabe and Ito's, beside the colours with a fixed meaning
 
-# Networks as (task, N, W, public images, seeds, seeds of the exact recovery).
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"networks": ((MNIST, 20, 256, 200, (0, 1, 2, 3), (0, 1)),), **SETTINGS["quick"]},
-    "full": {
+# Networks as (task, N, widths, seeds, seeds of the exact recovery, public images).
+PRESETS = presets(
+    quick={"networks": ((MNIST, 20, (256,), (0, 1, 2, 3), (0, 1), 200),)},
+    full={
         "networks": tuple(
-            (task, 20, width, 400, (0, 1, 2, 3, 4), (0, 1, 2)) for task in (MNIST, CIFAR) for width in (256, 512)
-        ),
-        **SETTINGS["full"],
+            (task, 20, (width,), (0, 1, 2, 3, 4), (0, 1, 2), 400) for task in (MNIST, CIFAR) for width in (256, 512)
+        )
     },
-    "paper": {
-        "networks": tuple((task, 200, 2048, 500, (0, 1, 2, 3, 4), (0, 1, 2)) for task in (MNIST, CIFAR)),
-        **SETTINGS["paper"],
-    },
-}
+    paper={"networks": tuple((task, 200, (2048,), (0, 1, 2, 3, 4), (0, 1, 2), 500) for task in (MNIST, CIFAR))},
+)
 
 
 def cells(preset: dict[str, Any]) -> list[FinetuneCell]:
     """Every network from public and from random weights under both dynamics, by the published and the exact attack."""
-    rules: tuple[Dynamics, ...] = (Linearised(), preset["standard"])
     return [
-        FinetuneCell(AttackCell(task, n, MLP((width, width)), rule, attack, options, seed=seed), public, PRETRAINING)
-        for task, n, width, n_public, seeds, exact in preset["networks"]
-        for seed in seeds
-        for rule in rules
+        FinetuneCell(AttackCell(task, n, network, rule, attack, options, seed=seed), public, PRETRAINING)
+        for task, n, network, seed, exact, n_public in networks(preset["networks"])
+        for rule in rules(preset).values()
         for public in (0, n_public)
         for attack, options in attacks(preset, exact=seed in exact)
     ]
@@ -97,8 +74,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
         row |= {"weights": "public" if public["n"] else "random", "n_public": public["n"]}
         row |= {"public": public["mean"], "unseen": public["mean_fresh"], "accuracy": public.get("accuracy")}
         row |= {"gain": _nearer(public), "certified": record["attack"]["certified"]}
-        row |= {"curve": rounded(np.sort(record["images"]["distance"]))}
-        rows.append(row)
+        rows.append(row | curves(s, curve="distance"))
         place = row["task"], row["weights"] == "public"
         before = pictures.get(place, {"dynamics": None})["dynamics"]
         if row["attack"] != "exact" and before != "standard" and before != row["dynamics"]:
@@ -122,22 +98,20 @@ def _pairs(rows: list[Row]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 def plot(summary: Summary) -> Figure:
     """For each task: errors from random against public weights, kernel distances, controls; then pictures."""
-    tasks = list(dict.fromkeys(r["task"] for r in summary["rows"]))
+    tasks = distinct(summary["rows"], "task")
     heights = [2.9 * len(tasks), 0.95 * len(summary["pictures"])]
     figure = new_figure(9.5, sum(heights))
-    upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
+    upper, lower = parts(figure, *heights)
     grid = upper.subplots(len(tasks), 3, squeeze=False)
     for row, task in zip(grid, tasks, strict=True):
-        mine = [r for r in summary["rows"] if r["task"] == task]
+        mine = where(summary["rows"], task=task)
         _curves(row[0], mine)
-        row[0].set_title(f"{mine[0]['title']}, N = {mine[0]['n']}, W = {mine[0]['width']}", loc="left")
+        row[0].set_title(heading(mine[0], dynamics=False), loc="left")
         _moved(row[1], mine)
         _controls(row[2], mine)
     upper.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    for axes, p in zip(lower.subplots(len(summary["pictures"]), 1, squeeze=False)[:, 0], summary["pictures"],
-                       strict=True):  # fmt: skip
-        show_pair(axes, p, EACH, "private")
-        axes.set_title(f"{p['title']}, {p['dynamics']}, from {p['weights']} weights", loc="left", pad=11)
+    for axes, p in stack(lower, summary["pictures"]):
+        show_pair(axes, p, EACH, "private", f"{p['title']}, {p['dynamics']}, from {p['weights']} weights")
     return figure
 
 
@@ -193,22 +167,21 @@ def _controls(axes: Axes, rows: list[Row]) -> None:
     axes.set_title("from public weights (circles: linearised)", fontsize=8)
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Mean error and controls by task, dynamics, weights and attack, averaged over draws."""
-    columns = ["task", "N", "W", "dynamics", "attack", "from", "mean L2", "draws", "held-out", "start",
-               "public images", "unseen images", "1 - cos(K0, Kf)", "public task's accuracy", "certified"]  # fmt: skip
-    rows = []
-    for key, mine in grouped(summary["rows"], "title", "n", "width", "dynamics", "attack", "weights").items():
 
-        def average(name: str, spec: str = ".2g", mine: list[Row] = mine) -> str:
-            values = [r[name] for r in mine]
-            return "" if None in values else f"{np.mean(values):{spec}}"
+    def known(name: str, spec: str = ".2g") -> Callable[[Sequence[Row]], str]:
+        return lambda rows: "" if None in [r[name] for r in rows] else mean(name, spec)(rows)
 
-        numbers = [mean_and_spread([r["error"] for r in mine]), str(len(mine))]
-        numbers += [average(k) for k in ("held_out", "start", "public", "unseen", "kernel_distance")]
-        rows.append([*map(str, key), *numbers, average("accuracy", ".1%"), average("certified", ".0f")])
+    columns = {"mean L2": error, "draws": count, "held-out": mean("held_out"), "start": mean("start")}
+    columns |= {"public images": known("public"), "unseen images": known("unseen")}
+    columns |= {"1 - cos(K0, Kf)": mean("kernel_distance"), "public task's accuracy": known("accuracy", ".1%")}
     public = max((r["n_public"] for r in summary["rows"]), default=0)
-    return f"Fine-tuning from weights trained on {public} public images ({sources(summary['rows'])})", columns, rows
+    title, rows = f"Fine-tuning from weights trained on {public} public images", summary["rows"]
+    keys = ("title", "n", "width", "dynamics", "attack", "from")
+    return tabulate(
+        title, [r | {"from": r["weights"]} for r in rows], keys, columns | {"certified": known("certified", ".0f")}
+    )
 
 
 def _against_held_out(summary: Summary, rule: str) -> Effect:
@@ -218,7 +191,7 @@ def _against_held_out(summary: Summary, rule: str) -> Effect:
 
 def _nearer_to_public(summary: Summary) -> Effect:
     mine = published(summary["rows"], weights="public")
-    found = statistics.mean(np.array([r["gain"] for r in mine], float), draws(mine))
+    found = average(mine, lambda r: r["gain"])
     label = "Distance of a reconstruction to the nearest unseen image over that to the nearest public one"
     if mine:
         public, held_out = means(mine, "public", "held_out", spec=".2f")
@@ -237,35 +210,21 @@ def _public_over_random(summary: Summary, rule: str) -> Effect:
 
 CLAIMS = (
     *(
-        Claim(
-            f"private-images-come-back-{rule}",
-            f"Under {rule} dynamics the change from public weights gives the private images back: errors are less than "
-            "half of the held-out images' distances.",
-            partial(_against_held_out, rule=rule),
-            HALF,
-            HALF_REASON,
-        )
+        Claim(f"private-images-come-back-{rule}",
+              f"Under {rule} dynamics the change from public weights gives the private images back: errors are less "
+              "than half of the held-out images' distances.",
+              partial(_against_held_out, rule=rule), *HALF)
         for rule in RULES
     ),
-    Claim(
-        "public-images-do-not",
-        "What comes back is not the public set: reconstructions are no nearer to it than to images that no network has "
-        "seen (within a tenth).",
-        _nearer_to_public,
-        TENTH,
-        EYE,
-        "alike",
-    ),
+    Claim("public-images-do-not",
+          "What comes back is not the public set: reconstructions are no nearer to it than to images that no network "
+          "has seen (within a tenth).",
+          _nearer_to_public, *A_TENTH, "alike"),
     *(
-        Claim(
-            f"as-much-as-from-random-{rule}",
-            f"Under {rule} dynamics public weights protect no better than random ones: errors are at most a tenth "
-            "larger.",
-            partial(_public_over_random, rule=rule),
-            TENTH,
-            EYE,
-            "below",
-        )
+        Claim(f"as-much-as-from-random-{rule}",
+              f"Under {rule} dynamics public weights protect no better than random ones: errors are at most a tenth "
+              "larger.",
+              partial(_public_over_random, rule=rule), *A_TENTH, "below")
         for rule in RULES
     ),
-)
+)  # fmt: skip

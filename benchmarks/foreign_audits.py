@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import MNIST, sources
-from recon import statistics
+from benchmarks._estimates import average, share_of
+from benchmarks._presets import MNIST
+from benchmarks._rows import distinct, facts, where
+from benchmarks._tables import Table, each, tabulate
 from recon.cells.audit import EXACT, AuditCell
 from recon.cells.foreign import FederatedAveraging, Foreign, ScikitLearn
 from recon.cells.foreign_torch import Torch
@@ -27,7 +29,7 @@ from recon.plots import COLOURS, Figure, new_figure
 from recon.records import Stored
 from recon.regression.measures import group_name
 
-TASK, N, W, SECONDS = MNIST, 60, 1024, 30.0
+N, W, SECONDS = 60, 1024, 30.0
 # Name, code that trains, images drawn (three clients share them), whether the claims are on it.
 KINDS: tuple[tuple[str, Foreign, int, bool], ...] = (
     ("scikit-learn", ScikitLearn(W, loss=1e-4), N, True),
@@ -41,13 +43,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"names": QUICK, "seeds": (0, 1, 2)},
     "full": {"names": tuple(name for name, *_ in KINDS), "seeds": (0, 1, 2)},
 }
-KIND_OF = {group_name(AuditCell(TASK, n, code).settings()): (name, claimed) for name, code, n, claimed in KINDS}
+COLUMNS = {
+    "N": ("n",), "N found": ("n_estimated",), "certified": ("certified",), "largest error": ("worst", ".0e"),
+    "nearest held-out": ("held_out", ".1f"), "seconds": ("run", ".0f"), "of a core": ("processor", ".1f"),
+    "load": ("load_before", ".0f"),
+}  # fmt: skip
+KIND_OF = {group_name(AuditCell(MNIST, n, code).settings()): (name, claimed) for name, code, n, claimed in KINDS}
 
 
 def cells(preset: dict[str, Any]) -> list[AuditCell]:
     """A cell for each network."""
     return [
-        AuditCell(TASK, n, code, seed)
+        AuditCell(MNIST, n, code, seed)
         for name, code, n, _ in KINDS
         if name in preset["names"]
         for seed in preset["seeds"]
@@ -65,9 +72,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
             {
                 "name": name,
                 "claimed": claimed,
-                "source": record["data"]["source"],
-                "draw": record["data"]["fingerprints"]["train"],
-                "seed": record["cell"]["seed"],
+                **facts(record, "source", "draw", "seed"),
                 "n": n,
                 **{k: attack[k] for k in ("n_estimated", "certified")},
                 **{k: train[k] for k in ("exact", "worst")},
@@ -79,13 +84,9 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"rows": rows}
 
 
-def _names(summary: Summary) -> list[str]:
-    return list(dict.fromkeys(r["name"] for r in summary["rows"]))
-
-
 def plot(summary: Summary) -> Figure:
     """A line for each kind of network: images certified, and seconds of the command."""
-    names = _names(summary)
+    names = distinct(summary["rows"], "name")
     figure = new_figure(8.0, 1.2 + 0.3 * len(names))
     counts, times = figure.subplots(1, 2, sharey=True)
     for r in summary["rows"]:
@@ -99,56 +100,30 @@ def plot(summary: Summary) -> Figure:
     return figure
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """A number for each network of a kind."""
-    forms = {"n": "d", "n_estimated": "d", "certified": "d", "worst": ".0e", "held_out": ".1f", "run": ".0f",
-             "processor": ".1f", "load_before": ".0f"}  # fmt: skip
-    columns = [
-        "network",
-        "N",
-        "N found",
-        "certified",
-        "largest error",
-        "nearest held-out",
-        "seconds",
-        "of a core",
-        "load",
-    ]
-    rows = []
-    for name in _names(summary):
-        mine = [r for r in summary["rows"] if r["name"] == name]
-        rows.append(
-            [name, *(" ".join("–" if r[k] is None else format(r[k], f) for r in mine) for k, f in forms.items())]
-        )
-    where = sources(summary["rows"])
-    return f"Audits of networks that other code has trained, a number for each network ({where})", columns, rows
-
-
-def _claimed(summary: Summary) -> tuple[list[dict[str, Any]], np.ndarray]:
-    mine = [r for r in summary["rows"] if r["claimed"]]
-    return mine, np.array([r["draw"] for r in mine])
+    columns = {head: each(*of) for head, of in COLUMNS.items()}
+    title = "Audits of networks that other code has trained, a number for each network"
+    return tabulate(title, [r | {"network": r["name"]} for r in summary["rows"]], ("network",), columns)
 
 
 def _whole(summary: Summary) -> Effect:
-    mine, draws = _claimed(summary)
-    found = statistics.share(np.array([r["whole"] for r in mine], bool), draws)
-    return [share(f"Draws of images of which all {len(mine)} networks are given away whole", found)] if mine else []
+    mine = where(summary["rows"], claimed=True)
+    label = f"Draws of images of which all {len(mine)} networks are given away whole"
+    return [share(label, share_of(mine, lambda r: r["whole"]))] if mine else []
 
 
 def _in_time(summary: Summary) -> Effect:
-    mine, draws = _claimed(summary)
-    found = statistics.mean(np.log2([r["run"] / SECONDS for r in mine]), draws)
+    mine = where(summary["rows"], claimed=True)
+    found = average(mine, lambda r: float(np.log2(r["run"] / SECONDS)))
     return [ratio(f"Seconds of the command over {SECONDS:g}", found)] if mine else []
 
 
 CLAIMS = (
-    Claim(
-        "given-away-whole",
-        f"The audit of a foreign network tells N, certifies all of its images, and all are within L2 {EXACT:g}: on "
-        "most draws of images, whichever code trained.",
-        _whole,
-        0.5,
-        "most draws; three of each kind allow no more",
-    ),
-    Claim("in-seconds", f"It takes less than {SECONDS:g} seconds.", _in_time, 0.0, "the limit itself", "below"),
-)
+    Claim("given-away-whole",
+          f"The audit of a foreign network tells N, certifies all of its images, and all are within L2 {EXACT:g}: on "
+          "most draws of images, whichever code trained.",
+          _whole, 0.5, "most draws; three of each kind allow no more"),
+    Claim("in-seconds", f"It takes less than {SECONDS:g} seconds.",
+          _in_time, 0.0, "the limit itself", "below"),
+)  # fmt: skip

@@ -24,13 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import CIFAR, MNIST, SETTINGS, Row, grouped, means, sources
+from benchmarks._estimates import A_TENTH, TENTH_LESS
+from benchmarks._panels import parts
+from benchmarks._presets import CIFAR, MNIST, attacks, networks, presets, rules
+from benchmarks._rows import Row, distinct, grouped, heading, sources, where
+from benchmarks._tables import Table, means
 from recon import statistics
 from recon.cells import AttackCell
 from recon.cells.starts import StartCell
-from recon.claims import EYE, TENTH, Claim, Effect, Summary, ratio
-from recon.dynamics import Dynamics, Linearised
-from recon.networks import MLP
+from recon.claims import Claim, Effect, Summary, ratio
 from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, strips
 from recon.records import Stored, attack_row, mean_and_spread, rounded
 
@@ -46,47 +48,36 @@ AGAIN = (("noise", USUAL, 0), *CLASSES, *SHUFFLED)
 FEW = (*AGAIN, ("true", USUAL, 0))
 ALL = (*NOISE, *CLASSES, *SHUFFLED, *TRUE, ("true", 0.1, 0), ("true", 0.8, 0))
 
-# Networks as (task, N, W, seeds) with their starts by dynamics, as (starts, draws of each).
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {
+# Networks as (task, N, widths, seeds, starts by dynamics), those as (starts, draws of each).
+PRESETS = presets(
+    quick={
         "networks": (
-            (
-                (MNIST, 10, 256, (0, 1, 2)),
-                {"standard": (((*NOISE, *CLASSES, *SHUFFLED, *TRUE), 1), (AGAIN, 2)), "linearised": ((FEW, 1),)},
-            ),
+            (MNIST, 10, (256,), (0, 1, 2), {
+                "standard": (((*NOISE, *CLASSES, *SHUFFLED, *TRUE), 1), (AGAIN, 2)), "linearised": ((FEW, 1),),
+            }),
             # Three draws of images left intervals wider than the margin of the claims.
-            ((MNIST, 10, 256, (3, 4, 5)), {"standard": ((FEW, 1),)}),
-        ),
-        **SETTINGS["quick"],
+            (MNIST, 10, (256,), (3, 4, 5), {"standard": ((FEW, 1),)}),
+        )
     },
-    "full": {
+    full={
         "networks": tuple(
-            ((task, 20, 512, (0, 1, 2, 3, 4)), dict.fromkeys(RULES, ((ALL, 2),))) for task in (MNIST, CIFAR)
-        ),
-        **SETTINGS["full"],
+            (task, 20, (512,), (0, 1, 2, 3, 4), dict.fromkeys(RULES, ((ALL, 2),))) for task in (MNIST, CIFAR)
+        )
     },
-    "paper": {
+    paper={
         "networks": tuple(
-            ((task, 200, 2048, (0, 1, 2, 3, 4)), dict.fromkeys(RULES, ((ALL, 3),))) for task in (MNIST, CIFAR)
-        ),
-        **SETTINGS["paper"],
+            (task, 200, (2048,), (0, 1, 2, 3, 4), dict.fromkeys(RULES, ((ALL, 3),))) for task in (MNIST, CIFAR)
+        )
     },
-}
+)  # fmt: skip
 
 
 def cells(preset: dict[str, Any]) -> list[StartCell]:
     """Every network from every start, each as often as it is drawn."""
-    rules: dict[str, Dynamics] = {"linearised": Linearised(), "standard": preset["standard"]}
     made = [
-        StartCell(
-            AttackCell(task, n, MLP((width, width)), rules[rule], preset["attack"], preset["options"], seed=seed),
-            start=kind,
-            scale=scale,
-            group=group,
-            start_seed=draw,
-        )
-        for (task, n, width, seeds), by_rule in preset["networks"]
-        for seed in seeds
+        StartCell(AttackCell(task, n, network, rules(preset)[rule], *attack, seed=seed), kind, scale, group, draw)
+        for task, n, network, seed, by_rule in networks(preset["networks"])
+        for attack in attacks(preset, exact=False)
         for rule, plans in by_rule.items()
         for starts, draws in plans
         for kind, scale, group in starts
@@ -108,7 +99,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
         images, cell = s.record["images"], s.record["cell"]
         row = attack_row(s.record) | {"kind": cell["start"], "scale": cell["scale"], "group": cell["group"]}
         row |= {"name": _name(cell), "start_seed": cell["start_seed"]}
-        row |= {"distance": rounded(images["distance"]), "own_class": _plain(images["own_class"])}
+        row |= {"distance": rounded(images["distance"]), "own_class": images["own_class"]}
         shown = (rows[0]["task"], rows[0]["seed"], rows[0]["dynamics"]) if rows else None
         if shown in (None, (row["task"], row["seed"], row["dynamics"])) and cell["start_seed"] == 0:
             index = np.arange(min(10, row["n"]))
@@ -116,10 +107,6 @@ def summarise(results: Sequence[Stored]) -> Summary:
             pictures.append({"name": label, **strips.pair(s, index)})
         rows.append(row)
     return {"rows": rows, "pictures": pictures}
-
-
-def _plain(column: Any) -> list[bool] | None:
-    return None if column is None else [bool(v) for v in column]
 
 
 def _errors(row: dict[str, Any], own: bool | None = None) -> float:
@@ -130,11 +117,8 @@ def _errors(row: dict[str, Any], own: bool | None = None) -> float:
 
 def _by_network(rows: list[Row], name: str, own: bool | None = None) -> dict[tuple[Any, ...], float]:
     """Mean log₂ error from starts of a name, over their draws and classes, by network."""
-    found: dict[tuple[Any, ...], list[float]] = {}
-    for r in rows:
-        if r["name"] == name:
-            found.setdefault((r["draw"], r["width"], r["dynamics"]), []).append(_errors(r, own))
-    return {key: float(np.mean(values)) for key, values in found.items()}
+    networks = grouped(where(rows, name=name), "draw", "width", "dynamics")
+    return {key: float(np.mean([_errors(r, own) for r in mine])) for key, mine in networks.items()}
 
 
 def _difference(over: dict[tuple[Any, ...], float], under: dict[tuple[Any, ...], float]) -> statistics.Estimate:
@@ -149,7 +133,7 @@ def effects(rows: list[Row]) -> dict[str, statistics.Estimate]:
     usual = _by_network(rows, f"noise {USUAL:g}")
     found = dict.fromkeys(("class", "shuffled", f"true {USUAL:g}"), statistics.NOTHING)
     found |= {"other class": _difference(_by_network(rows, "class", own=False), _by_network(rows, "class", own=True))}
-    for name in dict.fromkeys(r["name"] for r in rows):
+    for name in distinct(rows, "name"):
         if name != f"noise {USUAL:g}":
             found[name] = _difference(_by_network(rows, name), usual)
     return found
@@ -157,10 +141,8 @@ def effects(rows: list[Row]) -> dict[str, statistics.Estimate]:
 
 def draw_spread(rows: list[Row]) -> float | None:
     """Standard deviation of log₂ error over draws of the start alone, the network being the same; None: one draw."""
-    runs: dict[tuple[Any, ...], list[float]] = {}
-    for r in rows:
-        runs.setdefault((r["draw"], r["width"], r["dynamics"], r["name"], r["group"]), []).append(_errors(r))
-    variances = [np.var(values, ddof=1) for values in runs.values() if len(values) > 1]
+    runs = grouped(rows, "draw", "width", "dynamics", "name", "group").values()
+    variances = [np.var([_errors(r) for r in run], ddof=1) for run in runs if len(run) > 1]
     return float(np.sqrt(np.mean(variances))) if variances else None
 
 
@@ -172,16 +154,16 @@ def _label(name: str) -> str:
 
 def plot(summary: Summary) -> Figure:
     """For each task: errors by start, own against other class, and the basin; below, pictures by start."""
-    tasks = list(dict.fromkeys(r["task"] for r in summary["rows"]))
+    tasks = distinct(summary["rows"], "task")
     pictures = summary["pictures"]
     heights = [3.1 * len(tasks), 0.62 * (len(pictures) + 1)]
     figure = new_figure(9.5, sum(heights))
-    upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
+    upper, lower = parts(figure, *heights)
     grid = upper.subplots(len(tasks), 3, squeeze=False, width_ratios=(1.5, 1, 1.2))
     for row, task in zip(grid, tasks, strict=True):
-        mine = [r for r in summary["rows"] if r["task"] == task]
+        mine = where(summary["rows"], task=task)
         _starts(row[0], mine)
-        row[0].set_title(f"{mine[0]['title']}, N = {mine[0]['n']}, W = {mine[0]['width']}", loc="left")
+        row[0].set_title(heading(mine[0], dynamics=False), loc="left")
         _classes(row[1], mine)
         _basin(row[2], mine)
     upper.legend(*grid[0, 2].get_legend_handles_labels(), loc="outside lower center", ncols=4)
@@ -195,10 +177,10 @@ def plot(summary: Summary) -> Figure:
 
 
 def _starts(axes: Axes, rows: list[Row]) -> None:
-    names = list(dict.fromkeys(r["name"] for r in rows))
+    names = distinct(rows, "name")
     for offset, rule in zip((-0.12, 0.12), RULES, strict=True):
         for i, name in enumerate(names):
-            errors = [r["error"] for r in rows if r["name"] == name and r["dynamics"] == rule]
+            errors = [r["error"] for r in where(rows, name=name, dynamics=rule)]
             axes.plot(errors, [i + offset] * len(errors), "o", markersize=3, alpha=0.6, color=COLOURS[rule])
     axes.axvline(np.mean([r["held_out"] for r in rows]), color=COLOURS["held_out"], linewidth=1)
     axes.set_yticks(range(len(names)), [_label(n) for n in names], fontsize=7)
@@ -226,29 +208,26 @@ def _basin(axes: Axes, rows: list[Row]) -> None:
     """Error over the distance of the start from the truth, for true images under noise and for noise alone."""
     for kind, style in (("true", "o-"), ("noise", "s")):
         for rule in RULES:
-            mine = [r for r in rows if r["kind"] == kind and r["dynamics"] == rule]
-            scales = sorted({r["scale"] for r in mine})
-            at = [[r for r in mine if r["scale"] == s] for s in scales]
+            mine = where(rows, kind=kind, dynamics=rule)
+            at = [where(mine, scale=scale) for scale in sorted(distinct(mine, "scale"))]
             x, y = ([np.mean([r[column] for r in each]) for each in at] for column in ("start", "error"))
             name = f"{'true images under noise' if kind == 'true' else 'noise alone'}, {rule}"
             axes.plot(x, y, style, color=COLOURS[rule], markersize=3.5, alpha=1 if kind == "true" else 0.6, label=name)
-    axes.axhline(
-        np.mean([r["held_out"] for r in rows]), color=COLOURS["held_out"], linewidth=1, label=LABELS["held_out"]
-    )
+    control = np.mean([r["held_out"] for r in rows])
+    axes.axhline(control, color=COLOURS["held_out"], linewidth=1, label=LABELS["held_out"])
     top = max(r["start"] for r in rows)
     axes.plot([0, top], [0, top], color="#444444", linewidth=0.6, label="no change")
     axes.set(xlabel="start's mean L2 distance (control)", ylabel="mean L2 distance at the end", ylim=(0, None))
     axes.set_ylim(0, 1.15 * max(r["held_out"] for r in rows))
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Mean error and controls by task, dynamics and start; its ratio to the error from the usual noise."""
     columns = ["task", "N", "W", "dynamics", "from", "mean L2", "runs", "held-out", "start", "over noise 0.2's"]
     rows = []
     for key, mine in grouped(summary["rows"], "title", "n", "width", "dynamics").items():
         found = effects(mine)
-        for name in dict.fromkeys(r["name"] for r in mine):
-            runs = [r for r in mine if r["name"] == name]
+        for name, runs in ((name, where(mine, name=name)) for name in distinct(mine, "name")):
             controls = means(runs, "held_out", "start")
             over = statistics.text(found[name], ".2f", np.exp2) if name in found else ""
             numbers = [mean_and_spread([r["error"] for r in runs]), str(len(runs)), *controls, over]
@@ -269,7 +248,7 @@ def _over_noise(summary: Summary, rule: str, name: str) -> Effect:
 
 def _of(summary: Summary, rule: str) -> dict[str, statistics.Estimate]:
     """The effects under one rule."""
-    return effects([r for r in summary["rows"] if r["dynamics"] == rule])
+    return effects(where(summary["rows"], dynamics=rule))
 
 
 # A claim for each rule: the errors of linearised dynamics are a fifth of the others', and scatter more.
@@ -277,34 +256,19 @@ CLAIMS = tuple(
     claim
     for rule in RULES
     for claim in (
-        Claim(
-            f"class-of-start-is-nothing-{rule}",
-            f"Under {rule} dynamics an image comes back as well from pictures of the other class as from pictures of "
-            "its own (within a tenth).",
-            partial(_other_over_own_class, rule=rule),
-            TENTH,
-            EYE,
-            "alike",
-        ),
+        Claim(f"class-of-start-is-nothing-{rule}",
+              f"Under {rule} dynamics an image comes back as well from pictures of the other class as from pictures "
+              "of its own (within a tenth).",
+              partial(_other_over_own_class, rule=rule), *A_TENTH, "alike"),
         *(
-            Claim(
-                f"{name}-as-good-as-noise-{rule}",
-                f"Under {rule} dynamics the attack ends as near from {words} as from noise (within a tenth).",
-                partial(_over_noise, rule=rule, name=name),
-                TENTH,
-                EYE,
-                "alike",
-            )
+            Claim(f"{name}-as-good-as-noise-{rule}",
+                  f"Under {rule} dynamics the attack ends as near from {words} as from noise (within a tenth).",
+                  partial(_over_noise, rule=rule, name=name), *A_TENTH, "alike")
             for name, words in (("class", "pictures of one class"), ("shuffled", "pictures of no class"))
         ),
-        Claim(
-            f"truth-ends-nearer-{rule}",
-            f"Under {rule} dynamics the attack ends nearer (by a tenth or more) from the true images under noise of "
-            f"scale {USUAL} than from that noise alone.",
-            partial(_over_noise, rule=rule, name=f"true {USUAL:g}"),
-            -TENTH,
-            EYE,
-            "below",
-        ),
+        Claim(f"truth-ends-nearer-{rule}",
+              f"Under {rule} dynamics the attack ends nearer (by a tenth or more) from the true images under noise of "
+              f"scale {USUAL} than from that noise alone.",
+              partial(_over_noise, rule=rule, name=f"true {USUAL:g}"), *TENTH_LESS),
     )
-)
+)  # fmt: skip

@@ -11,15 +11,15 @@ Expected: no false certificate, and all that comes back is certified where there
 network share its errors, so that intervals are over networks. Cells run one at a time: a search ends after 20 seconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import cycle, product
 from typing import Any
 
-import numpy as np
-
-from benchmarks._shared import CIFAR, MNIST, MNIST10, grouped, sources
-from recon import statistics
+from benchmarks._estimates import average, share_of
+from benchmarks._presets import CIFAR, MNIST, MNIST10
+from benchmarks._rows import Row, facts, where
+from benchmarks._tables import Table, count, tabulate
 from recon.cells.instances import Null, Plain
 from recon.cells.recovery import RecoveryCell
 from recon.claims import Claim, Effect, Part, Summary, share
@@ -88,12 +88,9 @@ def summarise(results: Sequence[Stored]) -> Summary:
         rows.append(
             {
                 "group": group_of(cell),
-                "title": record["data"]["title"],
-                "source": record["data"]["source"],
+                **facts(record, "title", "source", "n", "seed"),
                 "rule": record["training"]["rule"],
-                "n": cell["n_train"],
                 "width": cell["setting"]["width"],
-                "seed": cell["seed"],
                 **{k: record["attack"][k] for k in ("found", "certified", "why")},
                 **{k: train[k] for k in ("within", "certified_within")},
                 "seconds": record["attack"]["seconds"]["run"],
@@ -102,19 +99,14 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"rows": rows}
 
 
-def _of(summary: Summary, group: str) -> list[dict[str, Any]]:
-    return [r for r in summary["rows"] if r["group"] == group]
-
-
 def plot(summary: Summary) -> Figure:
     """Share of each network's images that came back, and that were certified, over its units for each image."""
     figure = new_figure(8.0, 3.2)
     for axes, group in zip(figure.subplots(1, 2, sharey=True), ("pool", "narrow"), strict=True):
-        mine = _of(summary, group)
+        mine = where(summary["rows"], group=group)
         units = [r["width"] / r["n"] for r in mine]
-        axes.plot(
-            units, [r["within"] / r["n"] for r in mine], "o", fillstyle="none", color="#222222", label="came back"
-        )
+        back = [r["within"] / r["n"] for r in mine]
+        axes.plot(units, back, "o", fillstyle="none", color="#222222", label="came back")
         right = [r["certified_within"] / r["n"] for r in mine]
         axes.plot(units, right, ".", color=COLOURS["standard"], label="certified, and right")
         false = [(u, r) for u, r in zip(units, mine) if r["certified"] > r["certified_within"]]
@@ -126,46 +118,41 @@ def plot(summary: Summary) -> Figure:
     return figure
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """A line for each kind of network: sums over its draws."""
-    columns = ["group", "task", "training", "N", "W", "networks", "images", "came back", "certified", "of these wrong"]
-    named = [{**r, "in": GROUPS[r["group"]]} for r in summary["rows"]]
-    rows = []
-    for key, mine in grouped(named, "in", "title", "rule", "n", "width").items():
-        total = {k: sum(r[k] for r in mine) for k in ("n", "within", "certified", "certified_within")}
-        wrong = total["certified"] - total["certified_within"]
-        counts = (len(mine), total["n"], total["within"], total["certified"], wrong)
-        rows.append([*map(str, key), *map(str, counts)])
-    where = sources(summary["rows"])
-    return f"What is certified on fresh networks ({where})", columns, rows
+
+    def total(key: str) -> Callable[[Sequence[Row]], str]:
+        return lambda rows: str(sum(r[key] for r in rows))
+
+    columns = {"networks": count, "images": total("n"), "came back": total("within"), "certified": total("certified")}
+    columns |= {"of these wrong": lambda rows: str(sum(r["certified"] - r["certified_within"] for r in rows))}
+    rows = [r | {"group": GROUPS[r["group"]], "training": r["rule"]} for r in summary["rows"]]
+    keys = ("group", "title", "training", "n", "width")
+    return tabulate("What is certified on fresh networks", rows, keys, columns)
 
 
-def _shares(rows: Sequence[dict[str, Any]], holds: Sequence[bool], label: str) -> Effect:
-    # Each has its own seed or width: networks are what is independent.
-    return [share(label, statistics.share(np.array(holds, bool), np.arange(len(rows))))] if rows else []
+def _networks(summary: Summary, group: str, key: str = "group") -> list[Row]:
+    """Those of a group that have any of `key`. Each has its own seed or width: networks are what is independent."""
+    return [r | {"draw": i} for i, r in enumerate(where(summary["rows"], group=group)) if r[key]]
 
 
 def _right(summary: Summary, group: str) -> Effect:
-    rows = [r for r in _of(summary, group) if r["certified"]]
+    rows = _networks(summary, group, "certified")
     images, right = (sum(r[k] for r in rows) for k in ("certified", "certified_within"))
-    beside = Part(
-        f"images certified ({right} of {images} right)",
-        statistics.mean(np.array([r["certified_within"] / r["certified"] for r in rows]), np.arange(len(rows))),
-        ".4f",
-        decides=False,
-    )
-    parts = _shares(rows, [r["certified"] == r["certified_within"] for r in rows], "Networks right in whole")
-    return [*parts, beside] if rows else []
+    whole = share("Networks right in whole", share_of(rows, lambda r: r["certified"] == r["certified_within"]))
+    mean = average(rows, lambda r: r["certified_within"] / r["certified"])
+    return [whole, Part(f"images certified ({right} of {images} right)", mean, ".4f", decides=False)] if rows else []
 
 
 def _all(summary: Summary) -> Effect:
-    rows = [r for r in _of(summary, "pool") if r["within"]]
-    return _shares(rows, [r["certified_within"] >= RECALL * r["within"] for r in rows], "Networks")
+    rows = _networks(summary, "pool", "within")
+    found = share_of(rows, lambda r: r["certified_within"] >= RECALL * r["within"])
+    return [share("Networks", found)] if rows else []
 
 
 def _nothing(summary: Summary) -> Effect:
-    rows = _of(summary, "null")
-    return _shares(rows, [r["certified"] == 0 for r in rows], "Null instances")
+    rows = _networks(summary, "null")
+    return [share("Null instances", share_of(rows, lambda r: r["certified"] == 0))] if rows else []
 
 
 RECALL = 0.95  # of what came back: one image of 20 may lack a certificate

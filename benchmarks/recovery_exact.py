@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import CIFAR, MNIST, MNIST10, sources
-from recon import statistics
+from benchmarks._estimates import over, share_of
+from benchmarks._presets import CIFAR, MNIST, MNIST10
+from benchmarks._rows import sources, where
+from benchmarks._tables import Table, each
 from recon.cells.foreign import NumpyDescent, ScikitLearn
 from recon.cells.instances import Head, Plain, Setting
 from recon.cells.recovery import RecoveryCell
@@ -71,123 +73,88 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Row:
+class Kind:
     """A named kind of network over seeds; without a bar it is reported as measured."""
 
     name: str
-    n: int
-    setting: Setting
-    bar: Bar | None = None
-    seeds: tuple[int, ...] = (0, 1, 2)
-    family: str = "other"
-    task: str = MNIST
-    attack: str = "exact"
-    options: tuple[tuple[str, Any], ...] = ()
-
-    @property
-    def cells(self) -> list[RecoveryCell]:
-        """A cell for each seed."""
-        return [RecoveryCell(self.task, self.n, self.setting, self.attack, self.options, s) for s in self.seeds]
+    cells: Sequence[RecoveryCell]
+    bar: Bar | None
+    family: str
 
 
-def plain_rows() -> list[Row]:
-    """What the solver is for."""
-    row, minute = partial(Row, family="plain"), (("seconds", 60.0),)
-    three, ten = (("seconds", 180.0),), (("seconds", 600.0),)
-    linear = Linearised()
-    return [
-        row("50/1024 MNIST standard", 50, Plain(1024), Bar(certified=50, worst=0.01, seconds=3)),
-        row("200/2048 MNIST standard", 200, Plain(2048), Bar(certified_within=199, seconds=25), tuple(range(5)),
-            options=three),
-        row("300/4096 MNIST linearised", 300, Plain(4096, linear), Bar(certified_within=300, seconds=180), (0,),
-            options=ten),
-        row("500/4096 MNIST linearised, 900 s", 500, Plain(4096, linear), None, (0,),
-            options=(("seconds", 900.0), ("starts", 10**6), ("patience", 10**6))),
-        row("200/2048 CIFAR-10 standard", 200, Plain(2048), Bar(certified_within=199, seconds=40), task=CIFAR,
-            options=three),
-        row("100/512 MNIST standard", 100, Plain(512), Bar(certified_within=99, seconds=15), options=minute),
-        row("100/512 MNIST linearised", 100, Plain(512, linear), Bar(certified_within=99, seconds=15), options=minute),
-    ]  # fmt: skip
+def kind(
+    name: str,
+    n: int,
+    setting: Setting,
+    bar: Bar | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    family: str = "other",
+    task: str = MNIST,
+    attack: str = "exact",
+    **options: float,
+) -> Kind:
+    """A kind of network, each attacked with `options`."""
+    cell = RecoveryCell(task, n, setting, attack, tuple(options.items()))
+    return Kind(name, [cell.with_seed(seed) for seed in seeds], bar, family)
 
 
-def foreign_rows() -> list[Row]:
-    """Networks that other code has trained."""
-    bar = Bar(certified=60, worst=0.01, seconds=5)
-    kinds: tuple[tuple[str, Setting], ...] = (
-        ("scikit-learn", ScikitLearn(1024)),
-        ("NumPy, batches of 10", NumpyDescent(1024)),
-    )
-    return [Row(f"60/1024 {name}", 60, setting, bar) for name, setting in kinds]
+def adam(loss: float) -> Descent:
+    """Adam at the rate that suits these networks."""
+    return Descent(optimiser="adam", learning_rate=1e-4, loss=loss)
 
 
-def decay_rows() -> list[Row]:
-    """With a weight decay of λ descent reaches a loss of λ, but not much less."""
-    return [
-        Row(f"50/1024 weight decay {decay:g}", 50, Plain(1024, Descent(weight_decay=decay, loss=decay)),
-            Bar(certified_within=50))
-        for decay in (1e-4, 1e-3, 1e-2)
-    ]  # fmt: skip
-
-
-def state_rows() -> list[Row]:
-    """The optimiser's state in place of the weights' change."""
-    rows = []
-    for (n, width, least), loss in product(((20, 512, 20), (50, 1024, 48)), (1e-2, 1e-6)):
-        adam = Descent(optimiser="adam", learning_rate=1e-4, loss=loss)
-        momentum = Descent(momentum=0.9, rate=0.3, loss=loss)
-        for name, rule, bar in (("Adam", adam, Bar(within=least, seconds=10)), ("momentum", momentum, None)):
-            setting = Plain(width, rule, with_state=True)
-            rows.append(Row(f"{n}/{width} {name}'s state, loss {loss:g}", n, setting, bar))
-    return rows
-
-
-def feature_rows() -> list[Row]:
-    """Heads on a frozen extractor."""
-    return [
-        Row(f"100/1024 {name} features", 100, Head(1024, name), Bar(certified_within=100))
-        for name in ("random ReLU", "PCA")
-    ]
-
-
-def hybrid_rows() -> list[Row]:
-    """Other attacks on one of the networks."""
-    return [
-        Row(f"100/512 MNIST standard, {attack}", 100, Plain(512), None, (0,), "plain", attack=attack)
-        for attack in ("exact", "ntk-fast", "hybrid")
-    ]
-
-
-def beyond_rows() -> list[Row]:
-    """What nobody promises: reported as measured."""
-    slow = Descent(rate=0.3, momentum=0.9, weight_decay=1e-3, loss=1e-3)
-    kinds: list[tuple[str, int, Setting, str]] = [
-        ("50/1024 no biases", 50, Plain(1024, bias=False), MNIST),
-        ("60/1024 10 outputs", 60, Plain(1024), MNIST10),
-        *((f"60/1024 {depth} hidden", 60, Plain(1024, depth=depth), MNIST) for depth in (1, 3)),
-        *((f"60/1024 {rule}", 60, Plain(1024, init_rule=rule), MNIST) for rule in ("he", "glorot", "uniform")),
-        ("100/400 linearised", 100, Plain(400, Linearised()), MNIST),
-        ("100/256 linearised", 100, Plain(256, Linearised()), MNIST),
-        ("100/384 flow", 100, Plain(384), MNIST),
-        ("100/512 CIFAR-10", 100, Plain(512), CIFAR),
-        *((f"50/1024 noise {sigma:g}", 50, Plain(1024, noise=sigma), MNIST) for sigma in (1e-6, 1e-5, 1e-4)),
-        ("50/1024 descent at 1.8/L", 50, Plain(1024, Descent(rate=1.8)), MNIST),
-        ("50/1024 initial weights × 0.3", 50, Plain(1024, scale=0.3), MNIST),
-        ("50/1024 decay 1e-3, momentum 0.9", 50, Plain(1024, slow), MNIST),
-        ("50/1024 Adam without its state", 50,
-         Plain(1024, Descent(optimiser="adam", learning_rate=1e-4, loss=1e-6)), MNIST),
-        ("60/1024 7 × 7 pixels, N ≥ d", 60, Plain(1024, block=4), MNIST),
-    ]  # fmt: skip
-    minute = (("seconds", 60.0),)
-    return [Row(name, n, setting, None, (0, 1), task=task, options=minute) for name, n, setting, task in kinds]
-
-
+plain, beyond = partial(kind, family="plain"), partial(kind, seeds=(0, 1), seconds=60.0)
+LINEAR, FOREIGN = Linearised(), Bar(certified=60, worst=0.01, seconds=5)
 FULL = (
-    *plain_rows(), *foreign_rows(), *decay_rows(), *state_rows(), *feature_rows(), *hybrid_rows(), *beyond_rows(),
+    # What the solver is for.
+    plain("50/1024 MNIST standard", 50, Plain(1024), Bar(certified=50, worst=0.01, seconds=3)),
+    plain("200/2048 MNIST standard", 200, Plain(2048), Bar(certified_within=199, seconds=25), range(5), seconds=180.0),
+    plain("300/4096 MNIST linearised", 300, Plain(4096, LINEAR), Bar(certified_within=300, seconds=180), (0,),
+          seconds=600.0),
+    plain("500/4096 MNIST linearised, 900 s", 500, Plain(4096, LINEAR), None, (0,), seconds=900.0, starts=10**6,
+          patience=10**6),
+    plain("200/2048 CIFAR-10 standard", 200, Plain(2048), Bar(certified_within=199, seconds=40), task=CIFAR,
+          seconds=180.0),
+    plain("100/512 MNIST standard", 100, Plain(512), Bar(certified_within=99, seconds=15), seconds=60.0),
+    plain("100/512 MNIST linearised", 100, Plain(512, LINEAR), Bar(certified_within=99, seconds=15), seconds=60.0),
+    # Networks that other code has trained.
+    kind("60/1024 scikit-learn", 60, ScikitLearn(1024), FOREIGN),
+    kind("60/1024 NumPy, batches of 10", 60, NumpyDescent(1024), FOREIGN),
+    # With a weight decay of λ descent reaches a loss of λ, but not much less.
+    *(kind(f"50/1024 weight decay {decay:g}", 50, Plain(1024, Descent(weight_decay=decay, loss=decay)),
+           Bar(certified_within=50)) for decay in (1e-4, 1e-3, 1e-2)),
+    # The optimiser's state in place of the weights' change.
+    *(kind(f"{n}/{width} {name}'s state, loss {loss:g}", n, Plain(width, rule, with_state=True), bar)
+      for (n, width, least), loss in product(((20, 512, 20), (50, 1024, 48)), (1e-2, 1e-6))
+      for name, rule, bar in (("Adam", adam(loss), Bar(within=least, seconds=10)),
+                              ("momentum", Descent(momentum=0.9, rate=0.3, loss=loss), None))),
+    # Heads on a frozen extractor.
+    kind("100/1024 random ReLU features", 100, Head(1024, "random ReLU"), Bar(certified_within=100)),
+    kind("100/1024 PCA features", 100, Head(1024, "PCA"), Bar(certified_within=100)),
+    # Other attacks on one of the networks.
+    *(plain(f"100/512 MNIST standard, {attack}", 100, Plain(512), None, (0,), attack=attack)
+      for attack in ("exact", "ntk-fast", "hybrid")),
+    # What nobody promises: reported as measured.
+    beyond("50/1024 no biases", 50, Plain(1024, bias=False)),
+    beyond("60/1024 10 outputs", 60, Plain(1024), task=MNIST10),
+    *(beyond(f"60/1024 {depth} hidden", 60, Plain(1024, depth=depth)) for depth in (1, 3)),
+    *(beyond(f"60/1024 {rule}", 60, Plain(1024, init_rule=rule)) for rule in ("he", "glorot", "uniform")),
+    beyond("100/400 linearised", 100, Plain(400, LINEAR)),
+    beyond("100/256 linearised", 100, Plain(256, LINEAR)),
+    beyond("100/384 flow", 100, Plain(384)),
+    beyond("100/512 CIFAR-10", 100, Plain(512), task=CIFAR),
+    *(beyond(f"50/1024 noise {sigma:g}", 50, Plain(1024, noise=sigma)) for sigma in (1e-6, 1e-5, 1e-4)),
+    beyond("50/1024 descent at 1.8/L", 50, Plain(1024, Descent(rate=1.8))),
+    beyond("50/1024 initial weights × 0.3", 50, Plain(1024, scale=0.3)),
+    beyond("50/1024 decay 1e-3, momentum 0.9", 50,
+           Plain(1024, Descent(rate=0.3, momentum=0.9, weight_decay=1e-3, loss=1e-3))),
+    beyond("50/1024 Adam without its state", 50, Plain(1024, adam(1e-6))),
+    beyond("60/1024 7 × 7 pixels, N ≥ d", 60, Plain(1024, block=4)),
 )  # fmt: skip
 QUICK = ("50/1024 MNIST standard", "60/1024 scikit-learn", "60/1024 NumPy, batches of 10", "50/1024 weight decay 0.001",
          "20/512 Adam's state, loss 0.01", "50/1024 no biases")  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {"quick": {"names": QUICK}, "full": {"names": tuple(row.name for row in FULL)}}
-ROW_OF = {group_name(cell.settings()): row for row in FULL for cell in row.cells}
+KIND_OF = {group_name(cell.settings()): row for row in FULL for cell in row.cells}
 
 
 def cells(preset: dict[str, Any]) -> list[RecoveryCell]:
@@ -200,7 +167,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
     rows: dict[str, dict[str, Any]] = {}
     for record in (s.record for s in results):
         name = group_name(record["cell"])
-        known = ROW_OF.get(name)
+        known = KIND_OF.get(name)
         if name not in rows:
             rows[name] = {
                 "name": known.name if known else name.rpartition(" #")[0],
@@ -245,66 +212,45 @@ def plot(summary: Summary) -> Figure:
     return figure
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """A number for each network."""
     columns = ["instance", "found", "certified", "within", "largest error", "held-out", "seconds", "bar", ""]
-    forms = (
-        ("found", "d"),
-        ("certified", "d"),
-        ("within", "d"),
-        ("worst", ".0e"),
-        ("held_out", ".1f"),
-        ("seconds", ".1f"),
-    )
+    forms = {"found": "d", "certified": "d", "within": "d", "worst": ".0e", "held_out": ".1f", "seconds": ".1f"}
     rows = []
     for row in summary["rows"]:
-        numbers = (" ".join(_number(run[k], form) for run in row["runs"]) for k, form in forms)
+        numbers = (each(key, form)(row["runs"]) for key, form in forms.items())
         reached = [run["reached"] for run in row["runs"]]
         counted = f"{sum(reached)} of {len(reached)}" if row["bar"] else ""
         rows.append([row["name"], *numbers, row["bar"] or "", counted])
-    where = sources(summary["rows"])
-    return f"Exact recovery, a number for each network ({where})", columns, rows
+    return f"Exact recovery, a number for each network ({sources(summary['rows'])})", columns, rows
 
 
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
-
-
-def _runs(summary: Summary, family: str, key: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    return [(row, run) for row in summary["rows"] if row["family"] == family and row[key] for run in row["runs"]]
+def _runs(summary: Summary, family: str, key: str) -> list[dict[str, Any]]:
+    rows = [row for row in where(summary["rows"], family=family) if row[key]]
+    return [run | {"allowed": row["seconds"]} for row in rows for run in row["runs"]]
 
 
 def _reached(summary: Summary, family: str) -> Effect:
-    runs = [run for _, run in _runs(summary, family, "bar")]
-    found = statistics.share(np.array([r["reached"] for r in runs], bool), np.array([r["draw"] for r in runs]))
-    return [share(f"Draws of images of which all {len(runs)} networks reach their counts", found)] if runs else []
+    runs = _runs(summary, family, "bar")
+    label = f"Draws of images of which all {len(runs)} networks reach their counts"
+    return [share(label, share_of(runs, lambda run: run["reached"]))] if runs else []
 
 
 def _in_time(summary: Summary, family: str) -> Effect:
     runs = _runs(summary, family, "seconds")
-    over = np.log2([run["seconds"] / row["seconds"] for row, run in runs])
-    found = statistics.mean(over, np.array([run["draw"] for _, run in runs]))
-    return [ratio("Seconds of the attack over those that its row allows", found)] if runs else []
+    label = "Seconds of the attack over those that its row allows"
+    return [ratio(label, over(runs, "seconds", "allowed"))] if runs else []
 
 
 CLAIMS = tuple(
     claim
     for family, networks in FAMILIES.items()
     for claim in (
-        Claim(
-            f"recovered-{family}",
-            f"The exact recovery gives back the images of {networks}: on most draws every network reaches its counts.",
-            partial(_reached, family=family),
-            0.5,
-            "most draws; three to five networks of a row allow no more",
-        ),
-        Claim(
-            f"in-time-{family}",
-            f"It does so in the seconds that each row allows, on {networks}.",
-            partial(_in_time, family=family),
-            0.0,
-            "the row's own limit",
-            "below",
-        ),
+        Claim(f"recovered-{family}",
+              f"The exact recovery gives back the images of {networks}: on most draws every network reaches its "
+              "counts.",
+              partial(_reached, family=family), 0.5, "most draws; three to five networks of a row allow no more"),
+        Claim(f"in-time-{family}", f"It does so in the seconds that each row allows, on {networks}.",
+              partial(_in_time, family=family), 0.0, "the row's own limit", "below"),
     )
-)
+)  # fmt: skip

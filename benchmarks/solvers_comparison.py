@@ -16,25 +16,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks._shared import (
-    CIFAR,
-    HONEST,
-    MNIST,
-    MOST,
-    MOST_REASON,
-    NAMES,
-    Row,
-    certified_right,
-    grouped,
-    means,
-    over,
-)
+from benchmarks._estimates import A_TENTH, HONEST, MOST, certified_right, over
+from benchmarks._panels import parts
+from benchmarks._presets import CIFAR, MNIST, NAMES
+from benchmarks._rows import Row, distinct, grouped, where
+from benchmarks._tables import Table, means
 from recon.benchmark import project_root
 from recon.cells import NEAR, AttackCell
-from recon.claims import EYE, TENTH, Claim, Effect, Part, Summary, ratio, share
+from recon.claims import Claim, Effect, Part, Summary, ratio, share
 from recon.dynamics import Dynamics, GradientFlow, Linearised
 from recon.networks import MLP
-from recon.plots import COLOURS, Figure, new_figure
+from recon.plots import COLOURS, Axes, Figure, new_figure
 from recon.records import Stored, attack_row, mean_and_spread, read_json
 
 # What "the same objective, fast" is to mean.
@@ -58,16 +50,6 @@ class Runs(NamedTuple):
     options: tuple[tuple[str, Any], ...] = ()
 
 
-def steps(count: int) -> tuple[tuple[str, Any], ...]:
-    """A schedule of so many steps."""
-    return (("steps", count),)
-
-
-def budget(seconds: float) -> tuple[tuple[str, Any], ...]:
-    """The solver's own schedule, cut off after so much time."""
-    return (("seconds", seconds),)
-
-
 ONE = (0,)
 SIZES = ((20, 512), (50, 1024), (100, 1024), (200, 2048))
 PRESETS: dict[str, dict[str, Any]] = {
@@ -78,18 +60,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     "full": {
         "runs": (
             Runs("ntk-fast", MNIST, 20, 512),
-            Runs("ntk-fast", MNIST, 50, 1024, options=steps(1000)),
-            Runs("ntk-fast", MNIST, 100, 1024, ONE, steps(1000)),
-            Runs("ntk-fast", MNIST, 200, 2048, ONE, steps(250)),
+            Runs("ntk-fast", MNIST, 50, 1024, options=(("steps", 1000),)),
+            Runs("ntk-fast", MNIST, 100, 1024, ONE, (("steps", 1000),)),
+            Runs("ntk-fast", MNIST, 200, 2048, ONE, (("steps", 250),)),
             Runs("ntk-fast", CIFAR, 20, 512, ONE),
-            Runs("ntk-fast", CIFAR, 50, 1024, ONE, steps(1000)),
-            Runs("ntk-fast", CIFAR, 100, 1024, ONE, steps(500)),
-            Runs("ntk-fast", CIFAR, 200, 2048, ONE, steps(100)),
+            Runs("ntk-fast", CIFAR, 50, 1024, ONE, (("steps", 1000),)),
+            Runs("ntk-fast", CIFAR, 100, 1024, ONE, (("steps", 500),)),
+            Runs("ntk-fast", CIFAR, 200, 2048, ONE, (("steps", 100),)),
             # Long enough for ten times the steps of the fast schedule.
-            Runs("ntk", MNIST, 20, 512, ONE, budget(420)),
-            Runs("ntk", MNIST, 50, 1024, ONE, budget(840)),
-            *(Runs("ntk", MNIST, n, w, ONE, budget(60)) for n, w in SIZES[2:]),
-            *(Runs("ntk", CIFAR, n, w, ONE, budget(60)) for n, w in SIZES),
+            Runs("ntk", MNIST, 20, 512, ONE, (("seconds", 420),)),
+            Runs("ntk", MNIST, 50, 1024, ONE, (("seconds", 840),)),
+            *(Runs("ntk", MNIST, n, w, ONE, (("seconds", 60),)) for n, w in SIZES[2:]),
+            *(Runs("ntk", CIFAR, n, w, ONE, (("seconds", 60),)) for n, w in SIZES),
             *(Runs("exact", task, n, w, ONE if n == 200 else (0, 1, 2)) for task in (MNIST, CIFAR) for n, w in SIZES),
         ),
         "phase": ((20, 50, 100, 200), (128, 256, 512, 1024, 2048)),
@@ -106,6 +88,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 SOLVERS = {"ntk": "#CC79A7", "ntk-fast": "#0072B2", "exact": "#009E73", "hybrid": "#E69F00"}  # Okabe and Ito
 MARKERS = {"ntk": "*", "ntk-fast": "o", "exact": "s", "hybrid": "D"}
+WORDS = {"error": "Error", "seconds": "Time", "steps": "Steps"}
 LINES = {"linearised": "--", "standard": "-"}
 
 
@@ -113,7 +96,7 @@ def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Every solver on every network, then the exact recovery over the grid."""
     rules: tuple[Dynamics, ...] = (Linearised(), GradientFlow())
     curves = (("snapshots", 40),)
-    compared = [
+    runs = [
         AttackCell(
             r.task, r.n, MLP((r.width, r.width)), rule, r.attack,
             r.options + (curves if r.attack.startswith("ntk") else ()), seed=seed,
@@ -123,13 +106,9 @@ def cells(preset: dict[str, Any]) -> list[AttackCell]:
         for seed in r.seeds
     ]  # fmt: skip
     numbers, widths = preset["phase"]
-    grid = [
-        AttackCell(MNIST, n, MLP((w, w)), Linearised(), "exact", seed=PHASE_SEED)
-        for n in numbers
-        for w in widths
-        if n < w
-    ]
-    return [*compared, *grid]
+    sizes = [(n, w) for n in numbers for w in widths if n < w]
+    grid = [AttackCell(MNIST, n, MLP((w, w)), Linearised(), "exact", seed=PHASE_SEED) for n, w in sizes]
+    return [*runs, *grid]
 
 
 def summarise(results: Sequence[Stored]) -> Summary:
@@ -166,34 +145,26 @@ def summarise(results: Sequence[Stored]) -> Summary:
     return {"rows": rows, "reference": reference}
 
 
-def _grid(summary: Summary) -> list[Row]:
-    return [r for r in summary["rows"] if r["seed"] == PHASE_SEED]
-
-
 def _compared(summary: Summary) -> list[Row]:
     return [r for r in summary["rows"] if r["seed"] != PHASE_SEED]
 
 
 def plot(summary: Summary) -> Figure:
     """Error against time and against work for each network, and the phase diagram."""
-    compared = _compared(summary)
-    networks = list(dict.fromkeys((r["task"], r["n"], r["width"]) for r in sorted(compared, key=lambda r: r["n"])))
-    columns = list(dict.fromkeys(task for task, _, _ in networks))
-    sizes = list(dict.fromkeys((n, w) for _, n, w in networks))
+    rows = sorted(_compared(summary), key=lambda r: r["n"])
+    columns, sizes = distinct(rows, "task"), list(grouped(rows, "n", "width"))
     height = 2.3 * len(sizes)
-    figure = new_figure(
-        4.8 * len(columns) + (0 if len(columns) > 1 else 4.7), height + (2.8 if len(columns) > 1 else 1.4)
-    )
     if len(columns) > 1:
-        parts: Any = figure.subfigures(2, 1, height_ratios=[height, 2.4])
+        figure = new_figure(4.8 * len(columns), height + 2.8)
+        upper, lower = parts(figure, height, 2.4)
     else:
-        parts = figure.subfigures(1, 2, width_ratios=[1.4, 1])
-    upper, lower = parts
+        figure = new_figure(9.5, height + 1.4)
+        upper, lower = np.asarray(figure.subfigures(1, 2, width_ratios=[1.4, 1]))
     axes = upper.subplots(len(sizes), 2 * len(columns), squeeze=False, sharey="row")
     seen: dict[str, Any] = {}
     for i, (n, w) in enumerate(sizes):
         for j, task in enumerate(columns):
-            mine = [r for r in compared if (r["task"], r["n"], r["width"]) == (task, n, w)]
+            mine = where(_compared(summary), task=task, n=n, width=w)
             for k, (which, label) in enumerate([("seconds", "seconds in the solver"), ("flops", "FLOPs")]):
                 axis = axes[i, 2 * j + k]
                 if not mine:
@@ -205,23 +176,27 @@ def plot(summary: Summary) -> Figure:
                     axis.set(ylabel="mean L2 distance")
                     axis.set_title(f"{NAMES.get(task, task)}, N/W = {n}/{w}", loc="left")
     upper.legend(seen.values(), seen.keys(), loc="outside lower center", ncols=4, fontsize=7)
-    _phase(lower.subplots(), _grid(summary))
+    _phase(lower.subplots(), where(summary["rows"], seed=PHASE_SEED))
     return figure
 
 
-def _curves(axis: Any, rows: list[Row], which: str, ref: dict[str, Any], seen: dict[str, Any]) -> None:
+def _curves(axis: Axes, rows: list[Row], which: str, ref: dict[str, Any], seen: dict[str, Any]) -> None:
     column = {"seconds": 1, "flops": 2}[which]
     for r in rows:
-        style = {"color": SOLVERS[r["attack"]], "linewidth": 1, "linestyle": LINES[r["dynamics"]], "alpha": 0.8}
+        style: dict[str, Any] = {
+            "color": SOLVERS[r["attack"]],
+            "linewidth": 1,
+            "linestyle": LINES[r["dynamics"]],
+            "alpha": 0.8,
+        }
         points = [(a[column], a[3]) for a in r["anytime"]]
         if len(points) > 1:
             axis.plot(*zip(*points), **style)
-        mark = {
+        mark: dict[str, Any] = {
             "color": SOLVERS[r["attack"]],
-            "markersize": 4,
             "fillstyle": "none" if r["dynamics"] == "linearised" else "full",
         }
-        (drawn,) = axis.plot(r[which], r["error"], MARKERS[r["attack"]], **mark)
+        (drawn,) = axis.plot(r[which], r["error"], MARKERS[r["attack"]], markersize=4, **mark)
         seen.setdefault(f"{r['attack']}, {r['dynamics']}", drawn)
     if any(r["fingerprint"] == ref["fingerprint"] and r["width"] == ref["width"] for r in rows):
         (drawn,) = axis.plot(ref[which], ref["mean"], "*", color="k", markersize=8)
@@ -230,11 +205,11 @@ def _curves(axis: Any, rows: list[Row], which: str, ref: dict[str, Any], seen: d
     seen.setdefault("held-out images (control)", control)
 
 
-def _phase(axis: Any, grid: list[Row]) -> None:
+def _phase(axis: Axes, grid: list[Row]) -> None:
     if not grid:
         axis.set_axis_off()
         return
-    numbers, widths = sorted({r["n"] for r in grid}), sorted({r["width"] for r in grid})
+    numbers, widths = (sorted(distinct(grid, key)) for key in ("n", "width"))
     table = np.full((len(numbers), len(widths)), np.nan)
     for r in grid:
         i, j = numbers.index(r["n"]), widths.index(r["width"])
@@ -249,7 +224,7 @@ def _phase(axis: Any, grid: list[Row]) -> None:
     axis.set_title("exact, linearised: recovered (L2 < 0.1)\nabove certified, colour = fraction recovered")
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Mean and spread over seeds for each solver and network."""
     columns = ["data", "N/W", "dynamics", "attack", "steps", "mean L2", "within 0.1", "certified", "held-out", "start",
                "seconds", "TFLOP", "peak MiB"]  # fmt: skip
@@ -262,23 +237,12 @@ def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
         work = f"{np.mean([r['flops'] for r in mine]) / 1e12:.2g}"
         peaks = [r["peak_bytes"] for r in mine if r["peak_bytes"] is not None]
         peak = f"{max(peaks) / 2**20:.0f}" if peaks else "–"
-        rows.append(
-            [
-                NAMES.get(task, task),
-                f"{n}/{width}",
-                *how,
-                f"{mine[0]['steps']:,}{cut}",
-                error,
-                *counts,
-                *others,
-                work,
-                peak,
-            ]
-        )
+        steps = f"{mine[0]['steps']:,}{cut}"
+        rows.append([NAMES.get(task, task), f"{n}/{width}", *how, steps, error, *counts, *others, work, peak])
     return "Solvers on the same networks (counts by seed)", columns, rows
 
 
-def _published_over_exact(summary: Summary, what: str, label: str) -> Effect:
+def _published_over_exact(summary: Summary, what: str) -> Effect:
     """The stored run of the published schedule over the exact recovery, which has to be of the same images."""
     ref = {"error": summary["reference"]["mean"], "seconds": summary["reference"]["seconds"]}
     rows = [
@@ -286,25 +250,24 @@ def _published_over_exact(summary: Summary, what: str, label: str) -> Effect:
         for r in _compared(summary)
         if (r["attack"], r["dynamics"], r["fingerprint"]) == ("exact", "standard", summary["reference"]["fingerprint"])
     ]
+    label = f"{WORDS[what]} of the published schedule over the exact recovery's"
     return [Part(label, over(rows, "published", "exact"), ",.0f", np.exp2, scale="log2 ratio")]
 
 
 def _draws_certified_right(summary: Summary) -> Effect:
     mine = [r for r in summary["rows"] if r["attack"] in ("exact", "hybrid")]
     right, certified, near = (sum(r[k] for r in mine) for k in ("certified_near", "certified", "near"))
-    label = (
-        f"Draws whose certificate is right ({right} of {certified} certified images within {NEAR}; {near} images are "
-        "in all)"
-    )
-    return [share(label, certified_right([r for r in mine if r["certified"]]))]
+    counts = f"{right} of {certified} certified images within {NEAR}; {near} images are in all"
+    found = certified_right([r for r in mine if r["certified"]])
+    return [share(f"Draws whose certificate is right ({counts})", found)]
 
 
-def _published_over_fast(summary: Summary, what: str, label: str) -> Effect:
+def _published_over_fast(summary: Summary, what: str) -> Effect:
     """On every network that both descended: what the published schedule takes to the fast one's end, or longer."""
-    compared, rows, counts = _compared(summary), list[Row](), list[str]()
+    runs, rows, counts = _compared(summary), list[Row](), list[str]()
     same = ("task", "n", "width", "dynamics", "fingerprint")
-    for long in (r for r in compared if r["attack"] == "ntk" and r["anytime"]):
-        fast = [r for r in compared if r["attack"] == "ntk-fast" and all(r[k] == long[k] for k in same)]
+    for long in (r for r in where(runs, attack="ntk") if r["anytime"]):
+        fast = where(runs, attack="ntk-fast", **{k: long[k] for k in same})
         if not fast or long["steps"] < FEWER_STEPS * fast[0]["steps"]:
             continue  # it did not go on for long enough to tell
         reached = [a for a in long["anytime"] if a[3] <= fast[0]["error"]]
@@ -314,45 +277,22 @@ def _published_over_fast(summary: Summary, what: str, label: str) -> Effect:
         task = NAMES.get(long["task"], long["task"])
         counts.append(f"{task} {long['n']}/{long['width']} {long['dynamics']}: {times}")
     listed = f" ({', '.join(counts)})" if counts else f", none of {FEWER_STEPS} times the fast one's steps"
+    label = f"{WORDS[what]} of the published schedule over the fast one's"
     return [ratio(label + listed, over(rows, "published", "fast"))]
 
 
 CLAIMS = (
-    Claim(
-        "exact-beats-published",
-        "The exact recovery reaches a lower error than the published schedule, by a tenth or more.",
-        partial(_published_over_exact, what="error", label="Error of the published schedule over the exact recovery's"),
-        TENTH,
-        EYE,
-    ),
-    Claim(
-        "exact-beats-published-in-time",
-        "The exact recovery takes a thousandth of the published schedule's time or less.",
-        partial(
-            _published_over_exact, what="seconds", label="Time of the published schedule over the exact recovery's"
-        ),
-        float(np.log2(1000)),
-        "a thousandth is what the claim says",
-    ),
-    Claim(
-        "certificate-honest",
-        f"In more than nine draws of ten {HONEST}.",
-        _draws_certified_right,
-        MOST,
-        MOST_REASON,
-    ),
-    Claim(
-        "fast-beats-schedule-in-steps",
-        f"The published schedule takes at least {FEWER_STEPS} times the steps of the fast one to the same error.",
-        partial(_published_over_fast, what="steps", label="Steps of the published schedule over the fast one's"),
-        float(np.log2(FEWER_STEPS)),
-        BARS,
-    ),
-    Claim(
-        "fast-beats-schedule-in-time",
-        f"The published schedule takes at least {LESS_TIME} times the time of the fast one to the same error.",
-        partial(_published_over_fast, what="seconds", label="Time of the published schedule over the fast one's"),
-        float(np.log2(LESS_TIME)),
-        BARS,
-    ),
-)
+    Claim("exact-beats-published",
+          "The exact recovery reaches a lower error than the published schedule, by a tenth or more.",
+          partial(_published_over_exact, what="error"), *A_TENTH),
+    Claim("exact-beats-published-in-time",
+          "The exact recovery takes a thousandth of the published schedule's time or less.",
+          partial(_published_over_exact, what="seconds"), float(np.log2(1000)), "a thousandth is what the claim says"),
+    Claim("certificate-honest", f"In more than nine draws of ten {HONEST}.", _draws_certified_right, *MOST),
+    Claim("fast-beats-schedule-in-steps",
+          f"The published schedule takes at least {FEWER_STEPS} times the steps of the fast one to the same error.",
+          partial(_published_over_fast, what="steps"), float(np.log2(FEWER_STEPS)), BARS),
+    Claim("fast-beats-schedule-in-time",
+          f"The published schedule takes at least {LESS_TIME} times the time of the fast one to the same error.",
+          partial(_published_over_fast, what="seconds"), float(np.log2(LESS_TIME)), BARS),
+)  # fmt: skip

@@ -13,17 +13,19 @@ stand real images: all, as many at random, nearest to the centres of k-means, an
 20 CIFAR-10 package pictures have no test split: there, the ten held-out ones are tested on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import NAMES, POINT, POINT_REASON, Row, percent
+from benchmarks._estimates import POINT, POINT_REASON
+from benchmarks._presets import NAMES
+from benchmarks._rows import Row, facts, where
+from benchmarks._sets import LABELS, PRESETS, SETS, distilled, name_of
+from benchmarks._tables import Table, count, mean, percent, tabulate
 from recon import statistics
 from recon.cells.distillation import DistillationCell
-from recon.cells.distilled import LABELS, PRESETS, SETS, name_of
-from recon.cells.distilled import cells as distilled_cells
 from recon.claims import Claim, Effect, Summary, points
 from recon.plots import COLOURS, Figure, new_figure
 from recon.records import Stored
@@ -31,33 +33,25 @@ from recon.records import Stored
 __all__ = ["CLAIMS", "PRESETS", "cells", "plot", "summarise", "table"]
 
 WIDTHS = {"infinite": "infinite width", "linearised": "finite, linearised", "standard": "finite, standard"}
-MARKS = {
-    "infinite": ("o", "#222222"),
-    "linearised": ("s", COLOURS["linearised"]),
-    "standard": ("D", COLOURS["standard"]),
-}
+MARKS = {"infinite": ("o", "#222222"), "linearised": ("s", COLOURS["linearised"]),
+         "standard": ("D", COLOURS["standard"])}  # fmt: skip
 
 
 def cells(preset: dict[str, Any]) -> list[DistillationCell]:
     """Every set of every task and seed."""
-    return distilled_cells(preset)
+    return distilled(preset)
 
 
 def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each cell: where it is from, accuracies, losses, and how near it is to real images."""
     rows = []
     for record in (s.record for s in results):
-        cell, data = record["cell"], record["data"]
         rows.append(
             {
-                "task": cell["task"],
-                "title": data["title"],
-                "source": data["source"],
+                **facts(record, "task", "title", "source", "seed", "n"),
                 "set": name_of(record),
-                "seed": cell["seed"],
-                "n": cell["n_train"],
                 "m": record["set"]["n"],
-                "width": next((n["network"]["widths"][0] for n in cell["networks"]), None),
+                "width": next((n["network"]["widths"][0] for n in record["cell"]["networks"]), None),
                 "accuracy": record["accuracy"],
                 "rkip": record["losses"]["rkip"] / record["losses"]["norm"],
                 "tested": f"{record['tested']['images']} {record['tested']['split'].replace('_', '-')} images",
@@ -69,7 +63,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
 
 def _of(summary: Summary, task: str, name: str) -> dict[int, dict[str, float]]:
     """Accuracies of a set by seed."""
-    return {r["seed"]: r["accuracy"] for r in summary["rows"] if r["task"] == task and r["set"] == name}
+    return {r["seed"]: r["accuracy"] for r in where(summary["rows"], task=task, set=name)}
 
 
 def _tasks(summary: Summary) -> list[Row]:
@@ -100,20 +94,24 @@ def plot(summary: Summary) -> Figure:
     return figure
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Accuracy in per cent by task and set, and what is left of the reconstruction loss."""
-    columns = ["task", "images", "set", *WIDTHS.values(), "L_recon / ‖f‖²", "seeds", "s"]
-    rows = []
-    for task in _tasks(summary):
-        for name in SETS:
-            mine = [r for r in summary["rows"] if r["task"] == task["task"] and r["set"] == name]
-            if mine:
-                numbers = [percent([r["accuracy"][w] for r in mine if w in r["accuracy"]]) for w in WIDTHS]
-                loss, seconds = (float(np.mean([r[k] for r in mine])) for k in ("rkip", "seconds"))
-                row = [task["title"], str(mine[0]["m"]), LABELS[name], *numbers]
-                rows.append([*row, f"{max(loss, 0):.2g}", str(len(mine)), f"{seconds:.1f}"])
-    tested = "; ".join(f"{t['title']}: W = {t['width']}, {t['tested']}, {t['source']}" for t in _tasks(summary))
-    return f"Test accuracy, % ± SD over seeds ({tested})", columns, rows
+
+    def accuracy(width: str) -> Callable[[Sequence[Row]], str]:
+        return lambda rows: percent([r["accuracy"][width] for r in rows if width in r["accuracy"]])
+
+    columns = {words: accuracy(width) for width, words in WIDTHS.items()}
+    columns |= {"L_recon / ‖f‖²": lambda rows: f"{max(np.mean([r['rkip'] for r in rows]), 0):.2g}"}
+    tasks = _tasks(summary)
+    rows = [
+        r | {"images": r["m"], "set": LABELS[name]}
+        for task in tasks
+        for name in SETS
+        for r in where(summary["rows"], task=task["task"], set=name)
+    ]
+    keys, columns = ("title", "images", "set"), columns | {"seeds": count, "s": mean("seconds", ".1f")}
+    tested = "; ".join(f"{t['title']}: W = {t['width']}, {t['tested']}, {t['source']}" for t in tasks)
+    return f"Test accuracy, % ± SD over seeds ({tested})", *tabulate("", rows, keys, columns)[1:]
 
 
 def _difference(
@@ -151,31 +149,20 @@ CLAIMS = tuple(
     claim
     for task, name in NAMES.items()
     for claim in (
-        Claim(
-            f"rkip-trains-well-{task}",
-            f"{name}: at infinite and at finite width, RKIP's set trains better than as many random images by five "
-            "points or more.",
-            partial(_over_random_images, task=task),
-            0.05,
-            "five points are what 20 random images differ by from draw to draw: less is no better than a lucky draw",
-        ),
+        Claim(f"rkip-trains-well-{task}",
+              f"{name}: at infinite and at finite width, RKIP's set trains better than as many random images by five "
+              "points or more.",
+              partial(_over_random_images, task=task), 0.05,
+              "five points are what 20 random images differ by from draw to draw: less is no better than a lucky draw"),
         *(
-            Claim(
-                f"{kip}-best-at-infinity-{task}",
-                f"{name}: at infinite width the set of {LABELS[kip]} is better than RKIP's by a point or more.",
-                partial(_over_rkip_at_infinity, task=task, kip=kip),
-                POINT,
-                POINT_REASON,
-            )
+            Claim(f"{kip}-best-at-infinity-{task}",
+                  f"{name}: at infinite width the set of {LABELS[kip]} is better than RKIP's by a point or more.",
+                  partial(_over_rkip_at_infinity, task=task, kip=kip), POINT, POINT_REASON)
             for kip in ("kip", "kip-held-out")
         ),
-        Claim(
-            f"kip-loses-more-{task}",
-            f"{name}: from infinite width to finite networks under standard dynamics, KIP's set loses more accuracy "
-            "than RKIP's by a point or more.",
-            partial(_loss_over_rkips, task=task),
-            POINT,
-            POINT_REASON,
-        ),
+        Claim(f"kip-loses-more-{task}",
+              f"{name}: from infinite width to finite networks under standard dynamics, KIP's set loses more accuracy "
+              "than RKIP's by a point or more.",
+              partial(_loss_over_rkips, task=task), POINT, POINT_REASON),
     )
-)
+)  # fmt: skip

@@ -13,77 +13,60 @@ many steps from one start. The paper's kernel has no biases and so cannot tell a
 the sphere in the theorem; here it has small ones, which make it universal on images of any length.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import (
-    MNIST,
-    SETTINGS,
-    Row,
-    along,
-    draw_means,
-    draw_points,
-    draws,
-    grouped,
-    growth,
-    means,
-    sources,
-    width_axis,
-)
-from recon import statistics
+from benchmarks._estimates import along, growth, share_of
+from benchmarks._panels import draw_control_means, draw_means, draw_points, width_axis
+from benchmarks._presets import MNIST, attacks, networks, presets
+from benchmarks._rows import Row, facts, grouped, sources, where
+from benchmarks._tables import Table, count, error, mean, tabulate
 from recon.cells import AttackCell
 from recon.cells.base import Cell
 from recon.cells.distillation import DistillationCell
 from recon.claims import TENTH, Claim, Effect, Summary, correlation, ratio, share
 from recon.dynamics import Linearised
 from recon.kernels.infinite import InfiniteMLP
-from recon.networks import MLP
 from recon.plots import COLOURS, LABELS, Figure, log_ticks, new_figure, shades
-from recon.records import Stored, attack_row, mean_and_spread
+from recon.records import Stored, attack_row
 
 KERNEL = InfiniteMLP(b_std=0.1)
 RECOVERED = 0.9  # of the images: all but two of 20
 
-# Sets as (N, seeds), networks as (N, widths, seeds).
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {
+# Sets as (N, seeds), networks as (task, N, widths, seeds).
+PRESETS = presets(
+    quick={
         "sets": ((4, (0, 1, 2)), (10, (0, 1, 2)), (20, (0, 1, 2))),
         "steps": (30, 100, 300, 1000, 3000),
-        "networks": ((20, (128, 256, 512), (0, 1, 2)), (20, (1024,), (0,))),
-        **SETTINGS["quick"],
+        "networks": ((MNIST, 20, (128, 256, 512), (0, 1, 2)), (MNIST, 20, (1024,), (0,))),
     },
-    "full": {
+    full={
         "sets": ((10, (0, 1, 2)), (20, (0, 1, 2)), (50, (0, 1, 2)), (100, (0, 1, 2))),
         "steps": (100, 300, 1000, 3000, 10_000),
-        "networks": ((20, (128, 256, 512, 1024, 2048), (0, 1, 2)),),
-        **SETTINGS["full"],
+        "networks": ((MNIST, 20, (128, 256, 512, 1024, 2048), (0, 1, 2)),),
     },
-    "paper": {
+    paper={
         "sets": ((20, (0, 1, 2)), (50, (0, 1, 2)), (100, (0, 1, 2)), (200, (0, 1, 2))),
         "steps": (100, 1000, 10_000, 80_000),
-        "networks": ((200, (512, 1024, 2048, 4096), (0, 1, 2)),),
-        **SETTINGS["paper"],
+        "networks": ((MNIST, 200, (512, 1024, 2048, 4096), (0, 1, 2)),),
     },
-}
+)
 
 
 def cells(preset: dict[str, Any]) -> list[Cell]:
     """The attack at infinite width on each draw, run to several lengths; and figure 2's finite networks."""
-    infinite = [
-        DistillationCell(
-            MNIST, n, n, "mmd", (("kernel", KERNEL), ("steps", steps)), seed=seed
-        )  # n of each of two classes
+    infinite = [  # n of each of two classes
+        DistillationCell(MNIST, n, n, "mmd", (("kernel", KERNEL), ("steps", steps)), seed=seed)
         for n, seeds in preset["sets"]
         for seed in seeds
         for steps in preset["steps"]
     ]
     finite = [
-        AttackCell(MNIST, n, MLP((width, width)), Linearised(), preset["attack"], preset["options"], seed=seed)
-        for n, widths, seeds in preset["networks"]
-        for width in widths
-        for seed in seeds
+        AttackCell(task, n, network, Linearised(), *attack, seed=seed)
+        for task, n, network, seed in networks(preset["networks"])
+        for attack in attacks(preset, exact=False)
     ]
     return [*infinite, *finite]
 
@@ -96,18 +79,13 @@ def summarise(results: Sequence[Stored]) -> Summary:
             finite.append(attack_row(record))
             continue
         cell, limit = record["cell"], record["data"]["recognisable"]
-        means = {name: float(np.mean(d)) for name, d in record["matched"].items()}
         infinite.append(
             {
-                "n": cell["n_train"],
-                "seed": cell["seed"],
+                **facts(record, "n", "seed", "source"),
                 "draw": f"N={cell['n_train']} seed {cell['seed']}",
-                "source": record["data"]["source"],
                 "steps": record["set"]["steps"],
                 "loss": max(record["losses"]["rkip"], 0.0) / record["losses"]["norm"],
-                "error": means["train"],
-                "held_out": means["held_out"],
-                "start": means["start"],
+                **{"error" if k == "train" else k: float(np.mean(d)) for k, d in record["matched"].items()},
                 "recovered": float(np.mean(np.array(record["matched"]["train"]) < limit)),
                 "recognisable": limit,
                 "seconds": sum(record["set"]["seconds"].values()),
@@ -118,8 +96,7 @@ def summarise(results: Sequence[Stored]) -> Summary:
 
 def _longest(summary: Summary) -> list[Row]:
     """The longest run of each draw."""
-    most = max(r["steps"] for r in summary["infinite"])
-    return [r for r in summary["infinite"] if r["steps"] == most]
+    return where(summary["infinite"], steps=max(r["steps"] for r in summary["infinite"]))
 
 
 def plot(summary: Summary) -> Figure:
@@ -128,8 +105,8 @@ def plot(summary: Summary) -> Figure:
     by_loss, by_n, by_width = figure.subplots(1, 3)
     rows, longest = summary["infinite"], _longest(summary)
     colours = shades(r["n"] for r in rows)
-    for draw in dict.fromkeys(r["draw"] for r in rows):
-        mine = sorted((r for r in rows if r["draw"] == draw), key=lambda r: r["steps"])
+    for run in grouped(rows, "draw").values():
+        mine = sorted(run, key=lambda r: r["steps"])
         label = f"N = {mine[0]['n']}" if mine[0]["seed"] == min(r["seed"] for r in rows) else None
         losses, errors = [r["loss"] for r in mine], [r["error"] for r in mine]
         by_loss.plot(losses, errors, "o-", color=colours[mine[0]["n"]], markersize=3, linewidth=0.8, label=label)
@@ -137,11 +114,8 @@ def plot(summary: Summary) -> Figure:
     by_loss.invert_xaxis()
     by_loss.set_title("infinite width: error against loss", loc="left")
     sizes = sorted(colours)
-    for name, colour, label in (
-        ("error", "#222222", "infinite width"),
-        *((c, COLOURS[c], LABELS[c]) for c in ("held_out", "start")),
-    ):
-        draw_means(by_n, longest, "n", colour, y=name, label=label)
+    draw_means(by_n, longest, "n", "#222222", label="infinite width")
+    draw_control_means(by_n, longest, "n")
     by_n.set(yscale="log", xlabel="training images N", ylabel="mean L2 distance")
     by_n.set_title(f"after {longest[0]['steps']:,} steps", loc="left")
     by_n.set_xticks(sizes, [str(n) for n in sizes])
@@ -165,22 +139,25 @@ def _at_infinity(summary: Summary) -> dict[int, float]:
     return {r["seed"]: r["error"] for r in _longest(summary) if r["n"] in sizes}
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """Loss, error and controls by N and steps, then by width, averaged over draws."""
-    columns = ["N", "W", "steps", "loss / ‖f‖²", "mean L2", "recognisable", "held-out", "start", "draws", "s"]
-    rows = []
-    for key, mine in grouped(
-        [r | {"width": "∞"} for r in summary["infinite"]] + summary["finite"], "n", "width", "steps"
-    ).items():
-        reached = ["–", "–"]
-        if "loss" in mine[0]:
-            recovered = f"{100 * np.mean([r['recovered'] for r in mine]):.0f} %"
-            reached = [*means(mine, "loss", spec=".1e"), recovered]
-        numbers = [reached[0], mean_and_spread([r["error"] for r in mine]), reached[1]]
-        controls = means(mine, "held_out", "start")
-        rows.append([*map(str, key), *numbers, *controls, str(len(mine)), *means(mine, "seconds", spec=".1f")])
-    where = f"MNIST odd/even, linearised, {sources(summary['infinite'])}"
-    return f"The attack at infinite width, and finite networks ({where})", columns, rows
+
+    def reached(key: str, text: Callable[[Sequence[Row]], str]) -> Callable[[Sequence[Row]], str]:
+        return lambda rows: text(rows) if key in rows[0] else "–"
+
+    columns = {
+        "loss / ‖f‖²": reached("loss", mean("loss", ".1e")),
+        "mean L2": error,
+        "recognisable": reached("recovered", lambda rows: f"{100 * np.mean([r['recovered'] for r in rows]):.0f} %"),
+        "held-out": mean("held_out"),
+        "start": mean("start"),
+        "draws": count,
+        "s": mean("seconds", ".1f"),
+    }
+    title, source = "The attack at infinite width, and finite networks", sources(summary["infinite"])
+    rows = [r | {"width": "∞"} for r in summary["infinite"]] + summary["finite"]
+    _, heads, lines = tabulate(title, rows, ("n", "width", "steps"), columns)
+    return f"{title} (MNIST odd/even, linearised, {source})", heads, lines
 
 
 def _error_along_loss(summary: Summary) -> Effect:
@@ -188,8 +165,7 @@ def _error_along_loss(summary: Summary) -> Effect:
 
 
 def _draws_that_come_back(summary: Summary) -> Effect:
-    longest = _longest(summary)
-    found = statistics.share(np.array([r["recovered"] > RECOVERED for r in longest], bool), draws(longest))
+    found = share_of(_longest(summary), lambda r: r["recovered"] > RECOVERED)
     return [share(f"Draws of which more than {100 * RECOVERED:.0f} % of the images are recognisable", found)]
 
 
@@ -204,26 +180,11 @@ def _gap_over_width(summary: Summary) -> Effect:
 
 
 CLAIMS = (
-    Claim(
-        "error-falls-with-loss",
-        "At infinite width, the error falls as the loss falls (rho above 0.5).",
-        _error_along_loss,
-        0.5,
-        "at 0.5 the losses explain a quarter of the errors' ranks",
-    ),
-    Claim(
-        "all-come-back",
-        "At the least loss, more than nine images of ten are recognisable in most draws.",
-        _draws_that_come_back,
-        0.5,
-        "half: most draws",
-    ),
-    Claim(
-        "finite-approaches-infinite",
-        "Errors of finite networks come nearer to that of infinite width, by a tenth or more for each doubling.",
-        _gap_over_width,
-        -TENTH,
-        "a tenth, as of errors",
-        "below",
-    ),
-)
+    Claim("error-falls-with-loss", "At infinite width, the error falls as the loss falls (rho above 0.5).",
+          _error_along_loss, 0.5, "at 0.5 the losses explain a quarter of the errors' ranks"),
+    Claim("all-come-back", "At the least loss, more than nine images of ten are recognisable in most draws.",
+          _draws_that_come_back, 0.5, "half: most draws"),
+    Claim("finite-approaches-infinite",
+          "Errors of finite networks come nearer to that of infinite width, by a tenth or more for each doubling.",
+          _gap_over_width, -TENTH, "a tenth, as of errors", "below"),
+)  # fmt: skip

@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._shared import CIFAR, MNIST, sources
+from benchmarks._presets import CIFAR, MNIST
+from benchmarks._rows import distinct, facts, grouped, sources, where
+from benchmarks._tables import Table
 from recon import statistics
 from recon.cells.distillation import DistillationCell
 from recon.claims import Claim, Effect, Part, Summary
@@ -28,16 +30,11 @@ from recon.records import Stored
 METHODS = {"kip": "KIP", "rkip": "RKIP"}
 TERMS = {"rkip": ("L", "#222222"), "fit": ("first term", "#0072B2"), "surplus": ("λ", "#D55E00")}
 
+LARGE = {"tasks": (MNIST, CIFAR), "n": 500, "each": (10, 250, 300)}
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"tasks": (MNIST,), "n": 50, "each": (5, 25, 40), "steps": (1, 10, 100, 1000, 5000), "rate": 1e-2},
-    "full": {"tasks": (MNIST, CIFAR), "n": 500, "each": (10, 250, 300), "steps": (1, 10, 100, 1000), "rate": 1e-2},
-    "paper": {
-        "tasks": (MNIST, CIFAR),
-        "n": 500,
-        "each": (10, 250, 300),
-        "steps": (1, 10, 100, 1000, 10_000, 50_000),
-        "rate": 1e-3,
-    },
+    "full": {**LARGE, "steps": (1, 10, 100, 1000), "rate": 1e-2},
+    "paper": {**LARGE, "steps": (1, 10, 100, 1000, 10_000, 50_000), "rate": 1e-3},
 }
 
 
@@ -57,9 +54,9 @@ def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each cell: the loss and its two terms, as fractions of that of an empty set."""
     rows = []
     for record in (s.record for s in results):
-        cell, losses = record["cell"], record["losses"]
-        row = {"task": cell["task"], "title": record["data"]["title"], "source": record["data"]["source"]}
-        row |= {"method": cell["method"], "n": cell["n_train"], "m": record["set"]["n"], "step": record["set"]["step"]}
+        losses = record["losses"]
+        row = facts(record, "task", "title", "source", "n") | {"method": record["cell"]["method"]}
+        row |= {"m": record["set"]["n"], "step": record["set"]["step"]}
         row |= {name: losses[name] / losses["norm"] for name in TERMS} | {"kip": losses["kip"]}
         rows.append(row | {"gap": abs(losses["fit"] + losses["surplus"] - losses["rkip"]) / losses["rkip"]})
     return {"rows": rows}
@@ -68,22 +65,20 @@ def summarise(results: Sequence[Stored]) -> Summary:
 def plot(summary: Summary) -> Figure:
     """A row for each task and method, a column for each M: the loss and its terms along the run."""
     rows = summary["rows"]
-    places = list(dict.fromkeys((r["task"], r["method"]) for r in rows))
-    sizes = sorted({r["m"] for r in rows})
+    places, sizes = list(grouped(rows, "task", "method")), sorted(distinct(rows, "m"))
     figure = new_figure(2.9 * len(sizes) + 0.4, 2.4 * len(places) + 0.4)
     grid = figure.subplots(len(places), len(sizes), squeeze=False, sharex=True, sharey=True)
     for line, (task, method) in zip(grid, places, strict=True):
         for axes, m in zip(line, sizes, strict=True):
-            mine = [r for r in rows if (r["task"], r["method"], r["m"]) == (task, method, m)]
+            mine = where(rows, task=task, method=method, m=m)
             for name, (label, colour) in TERMS.items():
                 # λ is zero but for rounding where the set spans the training images.
                 value = np.maximum([r[name] for r in mine], 1e-16)
                 style = "--" if name == "rkip" else "-"
                 axes.plot([r["step"] + 1 for r in mine], value, f"o{style}", color=colour, markersize=3, label=label)
             axes.set(xscale="log", yscale="log")
-            axes.set_title(
-                f"{mine[0]['title']}, {METHODS[method]}, N = {mine[0]['n']}, M = {m}", loc="left", fontsize=8
-            )
+            title = f"{mine[0]['title']}, {METHODS[method]}, N = {mine[0]['n']}, M = {m}"
+            axes.set_title(title, loc="left", fontsize=8)
         line[0].set_ylabel("over that of an empty set")
     for axes in grid[-1]:
         axes.set_xlabel("steps")
@@ -91,7 +86,7 @@ def plot(summary: Summary) -> Figure:
     return figure
 
 
-def table(summary: Summary) -> tuple[str, list[str], list[list[str]]]:
+def table(summary: Summary) -> Table:
     """The loss, its terms and the gap between both sides, by run and step."""
     columns = ["task", "method", "N", "M", "step", "L / ‖f‖²", "first term", "λ", "gap / L", "KIP's loss"]
     rows = [
@@ -117,13 +112,8 @@ def _below_zero(summary: Summary) -> Effect:
 ROUNDING = "float64 holds 1e-16, and the kernels' condition takes the rest"
 
 CLAIMS = (
-    Claim(
-        "identity-holds",
-        "The two terms add up to the reconstruction loss, to 1e-8 relative.",
-        _gap,
-        1e-8,
-        ROUNDING,
-        "exact",
-    ),
-    Claim("surplus-not-negative", "λ is not negative, but for rounding.", _below_zero, 1e-8, ROUNDING, "exact"),
-)
+    Claim("identity-holds", "The two terms add up to the reconstruction loss, to 1e-8 relative.",
+          _gap, 1e-8, ROUNDING, "exact"),
+    Claim("surplus-not-negative", "λ is not negative, but for rounding.",
+          _below_zero, 1e-8, ROUNDING, "exact"),
+)  # fmt: skip

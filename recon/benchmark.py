@@ -71,7 +71,7 @@ class Benchmark:
         """The imported module."""
         name = f"benchmarks.{self.path.stem}"
         if name not in sys.modules:
-            # The folder as a package, whatever the current folder is: modules import what they share from `_shared`.
+            # The folder as a package, whatever the current folder is: modules import what they share from there.
             package = sys.modules.setdefault("benchmarks", ModuleType("benchmarks"))
             package.__path__ = list(dict.fromkeys([*getattr(package, "__path__", ()), str(self.path.parent)]))
             spec = importlib.util.spec_from_file_location(name, self.path)

@@ -8,19 +8,19 @@ from recon.cells import AttackCell, PruningCell
 from recon.cells.agreement import AgreementCell
 from recon.cells.audit import AuditCell
 from recon.cells.certificate import CertificateCell
-from recon.cells.compared import ComparedCell
 from recon.cells.distillation import DistillationCell
+from recon.cells.dp import DPCell
 from recon.cells.early_stopping import EarlyStoppingCell
-from recon.cells.finetuned import FinetuneCell
+from recon.cells.finetuning import FinetuneCell
+from recon.cells.frames import FramesCell
 from recon.cells.instances import Plain
 from recon.cells.kinds import OWN
+from recon.cells.known_rule import KnownRuleCell
 from recon.cells.losses import LossCell
 from recon.cells.noised_state import NoisedStateCell
-from recon.cells.private import PrivateCell
 from recon.cells.recovery import RecoveryCell
-from recon.cells.resampled import ResampledCell
+from recon.cells.resolution import ResolutionCell
 from recon.cells.starts import StartCell
-from recon.cells.watched import WatchedCell
 from recon.dynamics import Descent, GradientFlow, Linearised
 from recon.dynamics.noised_linearised import NoisedLinearised
 from recon.networks import MLP
@@ -90,7 +90,7 @@ def one_of(noise):
 
 
 @shrunk.register
-def _(cell: PrivateCell):
+def _(cell: DPCell):
     rule = dataclasses.replace(rule_of(cell), steps=5, noise_multiplier=one_of(cell.dynamics.noise_multiplier))
     network = MLP((32 * cell.network.widths[0] // 128,) * 2)  # wider and narrower ones stay apart
     less = {"network": network, "dynamics": rule}
@@ -104,7 +104,7 @@ def _(cell: NoisedStateCell):
 
 
 @shrunk.register
-def _(cell: ComparedCell):
+def _(cell: KnownRuleCell):
     asks = cell.attack in ("kkt", "simudy")  # for a training rule of its own
     less = {"Margin": {"steps": 50}, "Descent": {"loss": 0.1}}.get(type(cell.dynamics).__name__, {})
     rule = dataclasses.replace(cell.dynamics, **less) if asks else Linearised()
@@ -113,29 +113,34 @@ def _(cell: ComparedCell):
     return dataclasses.replace(cell, network=MLP((16,)), dynamics=rule, options=options, seed=0)
 
 
+def linear(cell):
+    """The cell, small, and trained in closed form."""
+    return dataclasses.replace(shrunk(cell), dynamics=Linearised())
+
+
 @shrunk.register
 def _(cell: PruningCell):
     less = {"retrain": Linearised(), "kept": cell.kept[:2], "draws": 1}
-    return dataclasses.replace(cell, attacked=shrunk(cell.attacked), **less)
+    return dataclasses.replace(cell, base=shrunk(cell.base), **less)
 
 
 @shrunk.register
-def _(cell: ResampledCell):
-    attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
-    side = 16 if "cifar10" in attacked.task else min(max(7, cell.side), 14)
-    return dataclasses.replace(cell, attacked=attacked, side=side)
+def _(cell: ResolutionCell):
+    base = linear(cell.base)
+    side = 16 if "cifar10" in base.task else min(max(7, cell.side), 14)
+    return dataclasses.replace(cell, base=base, side=side)
 
 
 @shrunk.register
 def _(cell: FinetuneCell):
-    attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
-    return dataclasses.replace(cell, attacked=attacked, n_public=min(cell.n_public, 20), pretraining=Linearised())
+    base = linear(cell.base)
+    return dataclasses.replace(cell, base=base, n_public=min(cell.n_public, 20), pretraining=Linearised())
 
 
 @shrunk.register
 def _(cell: StartCell):
-    attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
-    return dataclasses.replace(cell, attacked=attacked, scale=0.2 * bool(cell.scale), start_seed=0)
+    base = linear(cell.base)
+    return dataclasses.replace(cell, base=base, scale=0.2 * bool(cell.scale), start_seed=0)
 
 
 @shrunk.register
@@ -158,10 +163,10 @@ def _(cell: DistillationCell):
 
 
 @shrunk.register
-def _(cell: WatchedCell):
-    attacked = dataclasses.replace(shrunk(cell.attacked), dynamics=Linearised())
-    looks = tuple((k, 3) for k, _ in cell.attacked.options if k == "snapshots")
-    return dataclasses.replace(cell, attacked=dataclasses.replace(attacked, options=(*attacked.options, *looks)))
+def _(cell: FramesCell):
+    base = linear(cell.base)
+    looks = tuple((k, 3) for k, _ in cell.base.options if k == "snapshots")
+    return dataclasses.replace(cell, base=dataclasses.replace(base, options=(*base.options, *looks)))
 
 
 @shrunk.register
@@ -174,14 +179,14 @@ def _(cell: RecoveryCell):
 
 @shrunk.register
 def _(cell: CertificateCell):
-    kind = cell.kind if cell.kind in ("flips", *OWN) else "plain"
-    return dataclasses.replace(cell, n_train=4, kind=kind, depth=1, width=300 if cell.patches else 40, seed=0)
+    training = cell.training if cell.training in ("flips", *OWN) else "plain"
+    return dataclasses.replace(cell, n_train=4, training=training, depth=1, width=300 if cell.patches else 40, seed=0)
 
 
 @shrunk.register
 def _(cell: AuditCell):
     n = cell.n_train // 10
-    return dataclasses.replace(cell, n_train=n, network=dataclasses.replace(cell.network, width=64), seed=0)
+    return dataclasses.replace(cell, n_train=n, setting=dataclasses.replace(cell.setting, width=64), seed=0)
 
 
 @shrunk.register

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recon import benchmark as bench
-from recon.cells.compared import simulates
+from recon.cells.known_rule import simulates
 from recon.claims import judge
 from tests.conftest import ROOT
 

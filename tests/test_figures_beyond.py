@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks._shared import along, certified_right, compared, growth, over, percent
+from benchmarks._estimates import along, certified_right, compared, growth, over
+from benchmarks._tables import percent
 from recon.claims import judge
 from tests.test_figures import ALL, row, verdicts
 

@@ -1,45 +1,40 @@
 """Two ways to the same trained weights: this package's training rules against plain descent in small steps."""
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import numpy as np
 
 from recon.arrays import enable_x64
-from recon.cells.base import data_record
+from recon.cells.base import Cell
 from recon.dynamics import Descent, GradientFlow, Linearised, train
 from recon.kernels import as_matrix, ntk
 from recon.networks import MLP
 from recon.progress import Report, silent
-from recon.records import Stored, provenance
-from recon.tasks import TaskData, load_task
+from recon.records import Stored
+from recon.tasks import TaskData
 
 LOSSES = (1e-1, 1e-3, 1e-5)  # at which training is stopped, beside convergence
 # Of 1/L, the largest stable rate being 2/L. Stopping by loss meets gradient flow to the order of the rate.
 SMALL = 1e-4
 CONVERGED = 1e-24  # loss of descent on the linearised model
 MOST = 50_000_000  # steps of it
-RULES = {
-    "linearised": ("recon.dynamics.linearised",),
-    "flow": ("recon.dynamics.flow", "recon.dynamics.descent"),
-}
+RULES = {"linearised": ("recon.dynamics.linearised",), "flow": ("recon.dynamics.flow", "recon.dynamics.descent")}
 REFERENCE, COARSE = 0.02, 0.1  # rates of descent on the network, of 1/L
 
 
 @dataclass(frozen=True)
-class AgreementCell:
-    """One network, trained by a rule and by descent.
+class AgreementCell(Cell):
+    """One network, trained by a rule and by descent, on a task of one output.
 
     Attributes:
-      task: name of the task, of one output.
-      n_train: number of training images N.
       width: units of each of two hidden layers.
       rule: "linearised": the closed form, against descent on the Taylor model; "flow": the exponential integrator,
         against descent on the network.
-      seed: chooses the images and the initial weights.
     """
+
+    kind: ClassVar[str] = "agreement"
 
     task: str
     n_train: int
@@ -52,50 +47,17 @@ class AgreementCell:
         """For progress bars."""
         return f"{self.task} N={self.n_train} W={self.width} {self.rule} against descent, seed {self.seed}"
 
-    def settings(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        return {"kind": "agreement", **dataclasses.asdict(self)}
-
-    def with_seed(self, seed: int) -> "AgreementCell":
-        """The same setting on another draw."""
-        return dataclasses.replace(self, seed=seed)
-
-    def check(self) -> None:
-        """Nothing is looked up by name."""
-
     @property
     def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
-        return __name__, *RULES[self.rule], f"recon.tasks.{self.task}"
-
-    @property
-    def draw(self) -> tuple[Any, ...]:
-        """Cells of equal draws load the same images."""
-        return self.task, self.n_train, self.seed
-
-    def load(self, **where: Any) -> TaskData:
-        """The cell's images; `where` as in `recon.data.load_images`."""
-        return load_task(self.task, self.n_train, seed=self.seed, n_test=1, **where)
+        """With the training rule's."""
+        return *super().modules, *RULES[self.rule]
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train both ways.
-
-        Returns:
-          A record of settings, measurements and provenance. "gaps" are distances in θ, relative to the whole change.
-
-        Raises:
-          ReconError: training failed.
-        """
+        """Train both ways; "gaps" in the record are distances in θ, relative to the whole change."""
         network = MLP((self.width,) * 2)
         params = jax.tree.map(np.asarray, network.init(jax.random.key(self.seed), int(np.prod(data.image_shape))))
         measured = (linearised if self.rule == "linearised" else flow)(network, params, data, report)
-        record = {
-            "cell": self.settings(),
-            "data": data_record(data),
-            **measured,
-            "provenance": provenance(self.modules),
-        }
-        return Stored(record, {})
+        return Stored(self.record(data, **measured), {})
 
 
 def flat(params: Any) -> np.ndarray:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from recon.arrays import enable_x64
 from recon.attacks import Reconstruction, reconstruct, with_options
-from recon.cells.base import as_plain, data_record
+from recon.cells.base import NEAR, Cell, by_name
 from recon.dynamics import Dynamics, Trained, outputs, train
 from recon.dynamics.base import HostParams
 from recon.kernels import compiled_ntk, kernel_distance
@@ -19,31 +19,29 @@ from recon.memory import peak_memory
 from recon.metrics import Score, distances, greedy, score, share_right
 from recon.networks import Network
 from recon.progress import Report, silent
-from recon.records import Stored, provenance
+from recon.records import Stored
 from recon.registry import module_of
-from recon.tasks import TaskData, load_task
+from recon.tasks import TaskData
 
 TEST_IMAGES = 1000  # of the test split, for the accuracy of the attacked network
-NEAR = 0.1  # L2 distance under which an image counts as recovered exactly: invisible in 28 × 28 pixels
+Variant = TypeVar("Variant", bound="AttackVariant")
+Images = Float[np.ndarray, "m *shape"]
 
 
 @dataclass(frozen=True)
-class AttackCell:
-    """One network to train and to attack.
+class AttackCell(Cell):
+    """One network to train and to attack; subclasses have a kind of their own.
 
     Attributes:
-      kind: names the cell's kind among stored ones; each subclass has its own.
-      task: name of the task.
-      n_train: number of training images N.
       network: architecture; its number of outputs is set by the task.
       dynamics: training rule.
       attack: name of the attack.
       options: settings of the attack that differ from its own.
       m_ratio: reconstructions per training image; below 1, not every image can have one.
-      seed: chooses the images, the initial weights and the attack's start.
     """
 
     kind: ClassVar[str] = "attack"
+    n_test = TEST_IMAGES
 
     task: str
     n_train: int
@@ -60,6 +58,11 @@ class AttackCell:
         return self.dynamics.linearised
 
     @property
+    def m(self) -> int:
+        """Number of images that the attack looks for."""
+        return max(1, round(self.m_ratio * self.n_train))
+
+    @property
     def title(self) -> str:
         """For progress bars."""
         kind, units = "linearised" if self.linearised else "standard", self.network.activation
@@ -72,16 +75,9 @@ class AttackCell:
         return self.title.replace("=", "").replace(":", "").replace(" ", "-").lower()
 
     def settings(self) -> dict[str, Any]:
-        """All settings as plain values; the training rule and the attack by name."""
-        plain = as_plain(self)
-        plain["network"] = {"architecture": type(self.network).__name__, **plain["network"]}
-        plain["dynamics"] = {"rule": type(self.dynamics).__name__, **plain["dynamics"]}
-        plain["options"] = dict(self.options)
-        return {"kind": self.kind, **plain}
-
-    def with_seed(self, seed: int) -> "AttackCell":
-        """The same network, rule and attack on another draw."""
-        return dataclasses.replace(self, seed=seed)
+        """With the network, the training rule and the attack by name."""
+        own = {"network": by_name(self.network, "architecture"), "dynamics": by_name(self.dynamics)}
+        return super().settings() | own
 
     def check(self) -> None:
         """Look up the attack and its options.
@@ -94,44 +90,52 @@ class AttackCell:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
-        named = (
-            module_of("recon.attacks", "ATTACK", self.attack),
-            module_of("recon.tasks", "TASK", self.task),
-        )
-        own = dict.fromkeys((type(self).__module__, __name__))
-        return *own, *named, type(self.network).__module__, type(self.dynamics).__module__
-
-    @property
-    def draw(self) -> tuple[str, int, int]:
-        """Cells of equal draws load the same images."""
-        return self.task, self.n_train, self.seed
-
-    def load(self, **where: Any) -> TaskData:
-        """The cell's images; `where` as in `recon.data.load_images`."""
-        return load_task(self.task, self.n_train, seed=self.seed, n_test=TEST_IMAGES, **where)
+        """With those of the attack, the network and the training rule."""
+        attack = module_of("recon.attacks", "ATTACK", self.attack)
+        own = __name__, attack, type(self.network).__module__, type(self.dynamics).__module__
+        return tuple(dict.fromkeys((*super().modules, *own)))
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train, attack, score.
-
-        Returns:
-          A record of settings, measurements and provenance, and the arrays that pictures are drawn from.
-
-        Raises:
-          ReconError: training or the attack failed.
-          KeyboardInterrupt: Ctrl-C; a partial attack is no result of the cell.
-        """
-        network, params0, key = initialised(self, data)
-        x, y = data.train.x, data.train.y
-        trained = train(network, params0, x, y, self.dynamics, lambda f, text: report(0.1 * f, f"training: {text}"))
-        return attack_and_score(self, data, network, trained, key, report)
+        """Train, attack, score; the arrays are what pictures are drawn from."""
+        return attack_and_score(self, data, *train_network(self, data, report), report)
 
 
-class Attempt(NamedTuple):
-    """A whole attack, and the memory that it took at its peak."""
+@dataclass(frozen=True)
+class AttackVariant(Cell):
+    """An attack cell, and what a subclass adds to it; what the subclass does not say is the attack cell's.
 
-    found: Reconstruction
-    peak_bytes: int | None
+    Attributes:
+      base: the task, the network, its training rule and the attack.
+    """
+
+    base: AttackCell
+
+    def settings(self) -> dict[str, Any]:
+        """The attacked cell's as plain values, the kind, and what the subclass adds."""
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "base"}
+        return {**self.base.settings(), "kind": self.kind, **own}
+
+    def with_seed(self: Variant, seed: int) -> Variant:
+        """The same setting on another draw."""
+        return dataclasses.replace(self, base=self.base.with_seed(seed))
+
+    def check(self) -> None:
+        """As the attacked cell."""
+        self.base.check()
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What its numbers depend on."""
+        return type(self).__module__, *self.base.modules
+
+    @property
+    def draw(self) -> tuple[Any, ...]:
+        """Cells of equal draws load the same images."""
+        return self.base.draw
+
+    def load(self, **where: Any) -> TaskData:
+        """The attacked cell's images; `where` as in `recon.data.load_images`."""
+        return self.base.load(**where)
 
 
 def attack_and_score(
@@ -141,10 +145,10 @@ def attack_and_score(
     trained: Trained,
     key: PRNGKeyArray,
     report: Report = silent,
-    start: Float[np.ndarray, "m *shape"] | None = None,
+    start: Images | None = None,
 ) -> Stored:
     """Attack the final state of a training run, as `run_attack`, and score what comes back, as `score_attack`."""
-    return score_attack(cell, data, network, trained, run_attack(cell, data, network, trained, key, report, start))
+    return score_attack(cell, data, network, trained, *run_attack(cell, data, network, trained, key, report, start))
 
 
 def run_attack(
@@ -154,9 +158,9 @@ def run_attack(
     trained: Trained,
     key: PRNGKeyArray,
     report: Report = silent,
-    start: Float[np.ndarray, "m *shape"] | None = None,
-) -> Attempt:
-    """Attack the final state of a training run.
+    start: Images | None = None,
+) -> tuple[Reconstruction, int | None]:
+    """Attack the final state of a training run; with the memory that it took at its peak.
 
     Args:
       start: images that the attack starts from (None: its own).
@@ -173,7 +177,7 @@ def run_attack(
             network=network,
             image_shape=data.image_shape,
             box=data.box,
-            m=max(1, round(cell.m_ratio * cell.n_train)),
+            m=cell.m,
             linearised=cell.linearised,
             start=start,
             key=key,
@@ -182,41 +186,35 @@ def run_attack(
         )
     if found.interrupted:
         raise KeyboardInterrupt
-    return Attempt(found, peak.bytes)
+    return found, peak.bytes
 
 
-def score_attack(cell: AttackCell, data: TaskData, network: Network, trained: Trained, attempt: Attempt) -> Stored:
+def score_attack(
+    cell: AttackCell, data: TaskData, network: Network, trained: Trained, found: Reconstruction, peak_bytes: int | None
+) -> Stored:
     """An attack cell's record and arrays."""
-    found = attempt.found
-    images = padded(found.images, found.start, cell.n_train)
-    scores = {
-        "train": score(data.train.x, images, data.pixels),
-        "held_out": score(data.held_out.x, images, data.pixels),
-        "start": score(data.train.x, padded(found.start, found.start, cell.n_train), data.pixels),
-    }
-    thresholds = () if data.task.recognisable is None else (data.task.recognisable,)
+    images = pad(found.images, found.start, cell.n_train)
+    scores = with_controls(images, pad(found.start, found.start, cell.n_train), data)
     matched, way = scores["train"].matching, anytime(found, data)
-    record = {
-        "cell": cell.settings(),
-        "data": data_record(data),
-        "training": training_record(network, trained, data),
-        "attack": {
+    record = cell.record(
+        data,
+        training=training_record(network, trained, data),
+        attack={
             "found": len(found.images),
             "certified": None if found.certified is None else int(found.certified.sum()),
             "n_estimated": found.n_estimated,
             "steps": found.steps,
             "why": found.why,
             "work": found.work,
-            "peak_bytes": attempt.peak_bytes,
+            "peak_bytes": peak_bytes,
             "seconds": found.seconds,
-            "trace": thinned(found.trace),
+            "trace": thin(found.trace),
             "anytime": way,
             "steps_to_half": steps_to(way, 0.5 * scores["start"].matching.distance.mean()),
         },
-        "scores": {name: s.summary(thresholds) for name, s in scores.items()},
-        "images": per_image(scores, network, trained, data, found.certified),
-        "provenance": provenance(cell.modules),
-    }
+        scores=summaries(scores, data),
+        images=per_image(scores, network, trained, data, found.certified),
+    )
     arrays = {
         "train": data.train.x,
         "found": images[matched.index],
@@ -228,7 +226,19 @@ def score_attack(cell: AttackCell, data: TaskData, network: Network, trained: Tr
     return Stored(record, arrays)
 
 
-def initialised(cell: AttackCell, data: TaskData) -> tuple[Network, HostParams, PRNGKeyArray]:
+def with_controls(images: Images, start: Float[np.ndarray, "k *shape"], data: TaskData) -> dict[str, Score]:
+    """Scores of reconstructions against training images and against held-out ones, and of the attack's start."""
+    against = {"train": (data.train, images), "held_out": (data.held_out, images), "start": (data.train, start)}
+    return {name: score(split.x, found, data.pixels) for name, (split, found) in against.items()}
+
+
+def summaries(scores: Mapping[str, Score], data: TaskData) -> dict[str, dict[str, Any]]:
+    """The scores for a record, with counts under the task's threshold if it has one."""
+    thresholds = () if data.task.recognisable is None else (data.task.recognisable,)
+    return {name: s.summary(thresholds) for name, s in scores.items()}
+
+
+def initialise(cell: AttackCell, data: TaskData) -> tuple[Network, HostParams, PRNGKeyArray]:
     """The cell's network for its task, its initial weights, and the key of its attack."""
     network = dataclasses.replace(cell.network, outputs=data.outputs)
     k_init, k_attack = jax.random.split(jax.random.key(cell.seed))
@@ -236,7 +246,21 @@ def initialised(cell: AttackCell, data: TaskData) -> tuple[Network, HostParams, 
     return network, params0, k_attack
 
 
-def padded(images: np.ndarray, start: np.ndarray, n: int) -> np.ndarray:
+def train_network(
+    cell: AttackCell, data: TaskData, report: Report = silent, rule: Dynamics | None = None
+) -> tuple[Network, Trained, PRNGKeyArray]:
+    """The cell's network, trained by its rule or another one, and the key of its attack.
+
+    Raises:
+      ReconError: training failed.
+    """
+    network, params0, key = initialise(cell, data)
+    x, y = data.train.x, data.train.y
+    told: Report = lambda f, text: report(0.1 * f, f"training: {text}")  # noqa: E731
+    return network, train(network, params0, x, y, rule or cell.dynamics, told), key
+
+
+def pad(images: np.ndarray, start: np.ndarray, n: int) -> np.ndarray:
     """Reconstructions, filled up to n with images of the attack's start where it found fewer.
 
     An image that was not found thus counts at its distance from the start.
@@ -249,17 +273,14 @@ def anytime(found: Reconstruction, data: TaskData) -> list[dict[str, Any]]:
     """The error along the attack: a row for each of its snapshots."""
     rows = []
     for s in found.snapshots:
-        d = greedy(distances(data.train.x, padded(s.images, found.start, len(data.train.x)))).distance
-        rows.append(
-            {
-                "step": s.step,
-                "seconds": s.seconds,
-                "flops": s.flops,
-                "mean": float(d.mean()),
-                "near": int((d < NEAR).sum()),
-            }
-        )
+        d = greedy(distances(data.train.x, pad(s.images, found.start, len(data.train.x)))).distance
+        rows.append({"step": s.step, "seconds": s.seconds, "flops": s.flops, **closeness(d)})
     return rows
+
+
+def closeness(distance: Float[np.ndarray, " n"]) -> dict[str, Any]:
+    """Of distances by image the mean, and how many are near."""
+    return {"mean": float(distance.mean()), "near": int((distance < NEAR).sum())}
 
 
 def steps_to(way: Sequence[Mapping[str, Any]], error: float) -> float | None:
@@ -285,13 +306,13 @@ def training_record(network: Network, trained: Trained, data: TaskData) -> dict[
         "why": trained.why,
         "seconds": trained.seconds,
         "work": trained.work,
-        "kernel_distance": kernel_moved(network, trained, data.train.x),
+        "kernel_distance": kernel_change(network, trained, data.train.x),
         "test_accuracy": accuracy(network, trained, data),
-        "trace": thinned(trained.trace),
+        "trace": thin(trained.trace),
     }
 
 
-def kernel_moved(network: Network, trained: Trained, x: np.ndarray) -> float:
+def kernel_change(network: Network, trained: Trained, x: np.ndarray) -> float:
     """Kernel distance between θ₀ and θ_f on the training set; zero for a linearised model, whose kernel is fixed."""
     if trained.linearised:
         return 0.0
@@ -352,7 +373,7 @@ def to_nearest(x: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, " n"]:
     return np.asarray(d.min(axis=1))
 
 
-def thinned(trace: np.ndarray, most: int = 100) -> np.ndarray:
+def thin(trace: np.ndarray, most: int = 100) -> np.ndarray:
     """At most `most` rows of a trace, first and last among them."""
     if len(trace) <= most:
         return trace

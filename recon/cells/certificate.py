@@ -1,8 +1,7 @@
 """Train one network, audit it with the box of its pixels and without, and see what the certificates are worth."""
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -11,36 +10,36 @@ from scipy.spatial.distance import cdist
 from recon.attacks import Reconstruction, reconstruct
 from recon.auditing.data import multiples_apart
 from recon.auditing.run import Ran, search
-from recon.cells.base import data_record
-from recon.cells.kinds import BY_NAME, OWN, PATCHES, SHARED, Made, made
+from recon.cells.base import Cell
+from recon.cells.instances import Instance
+from recon.cells.kinds import BY_NAME, OWN, PATCHES, SHARED, make
 from recon.errors import ReconError
 from recon.networks import MLP
 from recon.progress import Report, silent
-from recon.records import Stored, provenance
-from recon.tasks import TaskData, load_task
+from recon.records import Stored
+from recon.tasks import TaskData
 
 SECONDS = 8.0  # of a search
 Flat = Float[np.ndarray, "n d"]
 
 
 @dataclass(frozen=True)
-class CertificateCell:
+class CertificateCell(Cell):
     """One network to train and to audit twice: the box of its pixels is known, or is not.
 
     The audit's is the best of up to four searches; a patch embedding is attacked by `exact-patches`.
 
     Attributes:
-      task: name of the task.
-      n_train: number of training images N.
-      kind: how the network is trained, see `recon.cells.kinds`.
+      training: how the network is trained, see `recon.cells.kinds`.
       linearised: its Taylor model is trained.
       depth, width: hidden layers, and units of each.
-      seed: chooses the images, the initial weights and what else training draws.
     """
+
+    kind: ClassVar[str] = "certificate"
 
     task: str
     n_train: int
-    kind: str
+    training: str
     linearised: bool
     depth: int = 2
     width: int = 128
@@ -50,100 +49,69 @@ class CertificateCell:
     def title(self) -> str:
         """For progress bars."""
         rule = "linearised" if self.linearised else "standard"
-        return f"{self.task} N={self.n_train} {self.depth} x {self.width} {self.kind}, {rule}, seed {self.seed}"
-
-    def settings(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        plain = dataclasses.asdict(self)
-        return {"kind": "certificate", **{"training" if k == "kind" else k: v for k, v in plain.items()}}
-
-    def with_seed(self, seed: int) -> "CertificateCell":
-        """The same setting on another draw."""
-        return dataclasses.replace(self, seed=seed)
+        return f"{self.task} N={self.n_train} {self.depth} x {self.width} {self.training}, {rule}, seed {self.seed}"
 
     def check(self) -> None:
-        """Look up the kind.
-
-        Raises:
-          ReconError: there is none of that name.
-        """
-        if self.kind not in (*BY_NAME, *OWN):
-            raise ReconError(f"Unknown kind {self.kind!r}: choose one of {', '.join((*BY_NAME, *OWN))}.")
+        """Look up the kind of training."""
+        if self.training not in (*BY_NAME, *OWN):
+            raise ReconError(f"Unknown kind {self.training!r}: choose one of {', '.join((*BY_NAME, *OWN))}.")
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
+        """With those of the attack and of the training rules."""
         attack = "recon.attacks.exact_patches" if self.patches else "recon.attacks.exact"
-        return __name__, attack, "recon.dynamics.flow", "recon.dynamics.linearised", f"recon.tasks.{self.task}"
+        return *super().modules, attack, "recon.dynamics.flow", "recon.dynamics.linearised"
 
     @property
     def patches(self) -> bool:
         """The first layer sees patches."""
-        return self.kind in (PATCHES, SHARED)
-
-    @property
-    def draw(self) -> tuple[Any, ...]:
-        """Cells of equal draws load the same images."""
-        return self.task, self.n_train, self.seed, "certificate"
-
-    def load(self, **where: Any) -> TaskData:
-        """The cell's images; `where` as in `recon.data.load_images`."""
-        return load_task(self.task, self.n_train, seed=self.seed, n_test=1, **where)
+        return self.training in (PATCHES, SHARED)
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train, audit twice, measure.
-
-        Returns:
-          A record of settings, measurements and provenance, with an entry of "runs" for each audit; training images,
-          and what was found with the box.
-
-        Raises:
-          ReconError: training or the attack failed.
-        """
+        """Train, audit twice, measure: an entry of "runs" for each audit; "found" is with the box."""
         report(0.0, "training")
-        network = made(self.kind, data, (self.width,) * self.depth, self.linearised, self.seed)
+        instance = make(self.training, data, (self.width,) * self.depth, self.linearised, self.seed)
         audits = []
         for boxed in (True, False):
             report(0.3 if boxed else 0.65, f"attack {'with' if boxed else 'without'} the box")
-            audits.append((boxed, self.attacked(network, data, boxed)))
-        truth = network.x
-        if self.kind == "flips":  # the flipped images were trained on, too
+            audits.append((boxed, self.attack(instance, data, boxed)))
+        truth = instance.truth
+        if self.training == "flips":  # the flipped images were trained on, too
             images = truth.reshape(-1, *data.image_shape)
             truth = np.vstack([truth, images[:, :, ::-1].reshape(truth.shape)])
-        runs = [{"box": boxed, "searches": len(ran.attacks), **judged(ran.found, truth)} for boxed, ran in audits]
+        runs = [{"box": boxed, "searches": len(ran.attacks), **judge(ran.found, truth)} for boxed, ran in audits]
         found = flat(audits[0][1].found, truth.shape[1])
-        record = {
-            "cell": self.settings(),
-            "data": data_record(data),
-            "training": {"loss": network.loss},
-            "attack": {
+        record = self.record(
+            data,
+            training=dict(instance.training),
+            attack={
                 "found": sum(len(run["certified"]) for run in runs),
                 "certified": sum(sum(run["certified"]) for run in runs),
                 "n_estimated": runs[0]["n_estimated"],
             },
-            "scores": {
+            scores={
                 "train": {"mean": float(cdist(truth, found).min(1).mean()) if len(found) else None},
-                "held_out": {"mean": float(cdist(network.held_out, found).min(1).mean()) if len(found) else None},
+                "held_out": {"mean": float(cdist(instance.held_out, found).min(1).mean()) if len(found) else None},
             },
-            "runs": runs,
-            "provenance": provenance(self.modules),
-        }
+            runs=runs,
+        )
         return Stored(record, {"train": truth, "found": found})
 
-    def attacked(self, network: Made, data: TaskData, boxed: bool) -> Ran:
+    def attack(self, instance: Instance, data: TaskData, boxed: bool) -> Ran:
         """The audit's attack."""
         common: dict[str, Any] = {
             "image_shape": data.image_shape,
-            "box": network.box if boxed else None,
+            "box": instance.box if boxed else None,
             "linearised": self.linearised,
             "progress": False,
         }
-        weights, m = (network.before, network.after), len(network.x)
-        if not isinstance(network.network, MLP):
-            common |= {"network": network.network, "m": m, "seconds": SECONDS}
+        weights, m = (instance.before, instance.after), len(instance.truth)
+        network = instance.network
+        if not isinstance(network, MLP):
+            common |= {"network": network, "m": m, "seconds": SECONDS}
             return Ran(("exact-patches",), reconstruct(*weights, attack="exact-patches", **common))
-        if network.network.parametrisation != "standard":
-            common |= {"network": network.network}
+        if network.parametrisation != "standard":
+            common |= {"network": network}
         return search(*weights, 2 * m, 0, SECONDS, common)
 
 
@@ -152,7 +120,7 @@ def flat(found: Reconstruction, dim: int) -> Flat:
     return np.asarray(found.images.reshape(len(found.images), dim), np.float64)
 
 
-def judged(found: Reconstruction, truth: Flat) -> dict[str, Any]:
+def judge(found: Reconstruction, truth: Flat) -> dict[str, Any]:
     """What an audit vouches for, and how far each reconstruction is from its nearest training image."""
     x = flat(found, truth.shape[1])
     near = cdist(x, truth).min(1) if len(x) else np.zeros(0)

@@ -3,14 +3,14 @@
 import dataclasses
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from recon.cells.attack import thinned
-from recon.cells.base import as_plain, data_record
+from recon.cells.attack import thin
+from recon.cells.base import Cell, as_plain, by_name, testing_split
 from recon.distillation import DistilledSet, chosen, distill, finite_accuracy, infinite_accuracy, with_options
 from recon.distillation.chosen import CHOICES, choose
 from recon.distillation.score import set_losses
@@ -20,27 +20,27 @@ from recon.kernels.infinite import InfiniteMLP, InfiniteNetwork
 from recon.metrics import distances, greedy, nearest
 from recon.networks import MLP
 from recon.progress import Report, silent
-from recon.records import Stored, provenance
+from recon.records import Stored
 from recon.registry import module_of
-from recon.tasks import TaskData, load_task
+from recon.tasks import TaskData
 
 TEST_IMAGES = 2000  # of the test split: the standard error of an accuracy of 90 % is then 0.7 points
 
 
 @dataclass(frozen=True)
-class DistillationCell:
+class DistillationCell(Cell):
     """A small training set, and the networks trained on it.
 
     Attributes:
-      task: name of the task.
-      n_train: number of training images N.
       n_per_class: images of each class in the set.
       method: a distillation method, or a choice of real images (`recon.distillation.chosen`).
       options: settings of the method that differ from its own; groups of settings as pairs again.
       networks: finite networks to train on the set, as (name in the record, architecture, training rule).
-      seed: chooses the images, the method's start and the initial weights of the finite networks.
-      alone: its time is judged, nothing is to be computed beside it; no part of what it is.
+      alone: no part of what it is.
     """
+
+    kind: ClassVar[str] = "distillation"
+    n_test = TEST_IMAGES
 
     task: str
     n_train: int
@@ -73,21 +73,12 @@ class DistillationCell:
         return kernel
 
     def settings(self) -> dict[str, Any]:
-        """All settings as plain values; training rules by name."""
-        return {
-            "kind": "distillation",
-            "task": self.task,
-            "n_train": self.n_train,
-            "n_per_class": self.n_per_class,
-            "method": self.method,
-            "options": {name: _plain(value) for name, value in self.given.items()},
-            "networks": [{"name": k, "network": _plain(n), "dynamics": _plain(rule)} for k, n, rule in self.networks],
-            "seed": self.seed,
-        }
-
-    def with_seed(self, seed: int) -> "DistillationCell":
-        """The same setting on another draw."""
-        return dataclasses.replace(self, seed=seed)
+        """With training rules by name, and without `alone`."""
+        options = {name: _plain(value) for name, value in self.given.items()}
+        networks = [{"name": k, "network": _plain(n), "dynamics": _plain(rule)} for k, n, rule in self.networks]
+        plain = super().settings() | {"options": options, "networks": networks}
+        del plain["alone"]
+        return plain
 
     def check(self) -> None:
         """Look up the method and its options.
@@ -102,56 +93,31 @@ class DistillationCell:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
+        """With the method's, and those of the attacks that it looks up."""
         maker = chosen.__name__ if self.chosen else module_of("recon.distillation", "METHOD", self.method)
         attacks = ("recon.attacks.ntk", "recon.attacks.ntk_fast") if self.method == "rkip-finite" else ()
-        return __name__, maker, *attacks, module_of("recon.tasks", "TASK", self.task)
-
-    @property
-    def draw(self) -> tuple[Any, ...]:
-        """Cells of equal draws load the same images."""
-        return "distillation", self.task, self.n_train, self.seed
-
-    def load(self, **where: Any) -> TaskData:
-        """The cell's images; `where` as in `recon.data.load_images`."""
-        return load_task(self.task, self.n_train, seed=self.seed, n_test=TEST_IMAGES, **where)
+        return *super().modules, maker, *attacks
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Distil, train, test.
-
-        Returns:
-          A record of settings, measurements and provenance, and the set's images, labels and start.
-
-        Raises:
-          ReconError: the method or training failed.
-          KeyboardInterrupt: Ctrl-C; a partial set is no result of the cell.
-        """
+        """Distil, train, test; the arrays are the set's images, labels and start."""
         k_set, k_networks = jax.random.split(jax.random.key(self.seed))
         if self.chosen:
             made = choose(self.method, data.train.x, data.train.y, self.n_per_class, self.seed)
         else:
-            made = distill(
-                data,
-                self.n_per_class,
-                method=self.method,
-                key=k_set,
-                progress=lambda f, text: report(0.5 * f, text),
-                **self.given,
-            )
+            options = {"method": self.method, "key": k_set, "progress": lambda f, text: report(0.5 * f, text)}
+            made = distill(data, self.n_per_class, **options, **self.given)
         if made.interrupted:
             raise KeyboardInterrupt
-        # Package pictures of CIFAR-10 have no test split.
-        tested, split = (data.test, "test") if len(data.test) else (data.held_out, "held_out")
-        pairs = made.images, made.labels, tested.x, tested.y
+        test, split = testing_split(data)
+        pairs = made.images, made.labels, test.x, test.y
         began = time.perf_counter()
         accuracy = {"infinite": infinite_accuracy(*pairs, kernel=self.kernel)}
         for i, (name, network, dynamics) in enumerate(self.networks):
             report(0.5 + 0.5 * i / len(self.networks), f"training {name} on {len(made)}")
             accuracy[name] = finite_accuracy(*pairs, network, dynamics, k_networks)
-        record = {
-            "cell": self.settings(),
-            "data": data_record(data),
-            "set": {
+        record = self.record(
+            data,
+            set={
                 "n": len(made),
                 "loss": None if self.chosen else made.loss,
                 "step": made.step,
@@ -159,15 +125,14 @@ class DistillationCell:
                 "why": made.why,
                 "work": made.work,
                 "seconds": made.seconds,
-                "trace": thinned(made.trace),
-                "held_out": thinned(made.held_out),
+                "trace": thin(made.trace),
+                "held_out": thin(made.held_out),
             },
-            "losses": set_losses(made.images, made.labels, data.train.x, data.train.y, self.kernel),
-            "accuracy": accuracy,
-            "tested": {"split": split, "images": len(tested), "seconds": time.perf_counter() - began},
+            losses=set_losses(made.images, made.labels, data.train.x, data.train.y, self.kernel),
+            accuracy=accuracy,
+            tested={"split": split, "images": len(test), "seconds": time.perf_counter() - began},
             **closeness(made, data),
-            "provenance": provenance(self.modules),
-        }
+        )
         return Stored(record, {"images": made.images, "labels": made.labels, "start": made.start})
 
 
@@ -197,5 +162,4 @@ def _plain(value: Any) -> Any:
     """Settings as plain values: a dataclass with its name where that tells training rules apart."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
-    rule = {} if isinstance(value, MLP | InfiniteMLP) else {"rule": type(value).__name__}
-    return {**rule, **as_plain(value)}
+    return as_plain(value) if isinstance(value, MLP | InfiniteMLP) else by_name(value)

@@ -10,9 +10,9 @@ from jaxtyping import Float
 
 from recon.arrays import enable_x64
 from recon.attacks import with_options
-from recon.cells.attack import AttackCell, attack_and_score, initialised
+from recon.cells.attack import AttackCell, attack_and_score, initialise, train_network
 from recon.cells.base import as_own
-from recon.dynamics import State, Trained, outputs, train
+from recon.dynamics import State, Trained, outputs
 from recon.dynamics.base import HostParams, add, mean_loss, to_host
 from recon.networks import Network
 from recon.progress import Report, silent
@@ -48,17 +48,12 @@ class EarlyStoppingCell(AttackCell):
         return f"{super().title} {where}{' scaled box' if self.scaled_box else ''}"
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train, attack the checkpoint, score.
-
-        Duals in the record are those of the converged run, by image as in every attack cell.
-
-        Returns, Raises: as an attack cell's.
-        """
-        network, params0, key = initialised(self, data)
+        """Train, attack the checkpoint, score; duals are those of the converged run."""
+        network, params0, _ = initialise(self, data)
         x, y = data.train.x, data.train.y
         loss0 = mean_loss(outputs(network, params0, params0, x, linearised=False) - y)
         rule: Any = dataclasses.replace(self.dynamics, checkpoints=tuple(f * loss0 for f in self.stops))  # type: ignore[call-arg]
-        trained = train(network, params0, x, y, rule, lambda f, text: report(0.1 * f, f"training: {text}"))
+        network, trained, key = train_network(self, data, report, rule)
         if self.stop is None:
             final = first_step(network, params0, x, y, self.learning_rate, trained.linearised)
         else:

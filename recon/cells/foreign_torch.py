@@ -3,37 +3,28 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from recon.cells.foreign import Arrays, Fit, Flat, Targets
-from recon.errors import ReconError
+from recon.cells.foreign import Arrays, Fit, Flat, Foreign, Targets, look_for
 
 
 @dataclass(frozen=True)
-class Torch:
+class Torch(Foreign):
     """PyTorch's default layers and initialisation, SGD with momentum 0.9, full batch, to a loss of 1e-4.
 
     Attributes:
-      width: units of each of two hidden layers.
       rate: learning rate; the default is that of `recon.cells.foreign.ScikitLearn`, of whose loss PyTorch's is twice.
     """
+
+    suffix: ClassVar[str] = ".safetensors"
 
     width: int
     rate: float = 1e-3
 
-    suffix: ClassVar[str] = ".safetensors"
-
     def check(self) -> None:
-        """Look for PyTorch.
-
-        Raises:
-          ReconError: it is not installed.
-        """
-        try:
-            import torch  # noqa: F401
-        except ImportError as error:
-            raise ReconError("A network of PyTorch's needs it: pip install torch==2.13.0.") from error
+        """Look for PyTorch."""
+        look_for("torch", "PyTorch", "torch==2.13.0")
 
     def fit(self, x: Flat, y: Targets, seed: int) -> Fit:
-        """Train it; see `Foreign.fit`."""
+        """Train it."""
         import torch
         from torch import nn
 

@@ -1,8 +1,9 @@
 """Networks that the exact recovery is measured on: how each is trained, and what an attack gets of it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal
 
 import jax
 import numpy as np
@@ -29,7 +30,7 @@ class Instance:
       training: for the record: the rule, what training took and reached.
       box, linearised, state: as `recon.reconstruct` takes them.
       relative: distances are divided by the norm of the training image.
-      network: architecture (None: the plain one that the weights tell).
+      network: where it is not plain.
     """
 
     before: Any
@@ -44,52 +45,54 @@ class Instance:
     network: Network | None = None
 
 
-@runtime_checkable
-class Setting(Protocol):
-    """How a network is trained: a frozen dataclass with these members."""
+class Setting(ABC):
+    """How a network is trained: subclasses are frozen dataclasses.
 
-    test_images: ClassVar[int]
+    Attributes:
+      test_images: number that it needs.
+    """
+
+    test_images: ClassVar[int] = 1
 
     @property
     def modules(self) -> tuple[str, ...]:
         """The modules that it runs."""
-        ...
+        return (type(self).__module__,)
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027  # most need nothing
         """Look for what it needs.
 
         Raises:
           ReconError: a library is not installed; how to install it.
         """
-        ...
 
+    @abstractmethod
     def instance(self, data: TaskData, seed: int) -> Instance:
         """Train the network of a seed on a task's images.
 
         Raises:
           ReconError: training failed.
         """
-        ...
 
 
 def plain(setting: Any) -> dict[str, Any]:
     """A setting as plain values: its name, and what differs from its defaults; training rules in a word."""
-    values = {f.name: getattr(setting, f.name) for f in fields(setting) if getattr(setting, f.name) != f.default}
-    return {"by": type(setting).__name__, **{k: rule_in_words(v) if _is_rule(v) else v for k, v in values.items()}}
+    words = {k: in_words(v) if hasattr(v, "linearised") else v for k, v in changed(setting).items()}
+    return {"by": type(setting).__name__} | words
 
 
-def rule_in_words(rule: Dynamics) -> str:
+def in_words(rule: Dynamics) -> str:
     """A training rule with the settings that are not its defaults."""
-    changed = (f for f in fields(rule) if f.default is MISSING or getattr(rule, f.name) != f.default)
-    return f"{type(rule).__name__}({', '.join(f'{f.name}={getattr(rule, f.name)!r}' for f in changed)})"
+    return f"{type(rule).__name__}({', '.join(f'{k}={v!r}' for k, v in changed(rule).items())})"
 
 
-def _is_rule(value: Any) -> bool:
-    return hasattr(value, "linearised")
+def changed(thing: Any) -> dict[str, Any]:
+    """The values of a dataclass that are not its defaults."""
+    return {f.name: v for f in fields(thing) if (v := getattr(thing, f.name)) != f.default}
 
 
 @dataclass(frozen=True)
-class Plain:
+class Plain(Setting):
     """A plain network of this package, trained on a task's images.
 
     Attributes:
@@ -113,18 +116,13 @@ class Plain:
     noise: float = 0.0
     block: int = 1
 
-    test_images: ClassVar[int] = 1
-
     @property
     def modules(self) -> tuple[str, ...]:
-        """This one and the training rule's."""
-        return __name__, type(self.dynamics).__module__
-
-    def check(self) -> None:
-        """Nothing is looked up by name."""
+        """With the training rule's."""
+        return *super().modules, type(self.dynamics).__module__
 
     def instance(self, data: TaskData, seed: int) -> Instance:
-        """Train it; see `Setting.instance`."""
+        """Train it."""
         return self.trained(data, seed, self.pooled)
 
     def pooled(self, x: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n u v c"]:
@@ -147,14 +145,18 @@ class Plain:
         if self.noise:
             rng = np.random.default_rng(seed)
             after = jax.tree.map(lambda a: a + self.noise * rng.standard_normal(a.shape), after)
-        rule = rule_in_words(self.dynamics)
-        told = {"rule": rule, "loss": run.final.loss, "steps": run.final.step, "seconds": run.seconds}
+        told = {
+            "rule": in_words(self.dynamics),
+            "loss": run.final.loss,
+            "steps": run.final.step,
+            "seconds": run.seconds,
+        }
         state = run.state if self.with_state else None
         return Instance(run.initial.params, after, x, held_out, told, data.box, run.linearised, state, network=network)
 
 
 @dataclass(frozen=True)
-class Head:
+class Head(Setting):
     """A head on features of a frozen extractor that the test split made: no box, distances by the features' norm.
 
     Attributes:
@@ -169,14 +171,11 @@ class Head:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """This one and the training rule's."""
+        """With the training rule's."""
         return Plain(self.width).modules
 
-    def check(self) -> None:
-        """Nothing is looked up by name."""
-
     def instance(self, data: TaskData, seed: int) -> Instance:
-        """Train it; see `Setting.instance`."""
+        """Train it."""
         made = {"PCA": principal, "random ReLU": random_relu}[self.extractor]
         extract = made(data.test.x.reshape(len(data.test), -1), seed)
 
@@ -202,7 +201,7 @@ def principal(images: Float[np.ndarray, "n d"], seed: int) -> Callable[[np.ndarr
 
 
 @dataclass(frozen=True)
-class Null:
+class Null(Setting):
     """A first layer's change that no images made: nothing may be certified.
 
     Attributes:
@@ -213,25 +212,19 @@ class Null:
     width: int
     change: Literal["random", "permuted units"]
 
-    test_images: ClassVar[int] = 1
-
     @property
     def modules(self) -> tuple[str, ...]:
-        """This one and the training rule's."""
+        """With the training rule's."""
         return Plain(self.width, Linearised()).modules
 
-    def check(self) -> None:
-        """Nothing is looked up by name."""
-
     def instance(self, data: TaskData, seed: int) -> Instance:
-        """Train a network and replace its change; see `Setting.instance`."""
+        """Train a network and replace its change."""
         true, rng = Plain(self.width, Linearised()).instance(data, seed), np.random.default_rng(seed)
         first = true.before["Dense_0"]
         change = np.vstack([true.after["Dense_0"][k] - first[k] for k in ("kernel", "bias")])
         if self.change == "random":
-            made = rng.standard_normal((len(change), len(true.truth))) @ rng.standard_normal(
-                (len(true.truth), self.width)
-            )
+            n = len(true.truth)
+            made = rng.standard_normal((len(change), n)) @ rng.standard_normal((n, self.width))
             change = made * change.std() / made.std()
         else:
             change = change[:, rng.permutation(self.width)]

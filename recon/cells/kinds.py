@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from recon.cells.instances import Instance
 from recon.dynamics import GradientFlow, Linearised, train
 from recon.networks import MLP, Network
 from recon.networks.conv import CNN
@@ -50,19 +51,6 @@ class Kind:
     raw: bool = False
     loss: float = 1e-7
     steps: int = 3000
-
-
-@dataclass(frozen=True)
-class Made:
-    """Weights before and after training, what they were trained on and as many others, in the network's input space."""
-
-    before: Any
-    after: Any
-    x: np.ndarray
-    held_out: np.ndarray
-    box: tuple[np.ndarray, np.ndarray]
-    network: Network
-    loss: float
 
 
 def noise(sigma: float) -> View:
@@ -215,7 +203,7 @@ def descend(
     return now, loss
 
 
-def as_tree(weights: Weights, bias: bool) -> dict[str, dict[str, np.ndarray]]:
+def as_tree(weights: Weights, bias: bool = True) -> dict[str, dict[str, np.ndarray]]:
     """Weights as this package's parameters, in float32."""
     pairs = zip(weights[::2], weights[1::2])
     return {
@@ -224,14 +212,14 @@ def as_tree(weights: Weights, bias: bool) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
-def made(kind: str, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Made:
+def make(kind: str, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Instance:
     """A network of a kind, by its name in `BY_NAME` or `OWN`."""
     if kind in OWN:
-        return made_here(kind, data, widths, linearised, seed)
-    return made_by_descent(BY_NAME[kind], data, widths, linearised, seed)
+        return make_here(kind, data, widths, linearised, seed)
+    return make_by_descent(BY_NAME[kind], data, widths, linearised, seed)
 
 
-def made_by_descent(kind: Kind, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Made:
+def make_by_descent(kind: Kind, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Instance:
     """A network that `descend` trains."""
     (x, held_out), y, box = rows(data), np.asarray(data.train.y, np.float64), data.box
     if kind.raw:
@@ -248,7 +236,8 @@ def made_by_descent(kind: Kind, data: TaskData, widths: Sequence[int], linearise
         for a in (layer["kernel"], layer.get("bias", np.zeros(layer["kernel"].shape[1])))
     ]
     after, loss = descend(kind, network, before, x, y, linearised, seed)
-    return Made(as_tree(before, network.bias), as_tree(after, network.bias), x, held_out, box, network, loss)
+    weights = as_tree(before, network.bias), as_tree(after, network.bias)
+    return Instance(*weights, x, held_out, {"loss": loss}, box, network=network)
 
 
 def rows(data: TaskData) -> tuple[np.ndarray, np.ndarray]:
@@ -257,7 +246,7 @@ def rows(data: TaskData) -> tuple[np.ndarray, np.ndarray]:
     return x, held_out
 
 
-def made_here(kind: str, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Made:
+def make_here(kind: str, data: TaskData, widths: Sequence[int], linearised: bool, seed: int) -> Instance:
     """A network that one of this package's rules trains."""
     x: np.ndarray = data.train.x
     network: Network = MLP(tuple(widths))
@@ -270,4 +259,5 @@ def made_here(kind: str, data: TaskData, widths: Sequence[int], linearised: bool
     rule = Linearised() if linearised else GradientFlow(loss=1e-6, tol=1e-2)
     run = train(network, before, x, data.train.y, rule)
     flat, held_out = np.asarray(x.reshape(len(x), -1), np.float64), rows(data)[1]
-    return Made(run.initial.params, run.final.params, flat, held_out, data.box, network, run.final.loss)
+    told = {"loss": run.final.loss}
+    return Instance(run.initial.params, run.final.params, flat, held_out, told, data.box, network=network)

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.arrays import enable_x64
-from recon.cells.attack import AttackCell, attack_and_score, initialised, training_record
-from recon.dynamics import Trained, train
+from recon.cells.attack import AttackCell, attack_and_score, train_network, training_record
+from recon.cells.base import as_own
+from recon.dynamics import Trained
 from recon.dynamics.base import apply
 from recon.dynamics.losses import LossDescent, remaining, undecayed
 from recon.errors import ReconError
@@ -53,15 +54,10 @@ class LossCell(AttackCell):
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train, take the decay out, attack, score.
 
-        Returns:
-          The record and arrays of an attack cell. Its training is told of the weights as trained, and "loss" says what
-          the decay left of θ₀ and which part of the attacked change the duals do not explain by gradients at θ₀.
-
-        Raises: as an attack cell's.
+        The record's training is that of the weights as trained, and "loss" says what the decay left of θ₀ and which
+        part of the attacked change the duals do not explain by gradients at θ₀.
         """
-        network, params0, key = initialised(self, data)
-        x, y = data.train.x, data.train.y
-        trained = train(network, params0, x, y, self.rule, lambda f, text: report(0.1 * f, f"training: {text}"))
+        network, trained, key = train_network(self, data, report)
         seen = trained
         if self.subtract:
             params = undecayed(trained, self.rule.weight_decay)
@@ -69,12 +65,10 @@ class LossCell(AttackCell):
         stored = attack_and_score(self, data, network, seen, key, report)
         told = {
             "remaining": remaining(trained, self.rule.weight_decay),
-            "unexplained": unexplained(network, seen, x),
+            "unexplained": unexplained(network, seen, data.train.x),
             "squared_change": float(np.sum(change(seen) ** 2)),
         }
-        return Stored(
-            {**stored.record, "training": training_record(network, trained, data), "loss": told}, stored.arrays
-        )
+        return as_own(self, stored, training=training_record(network, trained, data), loss=told)
 
 
 def change(trained: Trained) -> Float[np.ndarray, " p"]:

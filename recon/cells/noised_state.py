@@ -1,15 +1,15 @@
 """The attack at infinite width on a trained state that was released with noise (`recon.distillation.mmd_noised`)."""
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from recon.arrays import enable_x64
-from recon.cells.base import as_plain, data_record
+from recon.cells.attack import TEST_IMAGES, summaries, with_controls
+from recon.cells.base import Cell, testing_split
 from recon.distillation.base import Problem
 from recon.distillation.descent import KernelDistillation, run
 from recon.distillation.mmd_noised import direction, noised_loss, source, state
@@ -17,28 +17,25 @@ from recon.distillation.regression import RIDGE
 from recon.distillation.rkip import known_of
 from recon.dynamics.noised_linearised import sensitivity
 from recon.kernels.infinite import InfiniteMLP
-from recon.metrics import score, share_right
+from recon.metrics import share_right
 from recon.progress import Report, silent
-from recon.records import Stored, provenance
-from recon.registry import module_of
-from recon.tasks import TaskData, load_task
-
-TEST_IMAGES = 1000  # of the test split, as for finite networks
+from recon.records import Stored
+from recon.tasks import TaskData
 
 
 @dataclass(frozen=True)
-class NoisedStateCell:
-    """An infinitely wide network trained in closed form, released with noise, and attacked by kernels.
+class NoisedStateCell(Cell):
+    """An infinitely wide network of one output, trained in closed form, released with noise, attacked by kernels.
 
     Attributes:
-      task: name of the task, of one output.
-      n_train: number of training images N.
       kernel: the network.
       noise_multiplier: σ, standard deviation of the noise in units of the state's sensitivity.
       steps: of the attack, for 2N images.
       noise_width: of the network that makes the noise.
-      seed: chooses the images, the noise and the attack's start.
     """
+
+    kind: ClassVar[str] = "noised-state"
+    n_test = TEST_IMAGES
 
     task: str
     n_train: int
@@ -53,41 +50,8 @@ class NoisedStateCell:
         """For progress bars."""
         return f"{self.task} N={self.n_train} W=∞ noise {self.noise_multiplier:g} seed {self.seed}"
 
-    def settings(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        return {"kind": "noised-state", **as_plain(self)}
-
-    def with_seed(self, seed: int) -> "NoisedStateCell":
-        """The same setting on another draw."""
-        return dataclasses.replace(self, seed=seed)
-
-    def check(self) -> None:
-        """Nothing is looked up by name."""
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
-        return __name__, module_of("recon.tasks", "TASK", self.task)
-
-    @property
-    def draw(self) -> tuple[Any, ...]:
-        """Cells of equal draws load the same images."""
-        return self.task, self.n_train, self.seed
-
-    def load(self, **where: Any) -> TaskData:
-        """The cell's images; `where` as in `recon.data.load_images`."""
-        return load_task(self.task, self.n_train, seed=self.seed, n_test=TEST_IMAGES, **where)
-
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train, release, attack, score.
-
-        Returns:
-          A record of settings, measurements and provenance, and the arrays that pictures are drawn from.
-
-        Raises:
-          ReconError: the kernel of the training images is singular, or the attack failed.
-          KeyboardInterrupt: Ctrl-C; a partial attack is no result of the cell.
-        """
+        """Train, release, attack, score."""
         k_noise, k_attack = jax.random.split(jax.random.key(self.seed))
         settings = KernelDistillation(kernel=self.kernel, steps=self.steps)
         # Labels do not enter the attack; as many as there are images to find.
@@ -101,34 +65,27 @@ class NoisedStateCell:
         found = run("mmd", noised_loss, lambda *_: (x, alpha, norm, *leaves), problem, settings, k_attack, report)
         if found.interrupted:
             raise KeyboardInterrupt
-        scores = {
-            "train": score(data.train.x, found.images, data.pixels),
-            "held_out": score(data.held_out.x, found.images, data.pixels),
-            "start": score(data.train.x, found.start, data.pixels),
-        }
-        tested, split = (data.test, "test") if len(data.test) else (data.held_out, "held_out")
+        scores = with_controls(found.images, found.start, data)
+        test, split = testing_split(data)
         known = (jnp.asarray(a, jnp.float32) for a in (x, alpha, *leaves))
-        outputs = np.asarray(state(self.kernel, jnp.asarray(tested.x), *known))
-        thresholds = () if data.task.recognisable is None else (data.task.recognisable,)
+        outputs = np.asarray(state(self.kernel, jnp.asarray(test.x), *known))
         matched = scores["train"].matching
-        record = {
-            "cell": self.settings(),
-            "data": data_record(data),
-            "training": {
+        record = self.record(
+            data,
+            training={
                 "sensitivity": moved,
                 "noise": scale,
                 "norm": float(np.sqrt(norm)),
-                "test_accuracy": share_right(outputs, tested.y),
+                "test_accuracy": share_right(outputs, test.y),
                 "tested_on": split,
             },
-            "attack": {"loss": found.loss, "steps": found.steps, "why": found.why, "seconds": found.seconds},
-            "scores": {name: s.summary(thresholds) for name, s in scores.items()},
-            "images": {
+            attack={"loss": found.loss, "steps": found.steps, "why": found.why, "seconds": found.seconds},
+            scores=summaries(scores, data),
+            images={
                 "distance": matched.distance,
                 "held_out": scores["held_out"].matching.distance,
                 "start": scores["start"].matching.distance,
             },
-            "provenance": provenance(self.modules),
-        }
+        )
         arrays = {"train": data.train.x, "found": found.images[matched.index], "start": found.start}
         return Stored(record, arrays)

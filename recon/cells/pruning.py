@@ -1,6 +1,5 @@
 """Attack a network, drop training images in some order, train again from the same initial weights, and test."""
 
-import dataclasses
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,9 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from recon.cells.around import AroundAttack
-from recon.cells.attack import initialised
-from recon.cells.base import as_own
+from recon.cells.attack import AttackVariant, initialise
+from recon.cells.base import as_own, by_name, testing_split
 from recon.dynamics import Dynamics, Linearised, outputs, train
 from recon.metrics import share_right
 from recon.progress import Report, silent
@@ -24,7 +22,7 @@ CRITERIA = ("ease", "ease_balanced", "dual_norm", "loss_initial", "loss_path")
 
 
 @dataclass(frozen=True)
-class PruningCell(AroundAttack):
+class PruningCell(AttackVariant):
     """An attacked network, and the networks trained on what is left of its images.
 
     Attributes:
@@ -44,49 +42,36 @@ class PruningCell(AroundAttack):
     @property
     def title(self) -> str:
         """For progress bars."""
-        return f"pruning {self.attacked.title}"
+        return f"pruning {self.base.title}"
 
     def settings(self) -> dict[str, Any]:
         """The attacked cell's, and those of the networks trained again."""
-        return {
-            **super().settings(),
-            "retrain": {"rule": type(self.retrain).__name__, **dataclasses.asdict(self.retrain)},
-        }
+        return super().settings() | {"retrain": by_name(self.retrain)}
 
     @property
     def draw(self) -> tuple[Any, ...]:
         """Cells of equal draws load the same images."""
-        return "pruning", *self.attacked.draw
+        return "pruning", *self.base.draw
 
     def load(self, **where: Any) -> TaskData:
         """The attacked cell's images, with more of the test split."""
-        a = self.attacked
+        a = self.base
         return load_task(a.task, a.n_train, seed=a.seed, n_test=TEST_IMAGES, **where)
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Attack, then train and test every subset.
-
-        Returns:
-          The attacked cell's record and arrays, with an entry "pruning": a row for each trained subset.
-
-        Raises:
-          ReconError: training or the attack failed.
-          KeyboardInterrupt: Ctrl-C.
-        """
-        stored = self.attacked.compute(data, lambda f, text: report(0.5 * f, text))
+        """Attack, then train and test every subset: "pruning" has a row for each."""
+        stored = self.base.compute(data, lambda f, text: report(0.5 * f, text))
         began = time.perf_counter()
         columns = {name: np.asarray(values) for name, values in stored.record["images"].items() if values is not None}
-        tested, split = (data.test, "test") if len(data.test) else (data.held_out, "held_out")
+        test, split = testing_split(data)
         plans = list(subsets(self, columns, data.train.y))
         rows = []
         for i, (order, reverse, draw, kept, index) in enumerate(plans):
-            accuracy = trained_accuracy(self, data, index, tested)
-            rows.append(
-                {"order": order, "reverse": reverse, "draw": draw, "kept": kept, "n": len(index), "accuracy": accuracy}
-            )
+            accuracy = trained_accuracy(self, data, index, test)
+            how = {"order": order, "reverse": reverse, "draw": draw, "kept": kept}
+            rows.append(how | {"n": len(index), "accuracy": accuracy})
             report(0.5 + 0.5 * (i + 1) / len(plans), f"trained on {len(index)}: {accuracy:.1%}")
-        seconds = time.perf_counter() - began
-        tests = {"rows": rows, "tested_on": split, "test_images": len(tested), "seconds": seconds}
+        tests = {"rows": rows, "tested_on": split, "test_images": len(test), "seconds": time.perf_counter() - began}
         return as_own(self, stored, pruning=tests)
 
 
@@ -101,7 +86,7 @@ def subsets(
     """
     n = len(y)
     yield "all", False, 0, 1.0, np.arange(n)
-    rng = np.random.default_rng(cell.attacked.seed)
+    rng = np.random.default_rng(cell.base.seed)
     orders = [(name, False, 0, drop_order(name, columns, y)) for name in CRITERIA]
     orders += [(name, True, 0, drop_order(name, columns, y, reverse=True)) for name in cell.reverse]
     orders += [("random", False, draw, rng.permutation(n)) for draw in range(cell.draws)]
@@ -136,7 +121,7 @@ def drop_order(
 
 def trained_accuracy(cell: PruningCell, data: TaskData, index: Int[np.ndarray, " k"], tested: Split) -> float:
     """Fraction of `tested` classified right after training on a subset from the attacked network's initial weights."""
-    network, params0, _ = initialised(cell.attacked, data)
+    network, params0, _ = initialise(cell.base, data)
     trained = train(network, params0, data.train.x[index], data.train.y[index], cell.retrain)
     f = outputs(network, params0, trained.final.params, tested.x, isinstance(cell.retrain, Linearised))
     return share_right(f, tested.y)

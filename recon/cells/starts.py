@@ -6,10 +6,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from recon.cells.around import AroundAttack
-from recon.cells.attack import attack_and_score, initialised
+from recon.cells.attack import AttackVariant, attack_and_score, train_network
 from recon.cells.base import as_own
-from recon.dynamics import train
 from recon.errors import ReconError
 from recon.progress import Report, silent
 from recon.records import Stored
@@ -19,7 +17,7 @@ KINDS = ("noise", "class", "shuffled", "true")
 
 
 @dataclass(frozen=True)
-class StartCell(AroundAttack):
+class StartCell(AttackVariant):
     """A network, its attack, which must be one that descends, and the images that it starts from.
 
     Attributes:
@@ -42,33 +40,18 @@ class StartCell(AroundAttack):
     def title(self) -> str:
         """For progress bars."""
         what = f"{self.start} {self.group}" if self.start == "class" else self.start
-        return f"{self.attacked.title} from {what} ± {self.scale:g}, draw {self.start_seed}"
+        return f"{self.base.title} from {what} ± {self.scale:g}, draw {self.start_seed}"
 
     def check(self) -> None:
-        """As the attacked cell, and the kind of start.
-
-        Raises:
-          ReconError: there is no such start, or a negative scale.
-        """
+        """As the attacked cell, and the kind of start and its scale."""
         super().check()
         if self.start not in KINDS or self.scale < 0:
             raise ReconError(f"A start is one of {', '.join(KINDS)}, with a scale of at least 0.")
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train, draw the start, attack, score.
-
-        Returns:
-          The attacked cell's record and arrays; among the columns by image "own_class", whether the start is of the
-          image's class (for "class" alone).
-
-        Raises:
-          ReconError: training or the attack failed, or there are too few test images to start from.
-          KeyboardInterrupt: Ctrl-C.
-        """
+        """Train, draw the start, attack, score; "own_class": whether a "class" is the image's own."""
         start = draw_start(self, data)
-        network, params0, key = initialised(self.attacked, data)
-        trained = train(network, params0, data.train.x, data.train.y, self.attacked.dynamics)
-        stored = attack_and_score(self.attacked, data, network, trained, key, report, start)
+        stored = attack_and_score(self.base, data, *train_network(self.base, data, report), report, start)
         own = groups(data, data.train.y) == self.group if self.start == "class" else None
         return as_own(self, stored, images={**stored.record["images"], "own_class": own})
 
@@ -84,8 +67,8 @@ def draw_start(cell: StartCell, data: TaskData) -> Float[np.ndarray, "m *shape"]
     Raises:
       ReconError: too few test images to start from.
     """
-    a = cell.attacked
-    m = max(1, round(a.m_ratio * a.n_train))
+    a = cell.base
+    m = a.m
     rng = np.random.default_rng((a.seed, cell.start_seed))
     noise = cell.scale * rng.normal(size=(m, *data.image_shape))
     if cell.start == "noise":
@@ -102,11 +85,11 @@ def draw_start(cell: StartCell, data: TaskData) -> Float[np.ndarray, "m *shape"]
             )
         base = data.test.x[rng.choice(pool, m, replace=False)]
         if cell.start == "shuffled":
-            base = shuffled(base, rng)
+            base = shuffle(base, rng)
     return (base + noise).astype(np.float32)
 
 
-def shuffled(x: Float[np.ndarray, "m h w c"], rng: np.random.Generator) -> Float[np.ndarray, "m h w c"]:
+def shuffle(x: Float[np.ndarray, "m h w c"], rng: np.random.Generator) -> Float[np.ndarray, "m h w c"]:
     """Each image with its pixels in a random order of its own; a pixel's channels stay together."""
     m, h, w, c = x.shape
     return np.stack([rng.permutation(image) for image in x.reshape(m, h * w, c)]).reshape(x.shape)

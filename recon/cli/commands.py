@@ -98,8 +98,7 @@ def attack_(
             f"A network of {depth} hidden layers of width {width} has no hidden unit: choose at least 1 each."
         )
     options = options_of(attack, set_ or (), steps)
-    network = MLP((width,) * depth, activation=activation)
-    cell = AttackCell(draw.name, n, network, rule, attack, options, seed=seed)
+    cell = AttackCell(draw.name, n, MLP((width,) * depth, activation=activation), rule, attack, options, seed=seed)
     project = bench.project_root()
     found = bench.find(project, "fig1")
     folder = out_dir or project / ".recon" / "attacks"

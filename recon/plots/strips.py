@@ -67,18 +67,23 @@ def draw(
         for i, picture in enumerate(row):
             rgb = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
             canvas[r * (h + pad) : r * (h + pad) + h, left[i] : left[i] + w] = rgb
-    axes.imshow(canvas, interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([r * (h + pad) + h / 2 for r in range(len(rows))], names)
-    axes.tick_params(length=0)
-    axes.grid(visible=False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    draw_canvas(axes, canvas, [r * (h + pad) + h / 2 for r in range(len(rows))], names)
     if not ranked:
         return
     starts = [0, *gaps]
     for i, label in zip(starts, ["best", "median", "worst"] if len(starts) == 3 else ["best to worst"], strict=False):
         axes.text(left[i], -pad - 1, label, ha="left", va="bottom", fontsize=7, color="#555555")
+
+
+def draw_canvas(axes: "Axes", canvas: np.ndarray, places: list[float], names: list[str], **style: Any) -> None:
+    """Draw a picture without a frame, with names of its rows at their places, in pixels from above."""
+    axes.imshow(canvas, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks(places, names, **style)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
 
 
 def _row(pixels: Float[np.ndarray, "n h w c"], **options: Any) -> str:

@@ -19,7 +19,7 @@ TASK, N, WIDTHS = "mnist_odd_even", 6, (96, 96)
 
 
 def make(kind, task, n, widths, linearised, seed):
-    return kinds.made_by_descent(kind, load_task(task, n, seed=seed, n_test=1), widths, linearised, seed)
+    return kinds.make_by_descent(kind, load_task(task, n, seed=seed, n_test=1), widths, linearised, seed)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def kind(request):
 
 
 def shape(made):
-    return (28, 28, 1) if made.x.shape[1] == 784 else (32, 32, 3)
+    return (28, 28, 1) if made.truth.shape[1] == 784 else (32, 32, 3)
 
 
 def attacked(made, linearised, boxed=True, **options):
@@ -83,7 +83,7 @@ WHOLE = {"plain", "raw", "bare", "double-rate", "frozen", "decay-all", "ntk-0.1"
 def test_nothing_false_is_certified(kind, linearised, request):
     kind = dataclasses.replace(kind, steps=min(kind.steps, 600))
     made = make(kind, TASK, N, WIDTHS, linearised, 0)
-    truth = made.x
+    truth = made.truth
     if kind.name == "flips":
         truth = np.vstack([truth, truth.reshape(-1, 28, 28)[:, :, ::-1].reshape(truth.shape)])
     for boxed in (True, False):
@@ -154,7 +154,7 @@ def solved(made, linearised, dtype=np.float32):
     """What is seen of rounded weights, and what the search ends at if it begins with the right vectors."""
     after = {k: {a: np.float32(v.astype(dtype)) for a, v in layer.items()} for k, layer in made.after.items()}
     seen = observed(Problem(from_params(made.before), made.before, after, (28, 28, 1), None, linearised, N))
-    c = np.concatenate([made.x, np.ones((N, 1))], 1) @ seen.u
+    c = np.concatenate([made.truth, np.ones((N, 1))], 1) @ seen.u
     right = vectors.judged(seen, linear.normalised(c), linear.normalised(np.linalg.inv(c).T * seen.s))
     return seen, joint.joint(seen, right)
 
@@ -174,7 +174,7 @@ def test_what_rounding_moves_images_by_is_known(digits, linearised, dtype):
     """From weights of 11 and of 8 significant bits images come back at L2 0.01 to 0.5, of which the bound tells."""
     seen, found = solved(digits[linearised], linearised, dtype)
     x = images.images(seen, found.c)
-    moved = np.linalg.norm(x - digits[linearised].x, axis=1)
+    moved = np.linalg.norm(x - digits[linearised].truth, axis=1)
     expected = np.hypot(
         certificate.moved_by_span(seen, found, x),
         certificate.moved_by_vectors(seen, found, certificate.rows_of(seen, found), x),
@@ -235,7 +235,7 @@ def test_an_image_with_a_negative_input_of_the_biases_has_no_size(digits):
     turned = seen.u.copy()
     turned[-1] *= -1
     result = vouched(dataclasses.replace(seen, u=turned), found)
-    np.testing.assert_allclose(result.images, digits[True].x, atol=1e-4)
+    np.testing.assert_allclose(result.images, digits[True].truth, atol=1e-4)
     assert result.up_to_scale.all()
     assert not result.certified.any()
 
@@ -260,7 +260,7 @@ def test_a_picture_of_few_greys_is_not_taken_for_what_it_adds_up_to():
     assert found.n_estimated == N - 1
     assert found.up_to_scale.sum() == N - 1
     assert found.certified.sum() == N - 2
-    assert false(found, made.x) == (0, 0)
+    assert false(found, made.truth) == (0, 0)
     assert any("the pixels tell the size of most images and not of 1" in doubt for doubt in found.doubts)
 
 
@@ -288,6 +288,6 @@ def test_a_wrong_std_does_not_overrule_what_the_network_confirms(factor):
     box = tuple(factor * side for side in made.box)  # as told by a std that is wrong by that factor
     found = attacked(dataclasses.replace(made, box=box), True)
     assert found.up_to_scale.all()
-    assert false(found, made.x) == (0, 0)
+    assert false(found, made.truth) == (0, 0)
     assert found.certified.all() == (factor > 1)  # in a box too small they lie outside
     assert any("the std is wrong by that factor" in doubt for doubt in found.doubts)

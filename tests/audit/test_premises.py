@@ -79,17 +79,6 @@ def test_what_the_final_file_holds_besides_is_said(digits):
     assert "Not audited" in found.verdict
 
 
-def test_activation_of_the_network_given_is_the_attacked_ones(digits):
-    network = recon.MLP((W,), activation="tanh")
-    before = jax.tree.map(np.asarray, network.init(jax.random.key(0), digits.train.x[0].size))
-    after = recon.train(network, before, digits.train.x, digits.train.y, recon.Linearised()).final.params
-    call = {"network": network, "linearised": True, "m": 6, "progress": False}
-    made = recon.audit(before, after, attack="ntk-fast", seconds=1.0, **call)
-    assert made.network.activation == "tanh"
-    with pytest.raises(recon.ReconError, match="not for those of tanh: use ntk-fast"):
-        recon.audit(before, after, **call)
-
-
 NETWORK, D = recon.MLP((128, 64)), 60
 
 
@@ -150,3 +139,14 @@ def test_late_state_of_an_optimiser_with_decay_is_one():
     # One layer like the weights is not all of them.
     assert not weights_like({**moved(params, 1.0), "Dense_0": params["Dense_0"]}, params)
     assert not weights_like(scaled(params, 0.0), params)
+
+
+def test_activation_of_the_network_given_is_the_attacked_ones(digits):
+    network = recon.MLP((W,), activation="tanh")
+    before = jax.tree.map(np.asarray, network.init(jax.random.key(0), digits.train.x[0].size))
+    after = recon.train(network, before, digits.train.x, digits.train.y, recon.Linearised()).final.params
+    call = {"network": network, "linearised": True, "m": 6, "progress": False}
+    made = recon.audit(before, after, attack="ntk-fast", seconds=1.0, **call)
+    assert made.network.activation == "tanh"
+    with pytest.raises(recon.ReconError, match="not for those of tanh: use ntk-fast"):
+        recon.audit(before, after, **call)

@@ -6,8 +6,7 @@ import pytest
 
 import recon.cells
 from recon.cells import AttackCell
-from recon.cells.around import AroundAttack
-from recon.cells.attack import steps_to, to_class_mean, to_nearest
+from recon.cells.attack import AttackVariant, steps_to, to_class_mean, to_nearest
 from recon.cells.distillation import DistillationCell
 from recon.cells.instances import Plain, plain
 from recon.cells.noised_state import NoisedStateCell
@@ -52,6 +51,18 @@ def test_columns_have_an_entry_for_each_image():
     assert max(images["to_class_mean"]) == 0
 
 
+def test_every_kind_of_cell_is_stored_under_a_name_and_a_version_of_its_own():
+    for module in pkgutil.iter_modules(recon.cells.__path__):
+        importlib.import_module(f"recon.cells.{module.name}")
+    kinds = [AttackCell, *AttackCell.__subclasses__(), *AttackVariant.__subclasses__()]
+    assert len(kinds) > 8
+    assert len({kind.kind for kind in kinds}) == len(kinds)
+    for kind in AttackCell.__subclasses__():
+        cell = kind("mnist_odd_even", 6, MLP((32,)), Linearised(), "exact")
+        assert cell.settings()["kind"] == kind.kind
+        assert {kind.__module__, "recon.cells.attack"} <= set(cell.modules)
+
+
 def test_keys_of_relu_cells_are_those_from_before_there_were_other_activations():
     dense = AttackCell("mnist_odd_even", 6, MLP((32,)), Linearised(), "ntk-fast")
     patches = AttackCell("mnist_odd_even", 6, CNN((8,), patch=14), GradientFlow(), "ntk-autodiff", (("steps", 9),))
@@ -72,15 +83,3 @@ def test_other_activations_are_said():
     assert cell.settings()["network"]["activation"] == "leaky_relu:0.2"
     assert cell.slug == "mnist_odd_even-n6-w32-leaky_relu0.2-linearised-ntk-fast-seed-0"
     assert plain(Plain(128, activation="tanh"))["activation"] == "tanh"
-
-
-def test_every_kind_of_cell_is_stored_under_a_name_and_a_version_of_its_own():
-    for module in pkgutil.iter_modules(recon.cells.__path__):
-        importlib.import_module(f"recon.cells.{module.name}")
-    kinds = [AttackCell, *AttackCell.__subclasses__(), *AroundAttack.__subclasses__()]
-    assert len(kinds) > 8
-    assert len({kind.kind for kind in kinds}) == len(kinds)
-    for kind in AttackCell.__subclasses__():
-        cell = kind("mnist_odd_even", 6, MLP((32,)), Linearised(), "exact")
-        assert cell.settings()["kind"] == kind.kind
-        assert {kind.__module__, "recon.cells.attack"} <= set(cell.modules)

@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks._sets import DISTILLED, PRESETS, SETS, distilled, name_of
 from recon import ReconError, distill
 from recon.benchmark import benchmarks
 from recon.cells.distillation import DistillationCell
-from recon.cells.distilled import DISTILLED, PRESETS, SETS, cells, name_of
 from recon.distillation import finite_accuracy, infinite_accuracy
 from recon.dynamics import GradientFlow, Linearised
 from recon.metrics import distances
@@ -92,7 +92,7 @@ def test_impossible_cells_are_refused():
 def test_figure_8_takes_its_sets_from_table_1(preset):
     table, figure = ({str(c.settings()) for c in benchmarks(ROOT)[n].cells(preset)} for n in ("table1", "fig8"))
     assert figure < table
-    made = cells(PRESETS[preset])
+    made = distilled(PRESETS[preset])
     assert {name_of({"cell": c.settings()}) for c in made} == set(SETS) > set(DISTILLED)
     for c in made:
         c.check()

@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 
 from recon.attacks import Reconstruction
-from recon.cells.foreign import FederatedAveraging, NumpyDescent, ScikitLearn, drawn, fitted, forward, gradients
+from recon.cells.foreign import (
+    FederatedAveraging,
+    NumpyDescent,
+    ScikitLearn,
+    draw_weights,
+    gradients,
+    output,
+    timed_fit,
+)
 from recon.cells.instances import FLOW, Head, Instance, Null, Plain, plain
-from recon.cells.recovery import RecoveryCell, counted
+from recon.cells.recovery import RecoveryCell, tally
 from recon.dynamics import Descent, Linearised
 from recon.metrics import distances
 from recon.tasks import load_task
@@ -22,14 +30,14 @@ def test_counts_are_of_images_matched_once():
     found = Reconstruction(
         "exact", images, truth + 5, np.zeros((0, 2)), 0, "", certified=np.array([True, True, False, True])
     )
-    scores, columns, matched = counted(of(truth, -truth), found)
+    scores, columns, matched = tally(of(truth, -truth), found)
     assert (scores["train"]["within"], scores["train"]["certified_within"]) == (2, 1)
     assert scores["start"]["mean"] == pytest.approx(distances(truth, truth + 5).min(1).mean())
     np.testing.assert_allclose(columns["distance"], np.linalg.norm(truth - matched, axis=1))
-    relative = counted(of(1e4 * truth, truth, relative=True), found)[0]["train"]
+    relative = tally(of(1e4 * truth, truth, relative=True), found)[0]["train"]
     assert (relative["unit"], relative["limit"], relative["within"]) == ("relative", 1e-3, 0)
     none = Reconstruction("exact", images[:0], truth, np.zeros((0, 2)), 0, "", certified=np.zeros(0, bool))
-    scores, columns, matched = counted(of(truth, truth), none)
+    scores, columns, matched = tally(of(truth, truth), none)
     assert (scores["train"]["within"], scores["train"]["certified_within"], scores["train"]["worst"]) == (0, 0, None)
     assert scores["held_out"]["mean"] is None
     assert np.isnan(columns["distance"]).all()
@@ -80,12 +88,12 @@ def test_blocks_are_means(data):
 
 
 def test_gradients_by_hand_are_those_of_the_loss(rng):
-    weights = [w.astype(float) for w in drawn(rng, 5, 7)]
+    weights = [w.astype(float) for w in draw_weights(rng, 5, 7)]
     x, y = rng.normal(size=(4, 5)), rng.normal(size=(4, 1))
 
     def loss(t, change):
         moved = [w + t * c for w, c in zip(weights, change)]
-        return 0.5 * np.mean((forward(moved, x)[-1] - y) ** 2)
+        return 0.5 * np.mean((output(moved, x) - y) ** 2)
 
     change = [rng.normal(size=w.shape) for w in weights]
     slope = (loss(1e-6, change) - loss(-1e-6, change)) / 2e-6
@@ -93,7 +101,7 @@ def test_gradients_by_hand_are_those_of_the_loss(rng):
 
 
 def test_a_client_is_seen_on_its_own_images_and_the_average_on_all(data):
-    one, all_ = (fitted(FederatedAveraging(16, average=average), data, 0) for average in (False, True))
+    one, all_ = (timed_fit(FederatedAveraging(16, average=average), data, 0) for average in (False, True))
     assert len(one.chosen) == 2
     assert sorted(all_.chosen) == list(range(6))
     assert list(one.before) == ["w0", "b0", "w1", "b1", "w2", "b2"]
@@ -101,9 +109,9 @@ def test_a_client_is_seen_on_its_own_images_and_the_average_on_all(data):
     assert any(not np.array_equal(one.after[k], all_.after[k]) for k in one.after)
     # In a single round: what the client that is seen makes of the images that it is said to have.
     code, rng, x = FederatedAveraging(16, rounds=1), np.random.default_rng(0), data.train.x.reshape(6, -1)
-    made = fitted(code, data, 0)
+    made = timed_fit(code, data, 0)
     rng.permutation(6)
-    server = drawn(rng, 784, 16)
+    server = draw_weights(rng, 784, 16)
     seen = code.locally(server, x[made.chosen], data.train.y[made.chosen], rng)
     assert all(np.array_equal(a, b) for a, b in zip(seen, made.after.values(), strict=True))
 
@@ -115,7 +123,7 @@ def test_other_code_trains_from_the_weights_it_tells(data, code):
 
     def loss(params):
         flat = [params[f"Dense_{i}"][k] for i in range(3) for k in ("kernel", "bias")]
-        return 0.5 * np.mean((forward(flat, x)[-1] - data.train.y) ** 2)
+        return 0.5 * np.mean((output(flat, x) - data.train.y) ** 2)
 
     assert loss(made.after) < 2e-2 < loss(made.before)
     assert made.before["Dense_0"]["kernel"].shape == (784, 32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recon.cells import AttackCell
-from recon.cells.starts import StartCell, draw_start, shuffled
+from recon.cells.starts import StartCell, draw_start, shuffle
 from recon.dynamics import Linearised
 from recon.errors import ReconError
 from recon.networks import MLP
@@ -43,11 +43,11 @@ def test_true_starts_are_the_training_images_twice_and_noise_has_its_scale(data)
 
 def test_shuffling_keeps_each_image_s_pixels_and_orders_them_differently(rng):
     x = rng.normal(size=(3, 5, 4, 2))
-    y = shuffled(x, rng)
+    y = shuffle(x, rng)
     for a, b in zip(x.reshape(3, 20, 2), y.reshape(3, 20, 2)):
         assert sorted(map(tuple, a)) == sorted(map(tuple, b))
     same = np.broadcast_to(np.arange(20.0).reshape(1, 5, 4, 1), (3, 5, 4, 1))
-    assert len({image.tobytes() for image in shuffled(same, rng)}) == 3
+    assert len({image.tobytes() for image in shuffle(same, rng)}) == 3
 
 
 def test_what_cannot_start_is_refused(data):

@@ -112,9 +112,9 @@ def test_list_names_everything(recon):
         (["reproduce", "fig1", "--preset", "qick"], "did you mean quick?"),
         ([*ATTACK, "--task", "magic"], "Unknown task 'magic': choose one of"),
         ([*ATTACK, "--attack", "magic"], "Unknown attack 'magic': choose one of"),
-        ([*ATTACK, "--attack", "hybird"], "did you mean hybrid?"),
         ([*ATTACK, "--activation", "swish"], "choose one of relu, leaky_relu, gelu"),
         ([*ATTACK, "--attack", "exact", "--activation", "tanh"], "not for those of tanh: use ntk-fast"),
+        ([*ATTACK, "--attack", "hybird"], "did you mean hybrid?"),
         ([*ATTACK, "--attack", "exact", "--steps", "9"], "no setting steps: with --set"),
         ([*ATTACK, "--set", "magic=1"], "no setting magic: with --set NAME=VALUE it takes box_weight"),
         ([*ATTACK, "--set", "steps"], "write NAME=VALUE"),
@@ -161,6 +161,14 @@ def test_mistakes_end_in_one_sentence(recon, checkout, args, message):
     assert spent.seconds < 6  # two on an idle machine
 
 
+def test_attack_on_another_activation(recon, checkout):
+    done = recon(*ATTACK, "--activation", "gelu", "--steps", "20", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    (path,) = (checkout / "out" / "fig1").glob("*.json")
+    assert "w32-gelu" in path.name
+    assert json.loads(path.read_text())["cells"][0]["cell"]["network"]["activation"] == "gelu"
+
+
 def test_attack_writes_a_record_and_pictures(recon, checkout):
     done = recon(*ATTACK, "--steps", "20", "--out", "out")
     assert done.returncode == 0, done.stderr
@@ -176,14 +184,6 @@ def test_attack_writes_a_record_and_pictures(recon, checkout):
     redrawn = recon("plot", "fig1", "--records", "out")
     assert redrawn.returncode == 0, redrawn.stderr
     assert path.with_suffix(".png").read_bytes() == picture
-
-
-def test_attack_on_another_activation(recon, checkout):
-    done = recon(*ATTACK, "--activation", "gelu", "--steps", "20", "--out", "out")
-    assert done.returncode == 0, done.stderr
-    (path,) = (checkout / "out" / "fig1").glob("*.json")
-    assert "w32-gelu" in path.name
-    assert json.loads(path.read_text())["cells"][0]["cell"]["network"]["activation"] == "gelu"
 
 
 def test_a_task_that_is_said_is_the_task():

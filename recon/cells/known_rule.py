@@ -12,7 +12,7 @@ from typing import ClassVar
 import jax
 
 from recon.attacks import attacks
-from recon.cells.attack import AttackCell, attack_and_score, initialised
+from recon.cells.attack import AttackCell, attack_and_score, initialise
 from recon.cells.base import as_own
 from recon.dynamics import Descent, Dynamics, Trained, train
 from recon.dynamics.margin import Margin, stationarity
@@ -24,7 +24,7 @@ from recon.tasks import TaskData
 
 
 @dataclass(frozen=True)
-class ComparedCell(AttackCell):
+class KnownRuleCell(AttackCell):
     """One network to train and to attack, with the training rule known to the attacks that need it."""
 
     kind: ClassVar[str] = "compared"
@@ -37,24 +37,16 @@ class ComparedCell(AttackCell):
         """
         super().check()
         if simulates(self.attack):
-            rule_known(self.dynamics)
+            plain_rate(self.dynamics)
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train, attack, score.
-
-        Returns:
-          An attack cell's record with "stationarity", ‖θ − Σ α ∇f‖/‖θ‖ of the training images with the loss's own α.
-
-        Raises:
-          ReconError: training or the attack failed.
-          KeyboardInterrupt: Ctrl-C.
-        """
+        """Train, attack, score; "stationarity" is ‖θ − Σ α ∇f‖/‖θ‖ of the training images with the loss's own α."""
         report(0.0, "training")
-        network, _, key = initialised(self, data)
-        trained = trained_once(Training(self.network, self.dynamics, self.seed, data.train.fingerprint, self, data))
+        network, _, key = initialise(self, data)
+        trained = train_once(Training(self.network, self.dynamics, self.seed, data.train.fingerprint, self, data))
         told = self.options
         if simulates(self.attack):
-            told += (("train_rate", rule_known(self.dynamics)), ("train_steps", trained.final.step))
+            told += (("train_rate", plain_rate(self.dynamics)), ("train_steps", trained.final.step))
         stored = attack_and_score(dataclasses.replace(self, options=told), data, network, trained, key, report)
         return as_own(self, stored, stationarity=residual(network, trained, data, self.dynamics))
 
@@ -72,9 +64,9 @@ class Training:
 
 
 @lru_cache(maxsize=1)
-def trained_once(training: Training) -> Trained:
+def train_once(training: Training) -> Trained:
     """The trained network; attacks on the same one, which follow each other, do not train it again."""
-    network, params0, _ = initialised(training.cell, training.data)
+    network, params0, _ = initialise(training.cell, training.data)
     return train(network, params0, training.data.train.x, training.data.train.y, training.dynamics)
 
 
@@ -83,7 +75,7 @@ def simulates(attack: str) -> bool:
     return {"train_rate", "train_steps"} <= {f.name for f in dataclasses.fields(attacks()[attack].settings)}
 
 
-def rule_known(rule: Dynamics) -> float:
+def plain_rate(rule: Dynamics) -> float:
     """The learning rate of plain descent.
 
     Raises:

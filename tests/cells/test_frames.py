@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from recon.cells import AttackCell
-from recon.cells.watched import WatchedCell
+from recon.cells.frames import FramesCell
 from recon.dynamics import Linearised
 from recon.networks import MLP
 
@@ -10,7 +10,7 @@ from recon.networks import MLP
 @pytest.fixture(scope="module")
 def cell():
     options = (("steps", 40), ("snapshots", 4))
-    return WatchedCell(AttackCell("mnist_odd_even", 10, MLP((32, 32)), Linearised(), "ntk-fast", options))
+    return FramesCell(AttackCell("mnist_odd_even", 10, MLP((32, 32)), Linearised(), "ntk-fast", options))
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def apart(a, b):
 
 
 def test_it_finds_what_the_attack_cell_finds(cell, stored):
-    plain = cell.attacked.compute(cell.load(source="samples"))
+    plain = cell.base.compute(cell.load(source="samples"))
     np.testing.assert_array_equal(stored.arrays["found"], plain.arrays["found"])
     assert stored.record["scores"] == plain.record["scores"]
     assert [f["mean"] for f in stored.record["frames"][1:]] == [a["mean"] for a in plain.record["attack"]["anytime"]]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from recon.cells import AttackCell
-from recon.cells.finetuned import FinetuneCell, first_or_second_half, public_record, split
+from recon.cells.finetuning import FinetuneCell, first_or_second_half, public_record, split
 from recon.dynamics import Linearised
 from recon.errors import ReconError
 from recon.networks import MLP

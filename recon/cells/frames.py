@@ -7,10 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.attacks import Reconstruction
-from recon.cells.around import AroundAttack
-from recon.cells.attack import NEAR, initialised, padded, run_attack, score_attack
+from recon.cells.attack import AttackVariant, closeness, pad, run_attack, score_attack, train_network
 from recon.cells.base import as_own
-from recon.dynamics import train
 from recon.metrics import distances, greedy
 from recon.progress import Report, silent
 from recon.records import Stored
@@ -18,7 +16,7 @@ from recon.tasks import TaskData
 
 
 @dataclass(frozen=True)
-class WatchedCell(AroundAttack):
+class FramesCell(AttackVariant):
     """A network and its attack, whose option `snapshots`, where it has one, says how often it is looked at."""
 
     kind: ClassVar[str] = "watched"
@@ -26,7 +24,7 @@ class WatchedCell(AroundAttack):
     @property
     def title(self) -> str:
         """For progress bars."""
-        return f"{self.attacked.title}, watched"
+        return f"{self.base.title}, watched"
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train, attack, score, and match the images on the way as those at the end are matched.
@@ -35,29 +33,16 @@ class WatchedCell(AroundAttack):
           A record as an attack cell's, with "frames" (step, seconds, mean distance, distance of each training image),
           and of every image the distance between its reconstruction and the held-out image nearest to that. Arrays:
           "train" and "found" (n, h, w, c), "nearest" (those held-out images), "frames" (k, n, h, w, c).
-
-        Raises:
-          ReconError: training or the attack failed.
-          KeyboardInterrupt: Ctrl-C.
         """
-        cell = self.attacked
-        network, params0, key = initialised(cell, data)
-        trained = train(
-            network,
-            params0,
-            data.train.x,
-            data.train.y,
-            cell.dynamics,
-            lambda f, text: report(0.1 * f, f"training: {text}"),
-        )
-        attempt = run_attack(cell, data, network, trained, key, report)
-        stored = score_attack(cell, data, network, trained, attempt)
+        cell = self.base
+        network, trained, key = train_network(cell, data, report)
+        found, peak_bytes = run_attack(cell, data, network, trained, key, report)
+        stored = score_attack(cell, data, network, trained, found, peak_bytes)
         away = distances(stored.arrays["found"], data.held_out.x)
-        frames, pictures = watch(attempt.found, data)
+        frames, pictures = watch(found, data)
         columns = stored.record["images"] | {"nearest_held_out": away.min(axis=1)}
         arrays = {name: stored.arrays[name] for name in ("train", "found")}
-        nearest = data.held_out.x[away.argmin(axis=1)]
-        arrays |= {"nearest": nearest, "frames": pictures}
+        arrays |= {"nearest": data.held_out.x[away.argmin(axis=1)], "frames": pictures}
         return as_own(self, Stored(stored.record, arrays), frames=frames, images=columns)
 
 
@@ -69,16 +54,8 @@ def watch(found: Reconstruction, data: TaskData) -> tuple[list[dict[str, Any]], 
     moments += [(found.steps, found.seconds["run"], found.images)]
     rows, pictures = [], []
     for step, seconds, some in moments:
-        images = padded(some, found.start, n)
+        images = pad(some, found.start, n)
         matched = greedy(distances(data.train.x, images))
-        rows.append(
-            {
-                "step": step,
-                "seconds": seconds,
-                "mean": float(matched.distance.mean()),
-                "near": int((matched.distance < NEAR).sum()),
-                "distance": matched.distance,
-            }
-        )
+        rows.append({"step": step, "seconds": seconds, **closeness(matched.distance), "distance": matched.distance})
         pictures.append(images[matched.index])
     return rows, np.stack(pictures)

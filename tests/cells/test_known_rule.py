@@ -3,11 +3,11 @@ import dataclasses
 import pytest
 
 from recon import ReconError
-from recon.cells.compared import ComparedCell
+from recon.cells.known_rule import KnownRuleCell
 from recon.dynamics import Descent, GradientFlow
 from recon.networks import MLP
 
-CELL = ComparedCell(
+CELL = KnownRuleCell(
     "mnist_10way", 10, MLP((32,), bias=False), Descent(learning_rate=0.03, loss=0.1), "simudy", (("steps", 3),), 1
 )
 

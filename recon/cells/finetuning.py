@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from recon.cells.around import AroundAttack
-from recon.cells.attack import attack_and_score, initialised
-from recon.cells.base import as_own
+from recon.cells.attack import AttackVariant, attack_and_score, initialise
+from recon.cells.base import as_own, by_name
 from recon.dynamics import Dynamics, outputs, train
 from recon.dynamics.base import HostParams
 from recon.errors import ReconError
@@ -24,7 +23,7 @@ from recon.tasks import Split, TaskData
 
 
 @dataclass(frozen=True)
-class FinetuneCell(AroundAttack):
+class FinetuneCell(AttackVariant):
     """A network, what it is trained on first, and the attack on what it is trained on afterwards.
 
     The public images are of the test split, so neither trained on later nor among the held-out ones. Their targets are
@@ -44,50 +43,35 @@ class FinetuneCell(AroundAttack):
     @property
     def title(self) -> str:
         """For progress bars."""
-        return f"{self.attacked.title} after {self.n_public} public images"
+        return f"{self.base.title} after {self.n_public} public images"
 
     def settings(self) -> dict[str, Any]:
         """The attacked cell's, and those of the training before."""
-        rule = {"rule": type(self.pretraining).__name__, **dataclasses.asdict(self.pretraining)}
-        return {**super().settings(), "pretraining": rule}
+        return super().settings() | {"pretraining": by_name(self.pretraining)}
 
     def check(self) -> None:
-        """As the attacked cell.
-
-        Raises:
-          ReconError: unknown attack, or a number of public images below zero.
-        """
+        """As the attacked cell, and the number of public images."""
         super().check()
         if self.n_public < 0:
             raise ReconError(f"Cannot train on {self.n_public} public images: choose 0 for none, or more.")
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """What its numbers depend on."""
+        """With the rule's of the training before."""
         return *super().modules, type(self.pretraining).__module__
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train on the public images, then on the private ones; attack the change between; score.
-
-        Returns:
-          The attacked cell's record and arrays, with an entry "public": see `public_record`.
-
-        Raises:
-          ReconError: training or the attack failed, or there are too few public images.
-          KeyboardInterrupt: Ctrl-C.
-        """
+        """Train on the public images, then on the private ones; attack the change between; score: `public_record`."""
         public, fresh = split(data.test, self.n_public, data)
-        network, params, key = initialised(self.attacked, data)
+        network, params, key = initialise(self.base, data)
         known: dict[str, Any] = {"n": self.n_public}
         if self.n_public:
-            y = first_or_second_half(public, data)
-            params, known = pretrained(self, network, params, public, y, fresh, first_or_second_half(fresh, data))
-        trained = train(network, params, data.train.x, data.train.y, self.attacked.dynamics)
+            params, known = pretrain(self, network, params, public, fresh, data)
+        trained = train(network, params, data.train.x, data.train.y, self.base.dynamics)
         left = dataclasses.replace(data, test=fresh)
-        stored = attack_and_score(self.attacked, left, network, trained, key, report)
-        found = stored.arrays["found"]
-        told = known | public_record(found, public, fresh, len(data.train))
-        return as_own(self, stored, public=told)
+        stored = attack_and_score(self.base, left, network, trained, key, report)
+        told = public_record(stored.arrays["found"], public, fresh, len(data.train))
+        return as_own(self, stored, public=known | told)
 
 
 def split(test: Split, n: int, data: TaskData) -> tuple[Split, Split]:
@@ -121,23 +105,15 @@ def first_or_second_half(images: Split, data: TaskData) -> Float[np.ndarray, "n 
     return np.where(images.labels < classes / 2, -1.0, 1.0).astype(np.float32)[:, None]
 
 
-def pretrained(
-    cell: FinetuneCell,
-    network: Network,
-    params: HostParams,
-    public: Split,
-    y: Float[np.ndarray, "n c"],
-    fresh: Split,
-    y_fresh: Float[np.ndarray, "k c"],
+def pretrain(
+    cell: FinetuneCell, network: Network, params: HostParams, public: Split, fresh: Split, data: TaskData
 ) -> tuple[HostParams, dict[str, Any]]:
-    """Public weights, and what training to them reached.
-
-    Args:
-      y, y_fresh: targets of the public task.
+    """Public weights, and what training to them reached, on the public task and on fresh images of it.
 
     Raises:
-      ReconError: training failed.
+      ReconError: training failed, or as `first_or_second_half`.
     """
+    y, y_fresh = (first_or_second_half(images, data) for images in (public, fresh))
     trained = train(network, params, public.x, y, cell.pretraining)
     f = outputs(network, trained.initial.params, trained.final.params, fresh.x, trained.linearised)
     told = {"n": cell.n_public, "loss": trained.final.loss, "accuracy": share_right(f, y_fresh)}

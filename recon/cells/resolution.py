@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from recon.cells.around import AroundAttack
+from recon.cells.attack import AttackVariant
 from recon.cells.base import as_own
 from recon.data import fingerprint
 from recon.errors import ReconError
@@ -29,7 +29,7 @@ class Resampled(TaskData):
 
 
 @dataclass(frozen=True)
-class ResampledCell(AroundAttack):
+class ResolutionCell(AttackVariant):
     """A network trained on images of another size, and its attack.
 
     Attributes:
@@ -43,44 +43,35 @@ class ResampledCell(AroundAttack):
     @property
     def title(self) -> str:
         """For progress bars."""
-        return f"{self.attacked.title} at {self.side} × {self.side}"
+        return f"{self.base.title} at {self.side} × {self.side}"
 
     @property
     def draw(self) -> tuple[Any, ...]:
         """Cells of equal draws load the same images."""
-        return self.kind, self.side, *self.attacked.draw
+        return self.kind, self.side, *self.base.draw
 
     def load(self, **where: Any) -> TaskData:
-        """The attacked cell's images, resampled; their fingerprints are those of the resampled values.
-
-        Raises:
-          ReconError: as the attacked cell; or the side neither divides the images' own nor is a multiple of it.
-        """
-        return resampled(self.attacked.load(**where), self.side)
+        """The attacked cell's images, resampled; their fingerprints are those of the resampled values."""
+        return resample(self.base.load(**where), self.side)
 
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
-        """Train, attack, score, as the attacked cell.
-
-        Raises:
-          ReconError: training or the attack failed.
-          KeyboardInterrupt: Ctrl-C.
-        """
-        return as_own(self, self.attacked.compute(data, report))
+        """Train, attack, score, as the attacked cell."""
+        return as_own(self, self.base.compute(data, report))
 
 
-def resampled(data: TaskData, side: int) -> Resampled:
+def resample(data: TaskData, side: int) -> Resampled:
     """The same draw at side × side pixels. Its mean and its box stay: both commute with means over pixels.
 
     Raises:
       ReconError: the side neither divides the images' own nor is a multiple of it.
     """
+
+    def at_side(split: Split) -> Split:
+        x = by_area(split.x, side)
+        return dataclasses.replace(split, x=x, fingerprint=fingerprint(x, split.labels))
+
     fields = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
-    return Resampled(**fields | {name: _split(fields[name], side) for name in ("train", "held_out", "test")})
-
-
-def _split(split: Split, side: int) -> Split:
-    x = by_area(split.x, side)
-    return dataclasses.replace(split, x=x, fingerprint=fingerprint(x, split.labels))
+    return Resampled(**fields | {name: at_side(fields[name]) for name in ("train", "held_out", "test")})
 
 
 def by_area(x: Float[np.ndarray, "n h w c"], side: int) -> Float[np.ndarray, "n s s c"]:

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from recon.cells import AttackCell
-from recon.cells.resampled import ResampledCell, by_area
+from recon.cells.resolution import ResolutionCell, by_area
 from recon.dynamics import Linearised
 from recon.errors import ReconError
 from recon.metrics import psnr, ssim
@@ -31,21 +31,21 @@ def test_sides_without_whole_blocks_are_refused(side):
 
 def test_a_draw_at_another_size_is_the_same_draw_with_fingerprints_of_its_own():
     whole = ATTACKED.load(source="samples")
-    half = ResampledCell(ATTACKED, 14).load(source="samples")
+    half = ResolutionCell(ATTACKED, 14).load(source="samples")
     assert half.image_shape == (14, 14, 1)
     np.testing.assert_array_equal(half.train.labels, whole.train.labels)
     # The mean over pixels is kept, so what was subtracted still is the mean, and the box still holds every value.
     np.testing.assert_allclose(half.train.x.mean(), 0, atol=1e-6)
     assert half.test.x.min() >= whole.box[0].min()
     assert half.test.x.max() <= whole.box[1].max()
-    assert ResampledCell(ATTACKED, 14).settings() != ResampledCell(ATTACKED, 7).settings()
+    assert ResolutionCell(ATTACKED, 14).settings() != ResolutionCell(ATTACKED, 7).settings()
     prints = {name: getattr(half, name).fingerprint for name in ("train", "held_out", "test")}
     assert not set(prints.values()) & {whole.train.fingerprint, whole.held_out.fingerprint, whole.test.fingerprint}
     assert len(set(prints.values())) == 3
 
 
 def test_small_pictures_are_shown_large_enough_for_structural_similarity(rng):
-    data = ResampledCell(ATTACKED, 4).load(source="samples")
+    data = ResolutionCell(ATTACKED, 4).load(source="samples")
     x, y = rng.uniform(*(side.item() for side in data.box), size=(2, 3, 4, 4, 1))
     a, b = data.pixels(x), data.pixels(y)
     assert a.shape == (3, 12, 12, 1)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from recon.cells.attack import AttackCell
-from recon.cells.base import as_own
+from recon.cells.base import as_own, testing_split
 from recon.metrics import distances
 from recon.metrics.privacy import prior_success
 from recon.progress import Report, silent
@@ -13,7 +13,7 @@ from recon.tasks import TaskData
 
 
 @dataclass(frozen=True)
-class PrivateCell(AttackCell):
+class DPCell(AttackCell):
     """An `AttackCell`, with the chance that its attack has of success before it has seen any network."""
 
     kind: ClassVar[str] = "private"
@@ -21,8 +21,7 @@ class PrivateCell(AttackCell):
     def compute(self, data: TaskData, report: Report = silent) -> Stored:
         """Train, attack, score; and the share of the test images that so many guesses could hit."""
         stored = super().compute(data, report)
-        prior, split = (data.test.x, "test") if len(data.test) else (data.held_out.x, "held_out")
-        radius, guesses = data.task.recognisable, max(1, round(self.m_ratio * self.n_train))
-        kappa = None if radius is None else prior_success(distances(prior, prior), radius, guesses)
-        added = {"kappa": kappa, "radius": radius, "guesses": guesses, "images": len(prior), "split": split}
+        (prior, split), radius = testing_split(data), data.task.recognisable
+        kappa = None if radius is None else prior_success(distances(prior.x, prior.x), radius, self.m)
+        added = {"kappa": kappa, "radius": radius, "guesses": self.m, "images": len(prior), "split": split}
         return as_own(self, stored, prior=added)
