@@ -144,8 +144,9 @@ def tiny(tmp_path):
 
 
 @pytest.fixture
-def probe(tmp_path):
+def probe(tmp_path, monkeypatch):
     """Makes cells that do as they are told."""
+    monkeypatch.syspath_prepend(ROOT)  # workers are told the path: another package may have a `tests` of its own
     (tmp_path / "log").mkdir()
     return Probes(tmp_path / "log")
 

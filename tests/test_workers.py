@@ -90,10 +90,7 @@ sys.path.insert(0, {str(ROOT)!r})
 import numpy as np
 from pathlib import Path
 from tests.probes import Probe
-from recon.benchmark import plan, run_cells
-from recon.cells import AttackCell
-from recon.dynamics import Linearised
-from recon.networks import MLP
+from recon.benchmark import Planned, run_cells
 from recon.records import Store
 
 if __name__ == "__main__":
