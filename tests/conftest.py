@@ -140,6 +140,7 @@ def tiny(tmp_path):
     """A checkout whose only figure is `tiny`."""
     (tmp_path / "checkout" / "benchmarks").mkdir(parents=True)
     (tmp_path / "checkout" / "benchmarks" / "tiny_figure.py").write_text(TINY)
+    sys.modules.pop("benchmarks.tiny_figure", None)  # another test's
     return tmp_path / "checkout"
 
 

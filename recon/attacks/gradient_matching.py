@@ -196,16 +196,18 @@ class Matching(Objective):
         """The loss with free duals, or with the best ones."""
         settings, x = self.settings, variables["x"]
         if settings.duals == "free":
-            activation = self.network.units.smoothed(sharpness(settings, step))
-            loss = self.matched(self.target(known), x, variables["duals"], activation)
+            loss = self.matched(self.target(known), x, variables["duals"], self.units(step))
         else:
             loss, _ = self.projected(x, step, known)
         return loss if known.box is None else loss + box_penalty(self.images(x, known), known.box, settings.box_weight)
 
     def projected(self, x: Tensor, step: Tensor, known: Known) -> tuple[Float[Tensor, ""], Float[Tensor, "p m c"]]:
         """The least loss over the duals at a step, without the penalty, and the duals that reach it."""
-        activation = self.network.units.smoothed(sharpness(self.settings, step))
-        return self.least(self.target(known), x, activation, self.settings.ridge)
+        return self.least(self.target(known), x, self.units(step), self.settings.ridge)
+
+    def units(self, step: Tensor) -> Activation:
+        """The network's activation, as sharp as it is at a step."""
+        return self.network.units.smoothed(sharpness(self.settings, step))
 
     def target(self, known: Known) -> Target:
         """The network as the loss sees it."""

@@ -155,7 +155,7 @@ def train(
 
 
 def network_of(widths: str, activation: str = "relu") -> "MLP":
-    """The network of hidden layers "512,256"."""
+    """The network of hidden layers "512,256" with that activation."""
     from recon.networks import MLP
 
     numbers = [part.strip() for part in widths.split(",")]

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from scipy import special
 
 from recon.arrays import Tensor
-from recon.errors import ReconError
+from recon.errors import ReconError, unknown
 
 NAMES = ("relu", "leaky_relu", "gelu", "silu", "tanh", "elu", "softplus", "sigmoid")
 LEAK = 0.01  # of leaky_relu without a slope, as PyTorch and JAX have it
@@ -171,5 +171,5 @@ def named(name: str) -> Activation:
             raise ReconError(f"{name!r} has no slope between 0 and 1: write leaky_relu:0.2, or relu.")
         return leaky_relu(leak)
     if name not in _ALL:
-        raise ReconError(f"Unknown activation {name!r}: choose one of {', '.join(NAMES)}.")
+        raise unknown("activation", name, NAMES)
     return _ALL[name]

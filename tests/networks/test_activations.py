@@ -80,7 +80,8 @@ def test_names():
     assert MLP((4,), activation="leaky_relu:0.2") != MLP((4,)) == MLP((4,), activation="relu")
     assert named("leaky_relu:0.2").leak == 0.2
     for unknown in ("swish", "", "ReLU", "gelu:0.2"):
-        with pytest.raises(ReconError, match=r"Unknown activation .* choose one of relu, leaky_relu, gelu"):
+        fix = "did you mean gelu" if unknown == "gelu:0.2" else "choose one of relu, leaky_relu, gelu"
+        with pytest.raises(ReconError, match=rf"Unknown activation .*: {fix}"):
             MLP((4,), activation=unknown)
     for slope in ("0", "1", "-0.2", "nan", "steep", ""):
         with pytest.raises(ReconError, match=r"no slope between 0 and 1: write leaky_relu:0\.2"):
