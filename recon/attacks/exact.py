@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import jax
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Bool, Float, PRNGKeyArray
 
 from recon.attacks.base import Attack, Problem, Reconstruction, Tree
 from recon.attacks.first_layer.certificate import Network, certificate, why_unclear
@@ -79,12 +79,14 @@ def recover(
         except KeyboardInterrupt:
             why = "interrupted"
         found = state.found if why == "complete" else state.top
-        alone = np.full(len(found), np.inf)
-        if len(found):
-            found, alone = best_coordinates(state, found, complete=why == "complete")
+        if len(found) and why != "complete":
+            found = replace(found, c=placed(seen, found, TRUST))
         # The last vector may be too faint to be right, which turns other images into mixtures with the last one.
         mixed = leaked(seen, found) if state.inferred else np.zeros(len(found), bool)
-        vouched = certificate(seen, found, known_network(problem), mixed, parts, alone)
+        vouched = certificate(seen, found, known_network(problem), mixed, parts)
+        if not vouched.up_to_scale.all():
+            found, alone = by_themselves(state, found, ~vouched.up_to_scale, complete=why == "complete")
+            vouched = certificate(seen, found, known_network(problem), mixed, parts, alone)
         order = np.lexsort((-vouched.confidence, ~vouched.up_to_scale, ~vouched.certified))
         recovered = vouched.images[order].astype(np.float32).reshape(-1, *problem.image_shape)
     state.keep(recovered)
@@ -116,22 +118,21 @@ def recover(
     )
 
 
-def best_coordinates(state: State, found: Vectors, complete: bool) -> tuple[Vectors, Float[np.ndarray, " k"]]:
-    """The found at the best coordinates known, and how far noise may move those that tell it of themselves.
+def by_themselves(
+    state: State, found: Vectors, unsure: Bool[np.ndarray, " k"], complete: bool
+) -> tuple[Vectors, Float[np.ndarray, " k"]]:
+    """How far noise may move those images that tell it of themselves; where others are missing, they are moved there.
 
-    All N vectors together give an image's most exactly, if units vanish; else its own activations and gradients do, and
-    where these do not the other vectors.
+    Args:
+      unsure: those that are asked.
     """
-    seen = state.seen
-    by_itself, moved = found, np.full(len(found), np.inf)
+    moved, c = np.full(len(found), np.inf), found.c.copy()
     for way in state.yields:
         if way.exact:
-            by_itself, moved = way.alone(seen, found)
-    if complete:
-        return found, moved
-    told = np.isfinite(moved)
-    rest = placed(seen, found, TRUST)
-    return replace(found, c=np.where(told[:, None], by_itself.c, rest)), moved
+            alone, moved[unsure] = way.alone(state.seen, found.take(unsure))
+            c[unsure] = alone.c
+    told = np.isfinite(moved) & (not complete)
+    return replace(found, c=np.where(told[:, None], c, found.c)), moved
 
 
 def from_images(seen: Observed, given: Float[np.ndarray, "k d"], rng: np.random.Generator) -> Vectors:

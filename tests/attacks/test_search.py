@@ -67,6 +67,7 @@ class Planned(Patterns):
 
     def vectors(self, state, count):
         object.__setattr__(self, "turns", self.turns + 1)
+        state.starts += count
         return state.found
 
 

@@ -43,6 +43,7 @@ class Patterns:
 
     def vectors(self, state: State, count: int) -> Vectors:
         """What the robust finish accepts of the candidates."""
+        state.starts += count
         return accepted(state, self.candidates(state, count))
 
     def together(self, seen: Observed, found: Vectors) -> Vectors:

@@ -72,7 +72,7 @@ class Search(Protocol):
         ...
 
     def vectors(self, state: "State", count: int) -> Vectors:
-        """Vectors to keep, from `count` starts."""
+        """Vectors to keep, from about `count` starts, which are added to the state's."""
         ...
 
     def together(self, seen: Observed, found: Vectors) -> Vectors:
@@ -240,20 +240,20 @@ def search_once(state: State) -> None:
     seen = state.seen
     count = min(state.settings.batch, max(LEAST_BATCH, BATCH * state.missing))
     way = state.way
+    before = state.starts
     vectors = way.vectors(state, count)
-    state.starts += count
     state.batches += 1
     found = merged(state.found, vectors, seen.n, way.exact)
     # The search that found most of late goes on; the others' last yields grow until they get their turn.
     factor, term = RISE
     rest = {other: factor * was + term for other, was in state.yields.items()}
-    state.yields = rest | {way: (len(found) - len(state.found)) / count}
+    state.yields = rest | {way: (len(found) - len(state.found)) / (state.starts - before)}
     state.found = found
     state.dry += 1
     if len(found) > len(state.top):
         state.top, state.dry = found, 0
-        before = len(state.snapshots[-1].images) if state.snapshots else 0
-        if len(found) >= min(before + SNAPSHOT_SHARE * seen.n, SNAPSHOT_GROWTH * before):
+        kept = len(state.snapshots[-1].images) if state.snapshots else 0
+        if len(found) >= min(kept + SNAPSHOT_SHARE * seen.n, SNAPSHOT_GROWTH * kept):
             state.keep(pictures(seen, found.c, state.shape))
 
 

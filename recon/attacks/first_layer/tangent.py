@@ -37,7 +37,7 @@ from recon.attacks.first_layer.vectors import ALIKE, Vectors, complement, correc
 from recon.loops import compiled
 from recon.networks import Activation
 
-BATCH = 32  # starts
+BATCH, LARGE, LARGE_BATCH = 32, 300, 128  # starts at once; images from which there are more of them
 # Units for each direction of the hidden activations from which these alone are descended: at 100/1024 31 of 32 descents
 # end at an image so, as many as by all that is known, for a third of the operations.
 WIDE = 4
@@ -103,6 +103,7 @@ class Tangent:
     def vectors(self, state: State, count: int) -> Vectors:  # noqa: ARG002 (one shape for all batches: one program)
         """Images from one batch of starts."""
         seen, n = state.seen, state.seen.n
+        state.starts += self.batch(n)
         known = state.found if self.exact else self.trusted(state)
         basis = complement(normalised(known.q / seen.s), n)
         padded = np.zeros((n, n))
@@ -128,17 +129,22 @@ class Tangent:
         least = len(state.found) - min(state.dry * DOUBTED, len(state.found) // 2)
         return best(state.found, least)
 
+    def batch(self, n: int) -> int:
+        """Starts at once."""
+        return BATCH if n < LARGE else LARGE_BATCH
+
     def starts(self, state: State, basis: Float[np.ndarray, "n n"]) -> tuple[np.ndarray, np.ndarray]:
         """Columns of the change, pushed so that biases have an input, and the sharpness to begin with."""
         seen, rng = state.seen, state.rng
+        batch = self.batch(seen.n)
         one = seen.u[-1] / np.linalg.norm(seen.u[-1])
-        c = normalised(turned(seen, columns(seen, BATCH, rng)))
+        c = normalised(turned(seen, columns(seen, batch, rng)))
         push: Any = PUSH
         if state.dry:
-            random = rng.random((BATCH, 1)) < ISOTROPIC
+            random = rng.random((batch, 1)) < ISOTROPIC
             c = np.where(random, normalised(rng.standard_normal(c.shape)), c)
-            push = rng.uniform(*PUSHES, (BATCH, 1))
-        sharpness = np.exp(rng.uniform(*np.log(SHARPNESS), (BATCH, 1)))
+            push = rng.uniform(*PUSHES, (batch, 1))
+        sharpness = np.exp(rng.uniform(*np.log(SHARPNESS), (batch, 1)))
         return normalised(product(c + push * one, basis.T)), sharpness
 
     def descended(
@@ -205,7 +211,8 @@ class Tangent:
           its own pattern or nothing holds it.
         """
         known = self.spans if self.units.leak is None else by_activations(self.spans, np.arange(len(self.spans.p)))
-        if not self.exact or not (len(found) and (known.above or known.h.shape[1])):
+        told = self.exact and len(found) and (known.above or known.h.shape[1])
+        if not told or seen.n >= LARGE:  # work grows as N³
             return found, np.full(len(found), np.inf)
         c = found.c / (found.c @ seen.u[-1])[:, None]
         end = self.polish(seen, c, known)
@@ -218,12 +225,20 @@ class Tangent:
         return replace(found, c=normalised(end.c)), np.where(worst < RESIDUAL, end.moved, np.inf)
 
     def polish(self, seen: Observed, c: Float[np.ndarray, "b n"], known: Spans) -> Polished:
-        """Gauss and Newton's steps in float64."""
+        """Gauss and Newton's steps in float64, for so many images at once that one program does for all."""
+        done = []
         with enable_x64():
-            program = compiled(
-                polish, self.units, c, seen.u[-1], known, what="A step to the nearest zero", fix="fewer images"
-            )
-            return Polished(*map(np.asarray, program.run(c, seen.u[-1], known)))
+            for first in range(0, len(c), BATCH):
+                some = c[first : first + BATCH]
+                whole = np.concatenate([some, np.repeat(some[:1], BATCH - len(some), axis=0)])
+                arguments = whole, seen.u[-1], known
+                program = compiled(
+                    polish, self.units, *arguments, what="A step to the nearest zero", fix="fewer images"
+                )
+                done.append([np.asarray(part)[: len(some)] for part in program.run(*arguments)])
+        if not done:
+            return Polished(c, np.zeros(0), np.zeros(0))
+        return Polished(*(np.concatenate(parts) for parts in zip(*done, strict=True)))
 
     def polished(self, seen: Observed, c: Float[np.ndarray, "b n"]) -> Vectors:
         """Vectors of the nearest zeros, for activations without a kink."""
