@@ -85,7 +85,7 @@ def recover(
         mixed = leaked(seen, found) if state.inferred else np.zeros(len(found), bool)
         vouched = certificate(seen, found, known_network(problem), mixed, parts)
         if not vouched.up_to_scale.all():
-            found, alone = by_themselves(state, found, ~vouched.up_to_scale, complete=why == "complete")
+            found, alone = by_themselves(state, found, ~vouched.up_to_scale)
             vouched = certificate(seen, found, known_network(problem), mixed, parts, alone)
         order = np.lexsort((-vouched.confidence, ~vouched.up_to_scale, ~vouched.certified))
         recovered = vouched.images[order].astype(np.float32).reshape(-1, *problem.image_shape)
@@ -119,9 +119,9 @@ def recover(
 
 
 def by_themselves(
-    state: State, found: Vectors, unsure: Bool[np.ndarray, " k"], complete: bool
+    state: State, found: Vectors, unsure: Bool[np.ndarray, " k"]
 ) -> tuple[Vectors, Float[np.ndarray, " k"]]:
-    """How far noise may move those images that tell it of themselves; where others are missing, they are moved there.
+    """How far noise may move images that tell where they are of themselves; they are moved there.
 
     Args:
       unsure: those that are asked.
@@ -131,8 +131,7 @@ def by_themselves(
         if way.exact:
             alone, moved[unsure] = way.alone(state.seen, found.take(unsure))
             c[unsure] = alone.c
-    told = np.isfinite(moved) & (not complete)
-    return replace(found, c=np.where(told[:, None], c, found.c)), moved
+    return replace(found, c=np.where(np.isfinite(moved)[:, None], c, found.c)), moved
 
 
 def from_images(seen: Observed, given: Float[np.ndarray, "k d"], rng: np.random.Generator) -> Vectors:

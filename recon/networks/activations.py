@@ -40,7 +40,7 @@ class Activation:
     curvature: Function
     leak: float | None = None
 
-    def smoothed(self, beta: float | Float[Tensor, ""]) -> "Activation":
+    def smoothed(self, beta: float | Float[Tensor, ""] | Float[Tensor, "b 1"]) -> "Activation":
         """Itself; of one with a kink leak·z + (1 − leak)·log(1 + exp(βz))/β, which tends to it as β grows."""
         if self.leak is None:
             return self
@@ -90,7 +90,7 @@ def leaky_relu(leak: float) -> Activation:
     )
 
 
-def softplus(beta: float | int | Float[Tensor, ""]) -> Activation:
+def softplus(beta: float | int | Float[Tensor, ""] | Float[Tensor, "b 1"]) -> Activation:
     """log(1 + exp(βz))/β, which tends to ReLU as the sharpness β grows; the activation of that name has β = 1."""
     return activation(
         "softplus",

@@ -195,8 +195,10 @@ def test_ctrl_c_keeps_what_was_found(linearised):
 def test_budgets_end_the_search(linearised, budget, why):
     found = linearised.attack(rounds=1, **budget)
     assert found.why == why
-    assert not found.certified.any()
     assert found.work["starts"] <= 48
+    # The images that are missing may be in all the others; only what an image tells of itself counts.
+    certified = np.float64(found.images[found.certified])
+    assert cdist(certified, linearised.x).min(1, initial=0).max(initial=0) < 0.01
 
 
 @pytest.mark.parametrize("decay", [1e-4, 1e-2])

@@ -383,7 +383,7 @@ def certificate(
     same, other = fixed(seen), settled(rows)
     wrong = mixed | contradicted(seen, found, rows)
     sound = (width < CERTAIN_TAIL) & (moved * largest < 1) & enough & other & complete & same & ~wrong
-    itself = np.full(len(x), np.inf) if alone is None else MARGIN * alone / promise
+    itself = np.full(len(x), np.inf) if alone is None else np.hypot(MARGIN * alone / promise, coarse)
     own = (itself * largest < 1) & same & ~(wrong & network.vanish)
     if not network.vanish:
         sound, width, moved, enough, other = own, np.zeros(len(x)), itself, ~empty, ~empty

@@ -110,17 +110,18 @@ def passed(z: Float[Tensor, "b w"], above: tuple[tuple[Any, Any], ...], units: A
 
 def best_outputs(g: Float[Tensor, "b c w"], v: Float[Tensor, "n w"]) -> Float[Tensor, "b c"]:
     """The d of which Σ_c d_c g_c lies nearest to the rows of v, relative to its length."""
+    xp: Any = np if isinstance(g, np.ndarray) else jnp
     c = g.shape[1]
     if c == 1:
-        return jnp.ones(g.shape[:2], g.dtype)
+        return xp.ones(g.shape[:2], g.dtype)
     inside = g @ v.T
-    gram = g @ jnp.swapaxes(g, 1, 2)
-    gram = gram + (RIDGE * jnp.trace(gram, axis1=1, axis2=2) / c + TINY)[:, None, None] * jnp.eye(c, dtype=g.dtype)
-    lower = jnp.linalg.cholesky(gram)
-    half = jax.scipy.linalg.solve_triangular(lower, inside, lower=True)
-    _, vectors = jnp.linalg.eigh(half @ jnp.swapaxes(half, 1, 2))
-    d = jax.scipy.linalg.solve_triangular(jnp.swapaxes(lower, 1, 2), vectors[:, :, -1:], lower=False)[..., 0]
-    return d / (jnp.linalg.norm(d, axis=1, keepdims=True) + TINY)
+    gram = g @ xp.swapaxes(g, 1, 2)
+    gram = gram + (RIDGE * xp.trace(gram, axis1=1, axis2=2) / c + TINY)[:, None, None] * xp.eye(c, dtype=g.dtype)
+    lower = xp.linalg.cholesky(gram)
+    half = xp.linalg.solve(lower, inside)
+    _, vectors = xp.linalg.eigh(half @ xp.swapaxes(half, 1, 2))
+    d = xp.linalg.solve(xp.swapaxes(lower, 1, 2), vectors[:, :, -1:])[..., 0]
+    return d / (xp.linalg.norm(d, axis=1, keepdims=True) + TINY)
 
 
 def outside(rows: Float[Tensor, "b w"], basis: Float[Tensor, "w k"]) -> Float[Tensor, " b"]:

@@ -34,6 +34,7 @@ class Patterns:
 
     promise: ClassVar[float] = 0.0  # it has its turn where the other finds nothing
     exact: ClassVar[bool] = False
+    by_coordinates: ClassVar[bool] = False
 
     @classmethod
     def on(cls, seen: Observed, problem: Problem) -> "Patterns | None":

@@ -66,6 +66,11 @@ class Search(Protocol):
         """Whether what it keeps needs no cleaning later."""
         ...
 
+    @property
+    def by_coordinates(self) -> bool:
+        """Whether images of nearly one null vector are told apart by their coordinates."""
+        ...
+
     @classmethod
     def on(cls, seen: Observed, problem: Problem) -> "Search | None":
         """The search on a problem, or None where it is not possible."""
@@ -202,7 +207,7 @@ def solve_together(state: State) -> bool:
     for way in sorted(state.yields, key=state.yields.__getitem__, reverse=True):
         after = way.together(state.seen, state.found)
         state.joint += 1
-        again = np.zeros(n, bool) if way.exact else repeated(after)
+        again = np.zeros(n, bool) if way.by_coordinates else repeated(after)
         if passing(after).all() and not again.any():
             state.found = after
             return True
@@ -243,7 +248,7 @@ def search_once(state: State) -> None:
     before = state.starts
     vectors = way.vectors(state, count)
     state.batches += 1
-    found = merged(state.found, vectors, seen.n, way.exact)
+    found = merged(state.found, vectors, seen.n, way.by_coordinates)
     # The search that found most of late goes on; the others' last yields grow until they get their turn.
     factor, term = RISE
     rest = {other: factor * was + term for other, was in state.yields.items()}

@@ -53,6 +53,7 @@ DOUBTED = 2  # of the found, for each dry batch in a row, are not taken out
 # and of Lanczos in each: of 36 coordinates L2 0.1 to 1.5 from images of 100/384 they gave 33 right ones; a third of the
 # solves 16 to 26.
 EDGES, SOLVES, SOLVE_STEPS = (0.06, 0.005), 20, 14
+SAME = 1e-9  # by which the cosine of two coordinates that are at one zero may differ from one
 FLIPS = 60  # of units, at most, in each layer
 GAIN = 1e-13  # of the squared length, that a flip must be worth
 # Share of the gradient outside its span, at the exact pattern: up to 1e-9 at images of 200/512, above 4e-4 elsewhere.
@@ -82,6 +83,11 @@ class Tangent:
     spans: Spans
     exact: bool
     single: Spans
+
+    @property
+    def by_coordinates(self) -> bool:
+        """Without kinks gradients of two images may be nearly parallel, and each image's coordinates are exact."""
+        return self.exact and self.units.leak is None
 
     @classmethod
     def on(cls, seen: Observed, problem: Problem) -> "Tangent | None":
@@ -220,9 +226,11 @@ class Tangent:
         worst = np.asarray(end.share)
         for g, rows in zip(at.g, (self.spans.v, *self.spans.rows), strict=True):
             if len(rows):
-                d = np.asarray(best_outputs(g, rows), np.float64)
+                d = best_outputs(g, rows)
                 worst = np.maximum(worst, outside(np.einsum("bc,bcw->bw", d, g), rows.T))
-        return replace(found, c=normalised(end.c)), np.where(worst < RESIDUAL, end.moved, np.inf)
+        c = normalised(end.c)
+        again = np.triu(product(c, c.T) > 1 - SAME, 1).any(0)  # at the same zero as one before
+        return replace(found, c=c), np.where((worst < RESIDUAL) & ~again, end.moved, np.inf)
 
     def polish(self, seen: Observed, c: Float[np.ndarray, "b n"], known: Spans) -> Polished:
         """Gauss and Newton's steps in float64, for so many images at once that one program does for all."""
@@ -244,16 +252,14 @@ class Tangent:
         """Vectors of the nearest zeros, for activations without a kink."""
         end = self.polish(seen, c, self.spans)
         g = passed(product(end.c, self.spans.p.T), self.spans.above, self.units).g[0]
-        with enable_x64():
-            d = np.asarray(best_outputs(g, self.spans.v))
-        q = product(np.einsum("bc,bcw->bw", d, g), seen.v.T)
+        q = product(np.einsum("bc,bcw->bw", best_outputs(g, self.spans.v), g), seen.v.T)
         right = end.share < RESIDUAL  # not where it is no number
         return Vectors(normalised(end.c), normalised(q), np.where(right, 0.0, 1.0), np.ones(len(c)))
 
     def outputs(self, z: list[np.ndarray], rows: Float[np.ndarray, "n w"]) -> Float[np.ndarray, "b c"]:
         """The combination of outputs whose gradient lies in the span."""
         g = self.units.slope(z[-1])[:, None] * self.spans.above[-1][0].T
-        return np.asarray(best_outputs(g, rows), np.float64)
+        return np.asarray(best_outputs(g, rows))
 
 
 def flipped(

@@ -58,23 +58,23 @@ def joined(a: Vectors, b: Vectors) -> Vectors:
     return Vectors(*(np.concatenate([getattr(a, f), getattr(b, f)]) for f in ("c", "q", "ratio", "agreement")))
 
 
-def merged(found: Vectors, new: Vectors, most: int, exact: bool = False) -> Vectors:
+def merged(found: Vectors, new: Vectors, most: int, by_coordinates: bool = False) -> Vectors:
     """The found and those of the new that differ from all of them, best first, `most` at most.
 
     Args:
-      exact: coordinates tell images apart as well, where two of them have nearly one null vector.
+      by_coordinates: these tell images apart as well, where two of them have nearly one null vector.
     """
     for i in np.argsort(new.ratio, kind="stable"):
         row = new.take(np.array([i]))
-        if len(found) < most and not any(likeness(found, row, exact) > ALIKE):
+        if len(found) < most and not any(likeness(found, row, by_coordinates) > ALIKE):
             found = joined(found, row)
     return found
 
 
-def likeness(found: Vectors, row: Vectors, exact: bool = False) -> Float[np.ndarray, " k"]:
-    """Cosines of the null vectors with one; with `exact`, of the coordinates where these are less alike."""
+def likeness(found: Vectors, row: Vectors, by_coordinates: bool = False) -> Float[np.ndarray, " k"]:
+    """Cosines of the null vectors with one; where coordinates count, theirs if they are less alike."""
     cosine: np.ndarray = np.abs(found.q @ row.q[0])
-    return np.minimum(cosine, np.abs(found.c @ row.c[0])) if exact else cosine
+    return np.minimum(cosine, np.abs(found.c @ row.c[0])) if by_coordinates else cosine
 
 
 def distinct(z: Float[np.ndarray, "b l"], quality: Float[np.ndarray, " b"], alike: float) -> np.ndarray:
