@@ -79,7 +79,7 @@ def recover(
         except KeyboardInterrupt:
             why = "interrupted"
         found = state.found if why == "complete" else state.top
-        if len(found) and why != "complete":
+        if len(found) and why != "complete" and not state.way.by_coordinates:
             found = replace(found, c=placed(seen, found, TRUST))
         # The last vector may be too faint to be right, which turns other images into mixtures with the last one.
         mixed = leaked(seen, found) if state.inferred else np.zeros(len(found), bool)

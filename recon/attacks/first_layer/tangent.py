@@ -53,7 +53,7 @@ DOUBTED = 2  # of the found, for each dry batch in a row, are not taken out
 # and of Lanczos in each: of 36 coordinates L2 0.1 to 1.5 from images of 100/384 they gave 33 right ones; a third of the
 # solves 16 to 26.
 EDGES, SOLVES, SOLVE_STEPS = (0.06, 0.005), 20, 14
-SAME = 1e-9  # by which the cosine of two coordinates that are at one zero may differ from one
+SAME = 1e-6  # by which the cosine of two coordinates that are at one zero may differ from one
 FLIPS = 60  # of units, at most, in each layer
 GAIN = 1e-13  # of the squared length, that a flip must be worth
 # Share of the gradient outside its span, at the exact pattern: up to 1e-9 at images of 200/512, above 4e-4 elsewhere.
