@@ -26,6 +26,7 @@ from recon.attacks.first_layer.search import Search, State, search
 from recon.attacks.first_layer.settings import Exact
 from recon.attacks.first_layer.tangent import Tangent
 from recon.attacks.first_layer.vectors import Vectors, judged, merged, narrowed, none
+from recon.errors import ReconError
 from recon.networks import MLP
 from recon.progress import Report
 
@@ -59,6 +60,9 @@ def recover(
 
     Args:
       parts: the images are parts of images.
+
+    Raises:
+      ReconError: no search takes this kind of network and training.
     """
     began = time.perf_counter()
     problem, share = in_standard_parametrisation(problem)
@@ -72,6 +76,11 @@ def recover(
             if seen.clear:
                 ways = (way.on(seen, problem) for way in (SEARCHES[-1:] if settings.loose else SEARCHES))
                 state.yields = {way: way.promise for way in ways if way is not None}
+                if not state.yields:
+                    raise ReconError(
+                        f"The attack {name!r} takes {problem.network.activation} networks of this shape after "
+                        "linearised training or one step alone: use ntk-fast."
+                    )
                 if given is not None:
                     state.found = state.top = from_images(seen, given, rng)
                     state.trace.append((0, len(state.found)))

@@ -113,22 +113,25 @@ def best_outputs(g: Float[Tensor, "b c w"], v: Float[Tensor, "n w"]) -> Float[Te
     xp: Any = np if isinstance(g, np.ndarray) else jnp
     c = g.shape[1]
     if c == 1:
-        return xp.ones(g.shape[:2], g.dtype)
+        ones: Tensor = xp.ones(g.shape[:2], g.dtype)
+        return ones
     inside = g @ v.T
     gram = g @ xp.swapaxes(g, 1, 2)
     gram = gram + (RIDGE * xp.trace(gram, axis1=1, axis2=2) / c + TINY)[:, None, None] * xp.eye(c, dtype=g.dtype)
     lower = xp.linalg.cholesky(gram)
     half = xp.linalg.solve(lower, inside)
     _, vectors = xp.linalg.eigh(half @ xp.swapaxes(half, 1, 2))
-    d = xp.linalg.solve(xp.swapaxes(lower, 1, 2), vectors[:, :, -1:])[..., 0]
-    return d / (xp.linalg.norm(d, axis=1, keepdims=True) + TINY)
+    d: Tensor = xp.linalg.solve(xp.swapaxes(lower, 1, 2), vectors[:, :, -1:])[..., 0]
+    d = d / (xp.linalg.norm(d, axis=1, keepdims=True) + TINY)
+    return d
 
 
 def outside(rows: Float[Tensor, "b w"], basis: Float[Tensor, "w k"]) -> Float[Tensor, " b"]:
     """Share of each row's squared length that lies outside the span of orthonormal columns."""
     inside = rows @ basis
     xp: Any = np if isinstance(rows, np.ndarray) else jnp
-    return 1 - xp.sum(inside**2, axis=1) / (xp.sum(rows**2, axis=1) + TINY)
+    share: Tensor = 1 - xp.sum(inside**2, axis=1) / (xp.sum(rows**2, axis=1) + TINY)
+    return share
 
 
 def residual(c: Float[Tensor, " n"], units: Activation, known: Spans) -> Float[Tensor, " r"]:
@@ -172,12 +175,13 @@ def polish(units: Activation, c: Float[Tensor, "b n"], one: Float[Tensor, " n"],
     """Gauss and Newton's steps towards the zero of the residuals, halved where a whole one leads away."""
     n = c.shape[1]
     # Steps keep the biases' input at one: they are orthogonal to its direction.
-    free = jnp.eye(n, dtype=c.dtype) - jnp.outer(one, one) / (one @ one)
+    fixed = jnp.outer(jnp.asarray(one), jnp.asarray(one))
+    free = jnp.eye(n, dtype=c.dtype) - fixed / (one @ one)
 
     def parts(c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rest = residual(c, units, known)
         slope = jax.jacfwd(residual)(c, units, known) @ free
-        return rest, slope, slope.T @ slope + jnp.outer(one, one)
+        return rest, slope, slope.T @ slope + fixed
 
     def step(c: Tensor, _: Any) -> tuple[Tensor, None]:
         rest, slope, gram = parts(c)
@@ -197,4 +201,5 @@ def polish(units: Activation, c: Float[Tensor, "b n"], one: Float[Tensor, " n"],
         moved = jnp.where(values[0] > HELD * values[-1], jnp.sqrt(noise * held), jnp.inf)
         return Polished(c, jnp.sum(rest**2), moved)
 
-    return jax.lax.map(all_steps, c)
+    done: Polished = jax.lax.map(all_steps, c)
+    return done

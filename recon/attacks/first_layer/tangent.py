@@ -150,7 +150,8 @@ class Tangent:
             random = rng.random((batch, 1)) < ISOTROPIC
             c = np.where(random, normalised(rng.standard_normal(c.shape)), c)
             push = rng.uniform(*PUSHES, (batch, 1))
-        sharpness = np.exp(rng.uniform(*np.log(SHARPNESS), (batch, 1)))
+        least, most = np.log(SHARPNESS)
+        sharpness = np.exp(rng.uniform(least, most, (batch, 1)))
         return normalised(product(c + push * one, basis.T)), sharpness
 
     def descended(
@@ -180,7 +181,7 @@ class Tangent:
             return self.polished(seen, c)
         leak = self.units.leak
         z = passed(product(c, self.spans.p.T), self.spans.above, self.units).z
-        worst = np.zeros(len(c))
+        worst, g = np.zeros(len(c)), np.zeros((len(c), 0))
         last = self.spans.above[-1][0]
         # From the top layer down: what comes from above, times 1 or the leak for each unit.
         for layer in range(len(z) - 1, -1, -1):
@@ -307,7 +308,7 @@ def descent(
     """Adam on the loss over coordinates of unit length, kinks growing sharp."""
     first, second = MOMENTA
 
-    def step(state: tuple[Tensor, Tensor, Tensor], i: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], None]:
+    def step(state: Any, i: Tensor) -> tuple[Any, None]:
         y, mean, square = state
         done = i / how.steps
         units = how.activation.smoothed(sharpness * (SHARPEST / sharpness) ** done)
