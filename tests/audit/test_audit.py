@@ -483,7 +483,7 @@ def test_ctrl_c_in_a_later_stage_is_said_and_reports_what_was_found(sgd, monkeyp
 
 def test_stage_that_memory_does_not_hold_is_left_out_and_said(sgd, digits, monkeypatch):
     before, after = map(arrays, sgd)
-    monkeypatch.setattr(memory, "room", lambda: 1000)
+    monkeypatch.setattr(memory, "room", lambda: 400_000)  # bytes: enough for a batch of the exact search
     monkeypatch.setattr(run, "TRIES", 1)
     real = run.reconstruct
 
@@ -492,7 +492,7 @@ def test_stage_that_memory_does_not_hold_is_left_out_and_said(sgd, digits, monke
         sure = np.arange(len(found.images)) < 3
         return dataclasses.replace(found, why="out of starts", certified=sure, up_to_scale=sure)
 
-    said = "left out. A step of the attack takes .* GB of memory, and 1e-06 GB may be used: reconstruct fewer images"
+    said = "left out. A step of the attack takes .* GB of memory, and 0.0004 GB may be used: reconstruct fewer images"
     monkeypatch.setattr(run, "reconstruct", short)
     made = recon.audit(before, after, progress=False)
     assert (made.attacks, made.certified) == (("exact",), 3)

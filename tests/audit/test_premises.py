@@ -148,5 +148,8 @@ def test_activation_of_the_network_given_is_the_attacked_ones(digits):
     call = {"network": network, "linearised": True, "m": 6, "progress": False}
     made = recon.audit(before, after, attack="ntk-fast", seconds=1.0, **call)
     assert made.network.activation == "tanh"
-    with pytest.raises(recon.ReconError, match="not for those of tanh: use ntk-fast"):
-        recon.audit(before, after, **call)
+    exact = recon.audit(before, after, **call)
+    assert exact.network.activation == "tanh"
+    assert exact.attacks[0] == "exact"
+    with pytest.raises(recon.ReconError, match="tanh networks of this shape after linearised training"):
+        recon.audit(before, after, **call | {"linearised": False})
