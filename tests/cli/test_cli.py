@@ -113,10 +113,7 @@ def test_list_names_everything(recon):
         ([*ATTACK, "--task", "magic"], "Unknown task 'magic': choose one of"),
         ([*ATTACK, "--attack", "magic"], "Unknown attack 'magic': choose one of"),
         ([*ATTACK, "--activation", "swish"], "choose one of relu, leaky_relu, gelu"),
-        (
-            [*ATTACK, "--attack", "exact", "--activation", "tanh"],
-            "takes tanh networks of this shape after linearised training",
-        ),
+        ([*ATTACK, "--attack", "hybrid", "--activation", "tanh"], "not for those of tanh: use ntk-fast"),
         ([*ATTACK, "--attack", "hybird"], "did you mean hybrid?"),
         ([*ATTACK, "--attack", "exact", "--steps", "9"], "no setting steps: with --set"),
         ([*ATTACK, "--set", "magic=1"], "no setting magic: with --set NAME=VALUE it takes box_weight"),
