@@ -74,9 +74,10 @@ def recover(
         why = "no clear rank"
         try:
             if seen.clear:
-                ways = (way.on(seen, problem) for way in (SEARCHES[-1:] if settings.loose else SEARCHES))
+                vanish = problem.network.units.leak == 0
+                ways = (way.on(seen, problem) for way in (SEARCHES[-1:] if settings.loose and vanish else SEARCHES))
                 state.yields = {way: way.promise for way in ways if way is not None}
-                if not state.yields:
+                if not state.yields and not vanish:
                     raise ReconError(
                         f"The attack {name!r} takes {problem.network.activation} networks of this shape after "
                         "linearised training or one step alone: use ntk-fast."
@@ -84,7 +85,7 @@ def recover(
                 if given is not None:
                     state.found = state.top = from_images(seen, given, rng)
                     state.trace.append((0, len(state.found)))
-                why = search(state, report)
+                why = search(state, report) if state.yields else "too few units"
         except KeyboardInterrupt:
             why = "interrupted"
         found = state.found if why == "complete" else state.top

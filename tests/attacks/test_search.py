@@ -60,6 +60,19 @@ def test_loose_is_by_the_first_layers_patterns_alone(linearised, monkeypatch, lo
     assert (set(used) == {Patterns}) if loose else (used[0] is Tangent)
 
 
+def test_loose_searches_as_ever_where_no_unit_vanishes():
+    """As the audit's second try does: the first layer's patterns tell nothing of such networks."""
+    instance = trained(Linearised(), activation="gelu", widths=(96, 96))
+    assert instance.attack(loose=True).certified.all()
+
+
+def test_a_crowded_layer_without_another_search_is_said_and_no_mistake(linearised):
+    crowded = trained(Linearised(), widths=(28, 28))  # 12 images: too many for patterns
+    assert ways(problem_of(crowded)) == [Tangent]
+    found = crowded.attack(loose=True)
+    assert (found.why, len(found.images)) == ("too few units", 0)
+
+
 class Planned(Patterns):
     """A search that finds nothing, and counts how often it is asked."""
 

@@ -11,7 +11,6 @@ the test of the MUSIC method of array processing. The layers above give as much 
 h₁(x_i) lie in the column space of ΔW₂, and their gradients with respect to z_l in the row space of ΔW_l.
 """
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +29,7 @@ FULL = 0.9  # directions for each unit from which a span is nearly everything an
 WIDER = 1.8  # directions of hidden activations kept for each image where patterns moved during training
 RIDGE = 1e-9  # of the outputs' Gram matrices, in their mean eigenvalue
 TINY = 1e-30
+LEAST_INPUT = 1e-3  # of the biases, that coordinates are divided by
 POLISHED = 8  # Gauss and Newton's steps
 HELD = 1e-14  # eigenvalue of the slopes' Gram matrix, over the largest, below which they leave a direction free
 
@@ -53,9 +53,10 @@ class Spans(NamedTuple):
     rows: tuple[Any, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Passed:
-    """One forward and backward pass.
+class Passed(NamedTuple):
+    """One forward and backward pass from the first pre-activations on.
+
+    `MLP.layers` starts from images and weights, and its products have no forward derivatives, which `polish` takes.
 
     Attributes:
       z: pre-activations of each hidden layer.
@@ -92,7 +93,7 @@ def by_activations(exact: Spans, units: Integer[np.ndarray, " k"]) -> Spans:
 
 
 def passed(z: Float[Tensor, "b w"], above: tuple[tuple[Any, Any], ...], units: Activation) -> Passed:
-    """Forward and backward pass from the first pre-activations on."""
+    """Every output's gradients for first pre-activations z."""
     zs, h1 = [z], units.value(z)
     h = h1
     for kernel, bias in above[:-1]:
@@ -109,7 +110,10 @@ def passed(z: Float[Tensor, "b w"], above: tuple[tuple[Any, Any], ...], units: A
 
 
 def best_outputs(g: Float[Tensor, "b c w"], v: Float[Tensor, "n w"]) -> Float[Tensor, "b c"]:
-    """The d of which Σ_c d_c g_c lies nearest to the rows of v, relative to its length."""
+    """The d of which Σ_c d_c g_c lies nearest to the rows of v, relative to its length; taken for constant.
+
+    At the nearest d the distance does not depend on d to first order.
+    """
     xp: Any = np if isinstance(g, np.ndarray) else jnp
     c = g.shape[1]
     if c == 1:
@@ -123,7 +127,22 @@ def best_outputs(g: Float[Tensor, "b c w"], v: Float[Tensor, "n w"]) -> Float[Te
     _, vectors = xp.linalg.eigh(half @ xp.swapaxes(half, 1, 2))
     d: Tensor = xp.linalg.solve(xp.swapaxes(lower, 1, 2), vectors[:, :, -1:])[..., 0]
     d = d / (xp.linalg.norm(d, axis=1, keepdims=True) + TINY)
-    return d
+    return d if xp is np else jax.lax.stop_gradient(d)
+
+
+def combined(g: Float[Tensor, "b c w"], v: Float[Tensor, "n w"]) -> Float[Tensor, "b w"]:
+    """The combination of the outputs' gradients that lies nearest to the rows of v."""
+    xp: Any = np if isinstance(g, np.ndarray) else jnp
+    nearest: Tensor = xp.einsum("bc,bcw->bw", best_outputs(g, v), g)
+    return nearest
+
+
+def at_one(c: Float[Tensor, "b n"], one: Float[Tensor, " n"]) -> Float[Tensor, "b n"]:
+    """Coordinates at which the biases' input, c·one, is one."""
+    xp: Any = np if isinstance(c, np.ndarray) else jnp
+    now = c @ one
+    scaled: Tensor = c / xp.where(xp.abs(now) > LEAST_INPUT, now, LEAST_INPUT)[:, None]
+    return scaled
 
 
 def outside(rows: Float[Tensor, "b w"], basis: Float[Tensor, "w k"]) -> Float[Tensor, " b"]:
@@ -146,7 +165,7 @@ def residual(c: Float[Tensor, " n"], units: Activation, known: Spans) -> Float[T
         parts, bases = [units.value(z)], [known.h]
     if known.above:
         at = passed(z[None], known.above, units)
-        d = jax.lax.stop_gradient(best_outputs(at.g[0], known.v))[0]
+        d = best_outputs(at.g[0], known.v)[0]
         parts += [d @ g[0] for g in at.g]
         bases += [known.v.T, *(rows.T for rows in known.rows)]
     rest = [

@@ -1,21 +1,21 @@
 """Search by the first layer's patterns: null vectors and half-spaces in turn, in two stages, in float32."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from recon.attacks.base import Problem
-from recon.attacks.first_layer.deflated import SLOW_STEPS, Deflated, deflated, starts
+from recon.attacks.first_layer.deflated import SLOW_STEPS, Deflated, deflated, finish, starts
 from recon.attacks.first_layer.flops import product
 from recon.attacks.first_layer.joint import joint
 from recon.attacks.first_layer.linear import active_probability, normalised, null_vectors
 from recon.attacks.first_layer.observe import Observed
-from recon.attacks.first_layer.search import Candidates, State, accepted
+from recon.attacks.first_layer.search import State
 from recon.attacks.first_layer.vectors import ALIKE, Vectors, distinct, inactive_units
 
-NARROW = 0.4  # images for each hidden unit above which inactive units are too few to tell images from mixtures
+CROWDED = 0.4  # images for each hidden unit above which inactive units are too few to tell images from mixtures
 # Chosen while building.
 HELD_MISSING, FREE_EVERY = 0.1, 3  # q is held while more than this share is missing, but for each third batch
 FIRST_LANCZOS, LANCZOS = 10, 6  # steps in the first round of stage one, from a random q, and in the others
@@ -26,11 +26,26 @@ SURE_FIRST, SURE_MORE = 0.75, 0.05  # share of the inactive units that stage two
 SMALLEST = 0.9  # share of these that stay, those of the smallest entries
 STAGE_TWO_ROUNDS, STAGE_TWO_LANCZOS = 3, 8
 FINISHED, LEAST_FINISHED = 4, 16  # one in so many starts goes on to the finish, and at least so many do
+NEARLY = 0.05  # ratio below which candidates are finished once more
+
+
+class Candidates(NamedTuple):
+    """What one batch of a search proposes.
+
+    Attributes:
+      reduced: the coordinates that it was made in.
+      y: of images, in these.
+      q: null vectors to begin the finish with.
+    """
+
+    reduced: Deflated
+    y: Float[np.ndarray, "b m"]
+    q: Float[np.ndarray, "b n"]
 
 
 @dataclass(frozen=True, eq=False)
 class Patterns:
-    """The search that is always possible."""
+    """The search that needs no layer above the first."""
 
     promise: ClassVar[float] = 0.0  # it has its turn where the other finds nothing
     exact: ClassVar[bool] = False
@@ -39,7 +54,7 @@ class Patterns:
     @classmethod
     def on(cls, seen: Observed, problem: Problem) -> "Patterns | None":
         """The search, or None where units have no inactive side, or too few of them are inactive."""
-        few = seen.n >= NARROW * seen.v.shape[1]
+        few = seen.n >= CROWDED * seen.v.shape[1]
         return cls() if problem.network.units.leak == 0 and not few else None
 
     def vectors(self, state: State, count: int) -> Vectors:
@@ -67,6 +82,17 @@ class Patterns:
         y, z, share = stage_two(reduced, y[keep], z[keep])
         keep = distinct(z, share, ALIKE)[: max(LEAST_FINISHED, count // FINISHED)]
         return Candidates(reduced, y[keep], z[keep] @ reduced.basis_q)
+
+
+def accepted(state: State, proposed: Candidates) -> Vectors:
+    """Candidates after the robust finish: those that vanish on their image's inactive units, and on no others."""
+    seen, settings = state.seen, state.settings
+    reduced, y, q = proposed
+    vectors = finish(seen, reduced, y, q)
+    # Nearly right ones become right when the finish starts from what it gave.
+    again = vectors.take(vectors.ratio < NEARLY)
+    vectors = finish(seen, reduced, (again.c @ reduced.basis_c.T).astype(np.float32), again.q)
+    return vectors.take((vectors.ratio < settings.ratio) & (vectors.agreement > state.least_agreement))
 
 
 def stage_one(

@@ -5,13 +5,12 @@ Ways to search are `Search` objects, a file each: `tangent` and `patterns`. What
 
 import time
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
 from recon.attacks.base import Problem, Snapshot
-from recon.attacks.first_layer.deflated import Deflated, finish
 from recon.attacks.first_layer.flops import Count
 from recon.attacks.first_layer.images import images
 from recon.attacks.first_layer.joint import best, cleaned, passing, repeated
@@ -24,7 +23,6 @@ from recon.progress import Report
 # Chosen while building, where a line does not say what was measured.
 STARTS = 100  # for each training image, after which the search gives up
 BATCH, LEAST_BATCH = 4, 16  # starts at once for each image that is missing, and at least
-NEARLY = 0.05  # ratio below which candidates are finished once more
 # A half-space of m coordinates learnt from W labels errs on a share of the units that grows as m/W. What a pattern may
 # disagree on grows by MISLABELLED times that, and for each batch that found nothing by LENIENCE.
 MISLABELLED, LENIENCE = 0.35, 0.02
@@ -35,20 +33,6 @@ MOST_CLEANED = 10  # one in so many of all vectors is dropped at most by cleanin
 DOUBTED, LEAST_DOUBTED, MOST_DOUBTED = 50, 2, 4  # after a failed joint step: one in so many, at least, one in so many
 LAST_SOLVES, LAST_STEPS = 6, 20  # for the vector of the last image, and of Lanczos in each
 SNAPSHOT_SHARE, SNAPSHOT_GROWTH = 0.1, 1.25  # of N, and of what the last one held, by which the found have grown
-
-
-class Candidates(NamedTuple):
-    """What one batch of a search proposes.
-
-    Attributes:
-      reduced: the coordinates that it was made in.
-      y: of images, in these.
-      q: null vectors to begin the finish with.
-    """
-
-    reduced: Deflated
-    y: Float[np.ndarray, "b m"]
-    q: Float[np.ndarray, "b n"]
 
 
 @runtime_checkable
@@ -227,17 +211,6 @@ def last(state: State) -> Vectors:
     c = turned(seen, complement(normalised(state.top.q / seen.s), seen.n))
     q = state.rng.standard_normal(c.shape)
     return judged(seen, c, robust(seen, c, q, solves=LAST_SOLVES, steps=LAST_STEPS, softness=seen.slack))
-
-
-def accepted(state: State, proposed: Candidates) -> Vectors:
-    """Candidates after the robust finish: those that vanish on their image's inactive units, and on no others."""
-    seen, settings = state.seen, state.settings
-    reduced, y, q = proposed
-    vectors = finish(seen, reduced, y, q)
-    # Nearly right ones become right when the finish starts from what it gave.
-    again = vectors.take(vectors.ratio < NEARLY)
-    vectors = finish(seen, reduced, (again.c @ reduced.basis_c.T).astype(np.float32), again.q)
-    return vectors.take((vectors.ratio < settings.ratio) & (vectors.agreement > state.least_agreement))
 
 
 def search_once(state: State) -> None:

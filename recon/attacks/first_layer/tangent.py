@@ -8,7 +8,7 @@ pattern, whose gradient is known to rounding. What is found so is taken out exac
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,10 @@ from recon.attacks.first_layer.flops import add, product
 from recon.attacks.first_layer.gradients import (
     Polished,
     Spans,
+    at_one,
     best_outputs,
     by_activations,
+    combined,
     outside,
     passed,
     polish,
@@ -47,7 +49,6 @@ FLOOR = 1e-5  # of the shares whose logarithms are descended: below, an image is
 # The input of the biases that a start is pushed towards, of its length: a dry batch draws another push for each start,
 # and takes a share of its starts at random.
 PUSH, PUSHES, ISOTROPIC = 0.5, (0.2, 1.5), 0.5
-LEAST_INPUT = 1e-3  # of the biases, that coordinates are divided by
 DOUBTED = 2  # of the found, for each dry batch in a row, are not taken out
 # Softness of the pattern's edge in the first and in the last solve of vectors that vanish on inactive units, how many,
 # and of Lanczos in each: of 36 coordinates L2 0.1 to 1.5 from images of 100/384 they gave 33 right ones; a third of the
@@ -58,13 +59,6 @@ FLIPS = 60  # of units, at most, in each layer
 GAIN = 1e-13  # of the squared length, that a flip must be worth
 # Share of the gradient outside its span, at the exact pattern: up to 1e-9 at images of 200/512, above 4e-4 elsewhere.
 RESIDUAL = 1e-6
-
-
-class How(NamedTuple):
-    """What a descent depends on beside its arrays."""
-
-    activation: Activation
-    steps: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +157,7 @@ class Tangent:
         single = [np.asarray(a, np.float32) for a in (y, sharpness, basis, seen.u, low, high)]
         program = compiled(
             descent,
-            How(self.units, STEPS),
+            self.units,
             *single,
             self.single,
             what="A batch of the tangent search",
@@ -175,8 +169,7 @@ class Tangent:
 
     def settled(self, seen: Observed, c: Float[np.ndarray, "b n"]) -> Vectors:
         """Vectors of the exact patterns near coordinates c; what does not meet every span has a ratio of one."""
-        one = c @ seen.u[-1]
-        c = c / np.where(np.abs(one) > LEAST_INPUT, one, LEAST_INPUT)[:, None]
+        c = np.asarray(at_one(c, seen.u[-1]))
         if self.units.leak is None:
             return self.polished(seen, c)
         leak = self.units.leak
@@ -188,7 +181,7 @@ class Tangent:
             rows = self.spans.v if layer == 0 else self.spans.rows[layer - 1]
             active = z[layer] > 0
             if layer == len(z) - 1:
-                from_above = self.outputs(z, rows) @ last.T
+                from_above = best_outputs(self.units.slope(z[-1])[:, None] * last.T, rows) @ last.T
             else:
                 from_above = product(g, self.spans.above[layer][0].T)
             values = np.stack([from_above, leak * from_above])
@@ -221,14 +214,12 @@ class Tangent:
         told = self.exact and len(found) and (known.above or known.h.shape[1])
         if not told or seen.n >= LARGE:  # work grows as N³
             return found, np.full(len(found), np.inf)
-        c = found.c / (found.c @ seen.u[-1])[:, None]
-        end = self.polish(seen, c, known)
+        end = self.polish(seen, np.asarray(at_one(found.c, seen.u[-1])), known)
         at = passed(product(end.c, self.spans.p.T), self.spans.above, self.units)
         worst = np.asarray(end.share)
         for g, rows in zip(at.g, (self.spans.v, *self.spans.rows), strict=True):
             if len(rows):
-                d = best_outputs(g, rows)
-                worst = np.maximum(worst, outside(np.einsum("bc,bcw->bw", d, g), rows.T))
+                worst = np.maximum(worst, outside(combined(g, rows), rows.T))
         c = normalised(end.c)
         again = np.triu(product(c, c.T) > 1 - SAME, 1).any(0)  # at the same zero as one before
         return replace(found, c=c), np.where((worst < RESIDUAL) & ~again, end.moved, np.inf)
@@ -253,14 +244,9 @@ class Tangent:
         """Vectors of the nearest zeros, for activations without a kink."""
         end = self.polish(seen, c, self.spans)
         g = passed(product(end.c, self.spans.p.T), self.spans.above, self.units).g[0]
-        q = product(np.einsum("bc,bcw->bw", best_outputs(g, self.spans.v), g), seen.v.T)
+        q = product(np.asarray(combined(g, self.spans.v)), seen.v.T)
         right = end.share < RESIDUAL  # not where it is no number
         return Vectors(normalised(end.c), normalised(q), np.where(right, 0.0, 1.0), np.ones(len(c)))
-
-    def outputs(self, z: list[np.ndarray], rows: Float[np.ndarray, "n w"]) -> Float[np.ndarray, "b c"]:
-        """The combination of outputs whose gradient lies in the span."""
-        g = self.units.slope(z[-1])[:, None] * self.spans.above[-1][0].T
-        return np.asarray(best_outputs(g, rows))
 
 
 def flipped(
@@ -288,30 +274,35 @@ def loss(
 ) -> Float[Tensor, ""]:
     """Logarithms of the shares outside the spans, and the distance from the box of the pixels."""
     c = y @ basis
-    one = c @ u[-1]
-    c = c / jnp.where(jnp.abs(one) > LEAST_INPUT, one, LEAST_INPUT)[:, None]
+    c = at_one(c, u[-1])
     z, total = c @ known.p.T, jnp.zeros(len(y), y.dtype)
     if known.h.shape[1]:
         total = total + jnp.log(jnp.maximum(outside(units.value(z), known.h), 0) + FLOOR)
     if known.above:
         g = passed(z, known.above, units).g[0]
-        d = jax.lax.stop_gradient(best_outputs(g, known.v))
-        total = total + jnp.log(jnp.maximum(outside(jnp.einsum("bc,bcw->bw", d, g), known.v.T), 0) + FLOOR)
+        total = total + jnp.log(jnp.maximum(outside(combined(g, known.v), known.v.T), 0) + FLOOR)
     x = c @ u[:-1].T
     away = jnp.sum((jnp.clip(x, low, high) - x) ** 2, axis=1)
     return jnp.sum(total + away / (1 + away))
 
 
 def descent(
-    how: How, y: Tensor, sharpness: Tensor, basis: Tensor, u: Tensor, low: Tensor, high: Tensor, known: Spans
+    activation: Activation,
+    y: Tensor,
+    sharpness: Tensor,
+    basis: Tensor,
+    u: Tensor,
+    low: Tensor,
+    high: Tensor,
+    known: Spans,
 ) -> Tensor:
     """Adam on the loss over coordinates of unit length, kinks growing sharp."""
     first, second = MOMENTA
 
     def step(state: Any, i: Tensor) -> tuple[Any, None]:
         y, mean, square = state
-        done = i / how.steps
-        units = how.activation.smoothed(sharpness * (SHARPEST / sharpness) ** done)
+        done = i / STEPS
+        units = activation.smoothed(sharpness * (SHARPEST / sharpness) ** done)
         slope = jax.grad(loss)(y, units, basis, u, low, high, known)
         mean = first * mean + (1 - first) * slope
         square = second * square + (1 - second) * slope**2
@@ -320,5 +311,5 @@ def descent(
         return (y / jnp.linalg.norm(y, axis=1, keepdims=True), mean, square), None
 
     start = (y, jnp.zeros_like(y), jnp.zeros_like(y))
-    (y, _, _), _ = jax.lax.scan(step, start, jnp.arange(how.steps, dtype=y.dtype))
+    (y, _, _), _ = jax.lax.scan(step, start, jnp.arange(STEPS, dtype=y.dtype))
     return y
