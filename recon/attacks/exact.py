@@ -26,11 +26,12 @@ from recon.attacks.first_layer.search import Search, State, search
 from recon.attacks.first_layer.settings import Exact
 from recon.attacks.first_layer.tangent import Tangent
 from recon.attacks.first_layer.vectors import Vectors, judged, merged, narrowed, none
+from recon.attacks.first_layer.zeros import Zeros
 from recon.errors import ReconError
 from recon.networks import MLP
 from recon.progress import Report
 
-SEARCHES: tuple[type[Search], ...] = (Tangent, Patterns)  # the last by the first layer alone
+SEARCHES: tuple[type[Search], ...] = (Tangent, Zeros, Patterns)  # but for the first by the first layer alone
 # Of images that another attack found, chosen while building: softness of the pattern's edge, first and last, and in so
 # many steps; steps of Lanczos in each; ratio below which and agreement above which their vectors are taken over.
 GIVEN_SOFTNESS, GIVEN_SOLVES, GIVEN_STEPS = (0.3, 0.02), 16, 8
@@ -75,7 +76,7 @@ def recover(
         try:
             if seen.clear:
                 vanish = problem.network.units.leak == 0
-                ways = (way.on(seen, problem) for way in (SEARCHES[-1:] if settings.loose and vanish else SEARCHES))
+                ways = (way.on(seen, problem) for way in (SEARCHES[1:] if settings.loose and vanish else SEARCHES))
                 state.yields = {way: way.promise for way in ways if way is not None}
                 if not state.yields and not vanish:
                     raise ReconError(

@@ -23,6 +23,7 @@ from recon.attacks.first_layer.images import images, room
 from recon.attacks.first_layer.joint import repeated
 from recon.attacks.first_layer.linear import TINY
 from recon.attacks.first_layer.observe import NARROW, Observed
+from recon.attacks.first_layer.proof import UNIQUE, tells, uniqueness
 from recon.attacks.first_layer.vectors import NOISE_ALLOWED, Vectors, inactive_units
 
 CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
@@ -36,6 +37,7 @@ CERTAIN_SHARE = 0.01  # without a box, which tells the units, this share of the 
 # where the other image's is not. Networks of 4 to 12 images on 24 to 72 units, without a box, had 19 wrong images that
 # pass the rules above; each hung on a vector with −7 to 4 units beyond, a share of 0.08 to 0.64, or none telling.
 ZEROS, ZERO_SHARE, TELLING = 6, 0.6, 2
+WHILE_SHARE = 0.9  # below it a vector is asked for proof by its zeros: the 80 % quantile needs none
 ZERO, ALIVE = (6.0, 1e-5), (20.0, 1e-3)  # in multiples of rounding, and of rms |g| on active units: at most, at least
 # Depth, in rms of the pre-activations, from which a unit of a Taylor model that is inactive on an image contradicts a
 # vector that is not zero there: in 205 such networks 5 of the 5,204 right images that all else vouched for, with a box
@@ -96,7 +98,8 @@ class Rows(NamedTuple):
 
     Attributes:
       g: |q V|.
-      inactive: units that are inactive on the image at both known weights.
+      inactive: units that are inactive on the image at both known weights; of a vector that its zeros prove, those of
+        them where it is zero: the others were active for a while.
       level: rms |g| on the others.
       rounding: rms |g| that rounding of the weights leaves where it should be zero.
     """
@@ -124,7 +127,13 @@ def rows_of(seen: Observed, found: Vectors) -> Rows:
     g = np.abs(product(found.q, seen.v))
     _, inactive = inactive_units(found.c, seen.p0, seen.p1)
     level = np.sqrt((g * g * ~inactive).sum(1) / np.maximum((~inactive).sum(1), 1)) + TINY
-    return Rows(g, inactive, level, seen.noise * np.linalg.norm(found.q / seen.s, axis=1))
+    rows = Rows(g, inactive, level, seen.noise * np.linalg.norm(found.q / seen.s, axis=1))
+    share = (inactive & rows.zero).sum(1) / np.maximum(inactive.sum(1), 1)
+    doubted = np.flatnonzero((share < WHILE_SHARE) & (share >= ZERO_SHARE))
+    if not seen.still and tells(seen) and len(doubted):
+        sure = doubted[uniqueness(seen, found.q[doubted]) > UNIQUE]
+        inactive[sure] &= rows.zero[sure]
+    return rows
 
 
 def tail(rows: Rows) -> Float[np.ndarray, " k"]:

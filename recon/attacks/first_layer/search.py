@@ -16,12 +16,13 @@ from recon.attacks.first_layer.images import images
 from recon.attacks.first_layer.joint import best, cleaned, passing, repeated
 from recon.attacks.first_layer.linear import normalised
 from recon.attacks.first_layer.observe import Observed
+from recon.attacks.first_layer.proof import proven, tells
 from recon.attacks.first_layer.settings import Exact
 from recon.attacks.first_layer.vectors import Vectors, complement, joined, judged, merged, none, robust, turned
 from recon.progress import Report
 
 # Chosen while building, where a line does not say what was measured.
-STARTS = 100  # for each training image, after which the search gives up
+STARTS, LEAST_STARTS = 100, 20_000  # for each training image, and at least, after which the search gives up
 BATCH, LEAST_BATCH = 4, 16  # starts at once for each image that is missing, and at least
 # A half-space of m coordinates learnt from W labels errs on a share of the units that grows as m/W. What a pattern may
 # disagree on grows by MISLABELLED times that, and for each batch that found nothing by LENIENCE.
@@ -31,6 +32,7 @@ CLEAN_FROM, CLEAN_GROWTH = 14, 1.25  # found vectors above which they are cleane
 MOST_FREE = 0.1  # free directions for each hidden unit beyond which coordinates are too rough to doubt vectors by
 MOST_CLEANED = 10  # one in so many of all vectors is dropped at most by cleaning where no ratio demands it
 DOUBTED, LEAST_DOUBTED, MOST_DOUBTED = 50, 2, 4  # after a failed joint step: one in so many, at least, one in so many
+PROVEN = 0.5  # of the found, by their own zeros, for only these to stay
 LAST_SOLVES, LAST_STEPS = 6, 20  # for the vector of the last image, and of Lanczos in each
 SNAPSHOT_SHARE, SNAPSHOT_GROWTH = 0.1, 1.25  # of N, and of what the last one held, by which the found have grown
 
@@ -137,7 +139,7 @@ class State:
     @property
     def over(self) -> str:
         """Why there is no use in going on, or nothing."""
-        most = STARTS * self.seen.n if self.settings.starts is None else self.settings.starts
+        most = max(STARTS * self.seen.n, LEAST_STARTS) if self.settings.starts is None else self.settings.starts
         if self.starts >= most:
             return "out of starts"
         if self.settings.seconds is not None and self.seconds > self.settings.seconds:
@@ -188,7 +190,7 @@ def search(state: State, report: Report) -> str:
 def solve_together(state: State) -> bool:
     """Solve all N together; whether all are right. Where they are not, those of least agreement go."""
     n = state.seen.n
-    for way in sorted(state.yields, key=state.yields.__getitem__, reverse=True):
+    for way in sorted(state.yields, key=lambda way: (way.exact, state.yields[way]), reverse=True):
         after = way.together(state.seen, state.found)
         state.joint += 1
         again = np.zeros(n, bool) if way.by_coordinates else repeated(after)
@@ -247,6 +249,9 @@ def clean(state: State) -> None:
     if state.missing / state.seen.v.shape[1] >= MOST_FREE or not (stuck or state.clean_from < len(state.found) < n):
         return
     base = state.top if stuck else state.found
+    if tells(state.seen) and len(sure := proven(state.seen, base)) >= PROVEN * len(base):
+        state.found = state.top = sure
+        return
     spare = min((n - len(base)) * state.dry // 2, n // MOST_CLEANED) if stuck else 0
     state.found = cleaned(state.seen, base, spare)
     state.joint += 1
