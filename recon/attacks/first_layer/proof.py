@@ -24,7 +24,8 @@ RESOLVED = 1e-3  # rounding over the rms of the entries, above which what is zer
 # vector's own: at 50/1024, 100/512 and 100/384 at least 0.09 at right vectors, at most 0.01 at mixtures of two images.
 CHANCE, UNIQUE = 5, 0.02
 INACTIVE, WIDTH, LEAST = 0.25, 3.0, 1e-9  # entries lose weight beyond WIDTH times this quantile of theirs
-SETTLING, STEPS = 12, 12  # solves by a vector's own zeros, and of Lanczos in each
+SETTLING, STEPS, STILL = 12, 12, 1e-14  # solves by a vector's own zeros; of Lanczos in each; it no longer turns by that
+RIDGE, ITERATIONS = 1e-13, 6  # of a Gram matrix that may be singular; of the inverse, for its least eigenvalue
 
 
 def tells(seen: Observed) -> bool:
@@ -36,10 +37,15 @@ def tells(seen: Observed) -> bool:
 
 def settled(seen: Observed, q: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b n"]:
     """Null vectors on the units where they nearly vanish, whatever their coordinates say."""
+    q, live = q.copy(), np.arange(len(q))
     for _ in range(SETTLING):
-        g = np.abs(product(q, seen.v))
+        g = np.abs(product(q[live], seen.v))
         width = WIDTH * np.quantile(g, INACTIVE, axis=1, keepdims=True) + LEAST
-        q = null_vectors(seen.v, 1 / (1 + (g / width) ** 2), q, STEPS)
+        now = null_vectors(seen.v, 1 / (1 + (g / width) ** 2), q[live], STEPS)
+        moved = 1 - np.abs(np.einsum("bn,bn->b", now, q[live])) > STILL
+        q[live], live = now, live[moved]
+        if not len(live):
+            break
     return q
 
 
@@ -59,15 +65,31 @@ def uniqueness(seen: Observed, q: Float[np.ndarray, "b n"]) -> Float[np.ndarray,
     vector most do not count.
     """
     values = np.zeros(len(q))
+    start = np.random.default_rng(0).standard_normal(seen.n)
     for i, zero in enumerate(vanishing(seen, q)):
         if zero.sum() < seen.n + FEWEST:
             continue
         v = seen.v[:, zero]
-        _, vectors = linalg.eigh(product(v, v.T), subset_by_index=(0, 1))
-        v = v[:, np.argsort(np.abs(vectors[:, 1] @ v))[:-CHANCE]]
-        square = linalg.eigh(product(v, v.T), eigvals_only=True, subset_by_index=(1, 1))[0]
+        gram = product(v, v.T) + np.outer(q[i], q[i]) + RIDGE * np.eye(seen.n)
+        _, vector = least_direction(gram, start)
+        held = v[:, np.argsort(np.abs(vector @ v))[-CHANCE:]]
+        square, _ = least_direction(gram - product(held, held.T), start)
         values[i] = np.sqrt(max(square, 0.0))
     return values
+
+
+def least_direction(
+    gram: Float[np.ndarray, "n n"], start: Float[np.ndarray, " n"]
+) -> tuple[float, Float[np.ndarray, " n"]]:
+    """The least eigenvalue and its vector by inverse iteration; zero where the matrix is singular to rounding."""
+    try:
+        factor = linalg.cho_factor(gram, check_finite=False)
+    except linalg.LinAlgError:
+        return 0.0, start
+    for _ in range(ITERATIONS):
+        start = linalg.cho_solve(factor, start, check_finite=False)
+        start = start / np.linalg.norm(start)
+    return float(start @ gram @ start), start
 
 
 def proven(seen: Observed, found: Vectors) -> Vectors:

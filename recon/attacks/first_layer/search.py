@@ -249,9 +249,12 @@ def clean(state: State) -> None:
     if state.missing / state.seen.v.shape[1] >= MOST_FREE or not (stuck or state.clean_from < len(state.found) < n):
         return
     base = state.top if stuck else state.found
-    if tells(state.seen) and len(sure := proven(state.seen, base)) >= PROVEN * len(base):
-        state.found = state.top = sure
-        return
+    if tells(state.seen):
+        if not stuck:
+            return
+        if len(sure := proven(state.seen, base)) >= PROVEN * len(base):
+            state.found = state.top = sure
+            return
     spare = min((n - len(base)) * state.dry // 2, n // MOST_CLEANED) if stuck else 0
     state.found = cleaned(state.seen, base, spare)
     state.joint += 1

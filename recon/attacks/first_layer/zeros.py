@@ -55,9 +55,12 @@ class Zeros:
         return judged(seen, normalised(product(fitted, reduced.basis_c)), q)
 
     def together(self, seen: Observed, found: Vectors) -> Vectors:
-        """Each settled on its own zeros, where all of them are proven; their inverse is the images."""
-        q = settled(seen, found.q)
-        right = uniqueness(seen, q) > UNIQUE
+        """Where all are proven, those in doubt once settled on their zeros: their inverse is the images."""
+        q = found.q.copy()
+        doubt = np.flatnonzero(uniqueness(seen, q) <= UNIQUE)
+        q[doubt] = settled(seen, q[doubt])
+        right = np.ones(len(q), bool)
+        right[doubt] = uniqueness(seen, q[doubt]) > UNIQUE
         if not right.all():
             return replace(found, ratio=np.where(right, found.ratio, 1.0))
         together = judged(seen, corrected(found.c, q / seen.s), q)
