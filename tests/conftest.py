@@ -5,9 +5,8 @@ import os
 # One thread a process, before any library reads it: every processor has a worker, and workers start processes of their
 # own. XLA takes NPROC for the number of processors. `pytest -n` starts its workers after this, in this environment.
 os.environ.update(dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
-# Most programs of the tests run for less time than XLA optimises them: unoptimised, they compile in a third of it.
+# Most programs of the tests run for less time than XLA takes to optimise them; without, they compile in a third of it.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-
 import resource
 import subprocess
 import sys
@@ -15,32 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jax
-import jaxtyping
 import numpy as np
 import pytest
-from beartype import beartype
 
-
-def checked(typechecker, _whole=jaxtyping.jaxtyped):
-    """What decorates `recon`'s functions in the tests: sizes are tied together only where a signature may name some.
-
-    Plain classes are checked ten times faster by themselves. Functions inside others are decorated at each call of
-    these, which takes longer than their own calls: those of plain classes are left to mypy.
-    """
-
-    def plain(named):
-        return named is None or (isinstance(named, type) and not issubclass(named, jaxtyping.AbstractArray))
-
-    def decorated(what):
-        if isinstance(what, type) or not all(map(plain, what.__annotations__.values())):
-            return _whole(what, typechecker=typechecker)
-        return what if "<locals>" in what.__qualname__ else beartype(what)
-
-    return decorated
-
-
-jaxtyping.jaxtyped = checked
-
+import tests.typed  # noqa: F401  first: it decorates what recon defines
 from recon import loops
 from recon.arrays import enable_x64
 from recon.cli import main
@@ -117,6 +94,14 @@ def command(capsys, monkeypatch):
         return subprocess.CompletedProcess(words, end.value.code or 0, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def optimised():
+    """For what runs longer than it takes to be optimised."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")
