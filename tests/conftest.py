@@ -5,7 +5,8 @@ import os
 # One thread a process, before any library reads it: every processor has a worker, and workers start processes of their
 # own. XLA takes NPROC for the number of processors. `pytest -n` starts its workers after this, in this environment.
 os.environ.update(dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
-
+# Most programs of the tests run for less time than XLA takes to optimise them; without, they compile in a third of it.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 import resource
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import jax
 import numpy as np
 import pytest
 
+import tests.typed  # noqa: F401  first: it decorates what recon defines
 from recon import loops
 from recon.arrays import enable_x64
 from recon.cli import main
@@ -92,6 +94,14 @@ def command(capsys, monkeypatch):
         return subprocess.CompletedProcess(words, end.value.code or 0, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def optimised():
+    """For what runs longer than it takes to be optimised."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")

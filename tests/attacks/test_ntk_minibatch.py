@@ -133,6 +133,7 @@ def test_the_key_draws_the_batches():
     assert len(touched) > 1
 
 
+@pytest.mark.usefixtures("optimised")
 def test_large_sets_come_back_by_batches():
     network, params0, x, y = small_problem(n=3, dim=10, widths=(256, 256))
     trained = train(network, params0, x, y, Linearised())

@@ -55,7 +55,7 @@ class Staged:
 
 
 @pytest.fixture
-def staged(benchmark):
+def staged(benchmark, optimised):
     return Staged(benchmark)
 
 
