@@ -17,6 +17,7 @@ from PIL import Image
 
 from recon.auditing.data import Compared
 from recon.auditing.result import Audit
+from recon.auditing.used import facts_of_use, used
 from recon.auditing.verdict import leaks, many
 from recon.errors import ReconError, reason
 from recon.publish import markdown_table
@@ -46,6 +47,15 @@ READ = """- *Certified*: the attack vouches for this image without having seen a
 - Distances are L2 in the network's input space{relative}. Each training image is matched to one
   reconstruction. The distances of held-out images are what chance gives.
 - The audit is of plain MLPs with ReLU units. That nothing came back is no proof of privacy.
+"""
+USED = """- A training image, with a one for the first layer's bias, lies in the span of that layer's change, as far as
+  rounding of the weights allows: the threshold, which follows from the errors that the change shows. No attack
+  need find it, and the network may be too narrow for one. Distances are relative to the image's length.
+- *Yes*: it lies in the span, and held-out images do not. An affine mixture of training images does, too, and
+  without first biases any multiple of one.
+- *No*: it lies outside, as it was given: one grey level more makes another image, and with wrong --mean, --std or
+  --image-shape all are others. A training image lies outside only if it left no trace above rounding.
+- *No answer*: the change has no clear rank, or held-out images lie in the span, too, or are missing.
 """
 
 
@@ -120,6 +130,7 @@ def record(audit: Audit) -> dict[str, Any]:
         "work": found.work,
         "attack_seconds": found.seconds,
         **{side: counted(getattr(audit, side)) for side in ("train", "held_out", "start")},
+        "membership": facts_of_use(audit),
         "reconstructions": rows(audit),
         "provenance": provenance(),
     }
@@ -174,6 +185,14 @@ def markdown(audit: Audit, facts: dict[str, Any]) -> str:
         columns = ("images", "number", "within the limit", "least", "median", "largest")
         table = [(name, *summary(these)) for name, these in compared if these is not None]
         parts += ["## Distances\n", markdown_table(columns, table) + "\n"]
+    if told := facts["membership"]:
+        sets, images = [told[side] for side in ("given", "held_out") if told[side]], told["images"][:MOST]
+        parts += ["## Was this picture used?\n", used(audit) + "\n"]
+        for lines in (sets, images):
+            parts.append(markdown_table([*lines[0]], [tuple(map(word, line.values())) for line in lines]) + "\n")
+        if (rest := len(told["images"]) - MOST) > 0:
+            parts.append(f"{rest} more are in report.json.\n")
+        parts.append(USED)
     parts.append("## Reconstructions\n")
     if audit.view.pictures and facts["reconstructions"]:
         above = "training images above their reconstructions" if audit.train else "in the order of the table"
