@@ -48,14 +48,17 @@ READ = """- *Certified*: the attack vouches for this image without having seen a
   reconstruction. The distances of held-out images are what chance gives.
 - The audit is of plain MLPs with ReLU units. That nothing came back is no proof of privacy.
 """
-USED = """- A training image, with a one for the first layer's bias, lies in the span of that layer's change, as far as
-  rounding of the weights allows: the threshold, which follows from the errors that the change shows. No attack
+USED = """- Every training image lies in the span of the first layer's change, as far as
+  rounding of the weights allows: the threshold, which follows from the errors that the change shows. So no attack
   need find it, and the network may be too narrow for one. Distances are relative to the image's length.
-- *Yes*: it lies in the span, and held-out images do not. An affine mixture of training images does, too, and
-  without first biases any multiple of one.
-- *No*: it lies outside, as it was given: one grey level more makes another image, and with wrong --mean, --std or
-  --image-shape all are others. A training image lies outside only if it left no trace above rounding.
-- *No answer*: the change has no clear rank, or held-out images lie in the span, too, or are missing.
+- *Yes*: it lies in the span, and held-out images do not. A mixture of training images whose weights add up to
+  one does, too, without being one.
+- *Up to its size*: some multiple of it does. The first biases do not confirm its own size, or were not trained
+  as the kernel was.
+- *No*: it lies outside, as it was given: a change by one grey level makes another image, and with a wrong --mean
+  or --image-shape all are others. A training image lies outside only if it left no trace above rounding.
+- *No answer*: the change has no clear rank, held-out images lie in the span, too, or are missing, or the image lies
+  off the span by little more than rounding.
 """
 
 

@@ -1,5 +1,6 @@
 """Which of the images given to an audit were trained on, in words and for machines."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ from recon import statistics
 from recon.attacks.membership import Placed
 from recon.auditing.result import Audit
 
-ANSWERS = {"member": "yes", "not": "no", "no answer": "no answer"}  # as a report calls them
+# As a report calls the answers.
+ANSWERS = {"member": "yes", "multiple": "up to its size", "not": "no", "no answer": "no answer"}
 
 
 def used(audit: Audit) -> str:
@@ -16,15 +18,14 @@ def used(audit: Audit) -> str:
     found = audit.membership
     if found is None:
         return ""
-    answers = found.answers
-    members, others, untold = (answers.count(answer) for answer in ("member", "not", "no answer"))
-    words = "Were they used? By the span of the first layer's change, "
-    if untold == len(answers):
-        return f"{words}nothing tells: {found.why or 'rounding hides the difference to similar images'}."
-    words += f"{members} of {len(answers)} images given were trained on and {others} were not"
-    words += f"; of {untold} in the span nothing tells" if untold else ""
-    if untold and found.why:
-        words += f": {found.why}"
+    n, told = len(found.answers), Counter(found.answers)
+    words = "By the span of the first layer's change, "
+    words += f"{told['member'] + told['multiple']} of {n} images given were trained on"
+    words += f" ({told['multiple']} of them at a size that is not confirmed)" if told["multiple"] else ""
+    words += f" and {told['not']} were not" if told["not"] else ""
+    if untold := told["no answer"]:
+        words += f"; of {untold} it does not tell"
+        words += f": {found.why}" if found.why else ", as rounding hides how they differ from similar images"
     if share := found.false_positives:
         rate = statistics.text(share, ".2g", lambda part: 100 * part, " %")
         words += f". False positives, by {share['n']} held-out images: {rate}"
