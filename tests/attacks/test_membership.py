@@ -6,7 +6,7 @@ import pytest
 
 import recon
 from recon import ReconError, membership
-from recon.attacks.membership import COARSE, FEWEST
+from recon.attacks.membership import COARSE, FEWEST, UNEVEN
 from recon.cells.instances import Plain
 from recon.cells.kinds import make
 from recon.dynamics import Descent, Linearised
@@ -62,6 +62,7 @@ def test_what_rounding_leaves_of_members_is_foretold(plain):
     found = asked(plain, plain.truth).images
     part = found.distance / found.threshold
     assert 0.2 < part.min() < part.max() < 0.9
+    assert np.median(part) * UNEVEN == pytest.approx(0.86, rel=0.1)  # a quantile that is hardly passed above it
     assert found.threshold.max() < 1e-4
 
 
@@ -202,3 +203,34 @@ def test_what_does_not_fit_is_refused(plain):
     broken = jax.tree.map(lambda a: a * np.nan, plain.after)
     with pytest.raises(ReconError, match="not finite"):
         membership(plain.before, broken, x)
+
+
+def test_just_off_the_span_nothing_is_told(plain):
+    """Nearer than other images, farther than rounding: noise in training, or a pixel that is wrong."""
+    x, other = plain.truth, plain.held_out
+    found, apart = asked(plain, x).images, asked(plain, other).images.distance
+    size = np.linalg.norm(x.reshape(N, -1), axis=1) / np.linalg.norm(other.reshape(N, -1), axis=1)
+    for multiple, answer in ((3.0, "no answer"), (30.0, "not")):
+        part = (multiple * found.threshold * size / apart)[:, None, None, None]
+        assert set(asked(plain, (x + part * other).astype(np.float32)).answers) == {answer}
+
+
+def test_a_gap_that_noise_has_nearly_closed_is_not_relied_on(plain):
+    rng = np.random.default_rng(0)
+    rough = jax.tree.map(lambda a: a + 1e-5 * rng.standard_normal(a.shape), plain.after)
+    found = membership(plain.before, rough, np.concatenate([plain.truth, plain.held_out[:5]]), plain.held_out[5:])
+    assert (found.rank, 4 < found.gap < 100) == (N, True)
+    assert set(found.answers) == {"no answer"}
+
+
+def test_images_that_left_a_faint_trace_are_not_denied():
+    """Ten images with weights of 1e-4 in the change: its largest gap is between them and the others."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(30, 40)), np.repeat([1.0, 1e-4], 10)
+    before = rng.normal(size=(40, 64))
+    after = before + x[:20].T @ (weight[:, None] * rng.normal(size=(20, 64)))
+    trees = [{"Dense_0": {"kernel": a}, "Dense_1": {"kernel": np.ones((64, 1))}} for a in (before, after)]
+    found = membership(*trees, x[:20], x[20:])
+    assert found.gap > 1000
+    assert set(found.answers) == {"no answer"}
+    assert "more than rounding" in found.why
