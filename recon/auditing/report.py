@@ -56,7 +56,8 @@ USED = """- Every training image lies in the span of the first layer's change, a
 - *Up to its size*: some multiple of it does. The first biases do not confirm its own size, or were not trained
   as the kernel was.
 - *No*: it lies outside, as it was given: a change by one grey level makes another image, and with a wrong --mean
-  or --image-shape all are others. A training image lies outside only if it left no trace above rounding.
+  or --image-shape all are others. A training image lies outside only if it left no trace of its own:
+  its part of the change is below rounding, or one with that of a near duplicate.
 - *No answer*: the change has no clear rank, held-out images lie in the span, too, or are missing, or the image lies
   off the span by little more than rounding.
 """

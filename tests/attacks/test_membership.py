@@ -234,3 +234,12 @@ def test_images_that_left_a_faint_trace_are_not_denied():
     assert found.gap > 1000
     assert set(found.answers) == {"no answer"}
     assert "more than rounding" in found.why
+
+
+def test_units_that_never_moved_are_not_counted():
+    """In the NTK parametrisation with strong biases a third of the units is never active."""
+    digits = recon.load_task("mnist_odd_even", N, seed=41_040, source="samples", n_test=1)
+    instance = make("NTK parametrisation, b 1", digits, (64, 64), False, 41_040)
+    change = instance.after["Dense_0"]["kernel"] - instance.before["Dense_0"]["kernel"]
+    assert np.count_nonzero(~change.any(axis=0)) > 10
+    assert set(asked(instance, instance.truth).answers) == {"member"}
