@@ -100,6 +100,20 @@ def test_multiples_of_a_member_are_told_from_it(plain, factor):
     assert set(asked(plain, factor * plain.truth).answers) == {"multiple"}
 
 
+def test_an_image_trained_on_at_two_contrasts_leaves_no_size_to_tell():
+    """Its two rows hold the biases' own direction, with which every multiple of any image lies in the span."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(30, 40))
+    trained_on = np.concatenate([x[:12], 0.5 * x[:1]])
+    before = {"kernel": rng.normal(size=(40, 64)), "bias": rng.normal(size=64)}
+    g = rng.normal(size=(13, 64))
+    after = {"kernel": before["kernel"] + trained_on.T @ g, "bias": before["bias"] + g.sum(axis=0)}
+    last = {"kernel": np.ones((64, 1)), "bias": np.zeros(1)}
+    trees = [jax.tree.map(np.float32, {"Dense_0": layer, "Dense_1": last}) for layer in (before, after)]
+    for factor in (1.0, 0.9):
+        assert set(membership(*trees, factor * x[:12], x[12:]).answers) == {"multiple"}
+
+
 def test_without_biases_that_were_trained_as_the_kernel_sizes_are_not_known(digits, plain):
     kinds = [trained(digits, bias=False)]
     kinds += [make(name, digits, (48, 48), False, 3) for name in ("biases at twice the rate", "frozen biases")]
