@@ -101,8 +101,8 @@ def test_without_data_the_certificate_decides(sgd, digits):
 
 def test_audit_says_which_pictures_were_used_where_no_search_finds_any(digits, tmp_path):
     x = digits.train.x.reshape(N, -1)
-    # 22 units for ten images.
-    before, after = map(arrays, fitted(x, digits.train.y, 100, solver="sgd", hidden_layer_sizes=(22, 22),
+    # 21 units for ten images.
+    before, after = map(arrays, fitted(x, digits.train.y, 100, solver="sgd", hidden_layer_sizes=(21, 21),
                                        learning_rate_init=1e-2))  # fmt: skip
     others = digits.held_out.x
     given = np.concatenate([x.reshape(others.shape), 0.98 * digits.train.x[:1], others[:2]])
