@@ -13,6 +13,7 @@ from recon.errors import ReconError
 
 if TYPE_CHECKING:
     from recon.attacks import Reconstruction, reconstruct
+    from recon.attacks.membership import Membership, membership
     from recon.auditing import Audit, audit
     from recon.distillation import DistilledSet, distill
     from recon.dynamics import Descent, GradientFlow, Linearised, train
@@ -27,12 +28,14 @@ __all__ = [
     "DistilledSet",
     "GradientFlow",
     "Linearised",
+    "Membership",
     "ReconError",
     "Reconstruction",
     "audit",
     "distill",
     "load_task",
     "load_weights",
+    "membership",
     "reconstruct",
     "save_weights",
     "train",
@@ -40,6 +43,7 @@ __all__ = [
 
 _HOMES = {
     "attacks": ("Reconstruction", "reconstruct"),
+    "attacks.membership": ("Membership", "membership"),
     "auditing": ("Audit", "audit"),
     "distillation": ("DistilledSet", "distill"),
     "dynamics": ("Descent", "GradientFlow", "Linearised", "train"),

@@ -27,7 +27,7 @@ from recon.report.results import Result, records, seconds
 
 Pages = Iterator[tuple[Path, bytes]]
 PAPERS = ("fig", "table", "theorem")  # beginnings of the names of what is in the paper
-BARS = ("solvers", "recovery", "pool", "certificate", "foreign", "procedures", "dynamics")
+BARS = ("solvers", "recovery", "frontier", "pool", "certificate", "foreign", "procedures", "dynamics")
 VERDICTS = ("reproduced", "not reproduced", "inconclusive")
 MEASUREMENTS = """# Measurements
 

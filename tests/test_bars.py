@@ -51,6 +51,36 @@ def test_recovery_is_judged_by_draws_and_time_by_its_limit():
     assert verdicts("recovery", recovery([True] * 3, [3, 4, 5]))["recovered-plain"] == "inconclusive"
 
 
+def frontier(right, patterns, n=50):
+    """Six draws of linearised ReLU networks at 2.56 units an image, each attacked in both ways; and one at 2."""
+    kind = {"task": "mnist_odd_even", "n": n, "activation": "relu", "rule": "linearised"}
+    rows = [
+        {**kind, "ratio": 2.56, "width": 128, "seed": i, "draw": i, "search": search, "right": k + i % 2, "found": k}
+        for search, k in (("all", right), ("patterns", patterns))
+        for i in range(6)
+    ]
+    at_two = [{**r, "ratio": 2.0, "width": 100, "found": patterns} for r in rows if r["search"] == "all"]
+    return {"rows": rows + at_two}
+
+
+def test_the_frontier_is_judged_where_its_claims_lie():
+    made = verdicts("frontier", frontier(48, 0))
+    assert (made["relu-linearised"], made["limit"], made["beyond-patterns"]) == ("reproduced",) * 3
+    assert {made[k] for k in ("relu-standard", "other-activations", "gelu-narrow")} == {"inconclusive"}
+    made = verdicts("frontier", frontier(40, 40))
+    assert {made[k] for k in ("relu-linearised", "limit", "beyond-patterns")} == {"not reproduced"}
+
+
+def test_the_frontier_runs_what_its_claims_are_on_on_fresh_seeds():
+    frontier = module("frontier")
+    for preset in frontier.PRESETS.values():
+        cells = frontier.cells(preset)
+        sizes = {(c.setting.activation, c.setting.dynamics.linearised, c.setting.width / c.n_train) for c in cells}
+        assert {("relu", True, 2.0), ("relu", True, 2.56), ("relu", False, 3.84), ("leaky_relu:0.2", True, 5.12),
+                ("gelu", True, 2.56), ("gelu", True, 10.24), ("tanh", True, 10.24)} <= sizes  # fmt: skip
+        assert {c.seed >= 40_000 for c in cells} == {preset is frontier.PRESETS["full"]}
+
+
 def network(group, certified, right, within=10):
     return {"group": group, "certified": certified, "certified_within": right, "within": within}
 

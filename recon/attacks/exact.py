@@ -76,7 +76,8 @@ def recover(
         try:
             if seen.clear:
                 vanish = problem.network.units.leak == 0
-                ways = (way.on(seen, problem) for way in (SEARCHES[1:] if settings.loose and vanish else SEARCHES))
+                by_patterns = (settings.loose and vanish) or not settings.tangent
+                ways = (way.on(seen, problem) for way in (SEARCHES[1:] if by_patterns else SEARCHES))
                 state.yields = {way: way.promise for way in ways if way is not None}
                 if not state.yields and not vanish:
                     raise ReconError(

@@ -17,6 +17,7 @@ from PIL import Image
 
 from recon.auditing.data import Compared
 from recon.auditing.result import Audit
+from recon.auditing.used import facts_of_use, used
 from recon.auditing.verdict import leaks, many
 from recon.errors import ReconError, reason
 from recon.publish import markdown_table
@@ -46,6 +47,19 @@ READ = """- *Certified*: the attack vouches for this image without having seen a
 - Distances are L2 in the network's input space{relative}. Each training image is matched to one
   reconstruction. The distances of held-out images are what chance gives.
 - The audit is of plain MLPs with ReLU units. That nothing came back is no proof of privacy.
+"""
+USED = """- Every training image lies in the span of the first layer's change, as far as
+  rounding of the weights allows: the threshold, which follows from the errors that the change shows. So no attack
+  need find it, and the network may be too narrow for one. Distances are relative to the image's length.
+- *Yes*: it lies in the span, and held-out images do not. A mixture of training images whose weights add up to
+  one does, too, without being one.
+- *Up to its size*: some multiple of it does. The first biases do not confirm its own size, or were not trained
+  as the kernel was.
+- *No*: it lies outside, as it was given: a change by one grey level makes another image, and with a wrong --mean
+  or --image-shape all are others. A training image lies outside only if it left no trace of its own:
+  its part of the change is below rounding, or one with that of a near duplicate.
+- *No answer*: the change has no clear rank, held-out images lie in the span, too, or are missing, or the image lies
+  off the span by little more than rounding.
 """
 
 
@@ -120,6 +134,7 @@ def record(audit: Audit) -> dict[str, Any]:
         "work": found.work,
         "attack_seconds": found.seconds,
         **{side: counted(getattr(audit, side)) for side in ("train", "held_out", "start")},
+        "membership": facts_of_use(audit),
         "reconstructions": rows(audit),
         "provenance": provenance(),
     }
@@ -174,6 +189,14 @@ def markdown(audit: Audit, facts: dict[str, Any]) -> str:
         columns = ("images", "number", "within the limit", "least", "median", "largest")
         table = [(name, *summary(these)) for name, these in compared if these is not None]
         parts += ["## Distances\n", markdown_table(columns, table) + "\n"]
+    if told := facts["membership"]:
+        sets, images = [told[side] for side in ("given", "held_out") if told[side]], told["images"][:MOST]
+        parts += ["## Was this picture used?\n", used(audit) + "\n"]
+        for lines in (sets, images):
+            parts.append(markdown_table([*lines[0]], [tuple(map(word, line.values())) for line in lines]) + "\n")
+        if (rest := len(told["images"]) - MOST) > 0:
+            parts.append(f"{rest} more are in report.json.\n")
+        parts.append(USED)
     parts.append("## Reconstructions\n")
     if audit.view.pictures and facts["reconstructions"]:
         above = "training images above their reconstructions" if audit.train else "in the order of the table"

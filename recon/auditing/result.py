@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from recon.attacks import Reconstruction
+from recon.attacks.membership import Membership
 from recon.auditing.data import Compared
 from recon.auditing.view import View
 from recon.networks import MLP
@@ -25,6 +26,7 @@ class Audit:
       features: reconstructions are features that a frozen extractor gave the trained head, not images.
       up_to_scale: distances are to the best multiple of each reconstruction, as nothing tells how bright it is.
       train, held_out: distances to training images, and to others as a control; None where none were given.
+      membership: which of the training images given were trained on; None where none were given.
       start: distances of the training images to what the attack started from.
       seconds: wall time of reading, attacking and comparing.
       allowed: seconds that a stage of the attack was allowed, None for no limit.
@@ -47,6 +49,7 @@ class Audit:
     train: Compared | None = None
     held_out: Compared | None = None
     start: Compared | None = None
+    membership: Membership | None = None
     seconds: float = 0.0
     allowed: float | None = None
     skipped: str | None = None

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from recon.attacks import Reconstruction, attacks, reconstruct
+from recon.attacks.membership import membership
 from recon.auditing.data import Images, compare, drawn, load_images
 from recon.auditing.premises import at_unknown_factors, of_unit_kernels, unmet, unrelated, weights_like
 from recon.auditing.result import Audit, count_certified, count_vouched
@@ -125,7 +126,12 @@ def audit(
         "state": None if state is None else reorder(state, view),
         "progress": progress,
     }
-    ran = run_attacks(reorder(params0, view), reorder(params1, view), attack, m, seconds, int(key), common)
+    ordered = reorder(params0, view), reorder(params1, view)
+    used = None
+    if train is not None:
+        others = None if control is None else control.x
+        used = membership(*ordered, train.x, others, network=mlp, state=common["state"])
+    ran = run_attacks(*ordered, attack, m, seconds, int(key), common)
     unknown = mlp.parametrisation == "standard" and of_unit_kernels(params0)
     found = at_unknown_factors(ran.found, view) if unknown else ran.found
     if state is None:  # which holds what the final weights' file does
@@ -145,6 +151,7 @@ def audit(
         interrupted=ran.interrupted,
         unrelated=unrelated(params0, params1),
         bits=(stored_bits(jax.tree.leaves(params0)), stored_bits(jax.tree.leaves(params1))),
+        membership=used,
         doubts=(*unmet(params0, params1, state is not None, mlp), *(ran.doubts or found.doubts)),
         **comparisons(train, control, found, limit, features, sizeless),
     )

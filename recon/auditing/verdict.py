@@ -7,6 +7,7 @@ import numpy as np
 from recon.auditing.data import Compared, shared
 from recon.auditing.result import Audit
 from recon.auditing.units import units
+from recon.auditing.used import used
 from recon.weights.names import few
 
 VIEWS = " (of one that was augmented, each view counts)"
@@ -24,7 +25,7 @@ def leaks(audit: Audit) -> bool:
 
 def verdict(audit: Audit) -> str:
     """How many training images an attacker gets, of how many, how surely, and against the control."""
-    parts = [assumption(audit), gain(audit), comparison(audit), caveats(audit)]
+    parts = [assumption(audit), gain(audit), comparison(audit), used(audit), caveats(audit)]
     return " ".join(part for part in parts if part)
 
 

@@ -12,7 +12,7 @@ from recon.report.results import Found
 # The largest run of a figure counts, and of equal ones that on prepared data sets.
 ORDER = [(preset, source) for preset in ("paper", "full", "quick") for source in ("tfds", "mixed", "samples")]
 # What this suite adds to the paper, most telling first.
-ADDED = ("recovery", "pool", "certificate", "foreign", "dynamics", "procedures", "solvers")
+ADDED = ("recovery", "frontier", "pool", "certificate", "foreign", "dynamics", "procedures", "solvers")
 NONE = "–"
 
 

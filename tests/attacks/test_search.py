@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from recon import ReconError
 from recon.attacks import exact
 from recon.attacks.first_layer import search
 from recon.attacks.first_layer.flops import Count
@@ -45,8 +46,8 @@ def test_each_search_says_where_it_is_possible(linearised):
         assert ways(dataclasses.replace(moved, network=other)) == []
 
 
-@pytest.mark.parametrize("loose", [False, True])
-def test_loose_is_by_the_first_layers_patterns_alone(linearised, monkeypatch, loose):
+@pytest.mark.parametrize("options", [{}, {"loose": True}, {"tangent": False}], ids=str)
+def test_loose_and_without_tangent_it_is_by_the_first_layers_patterns_alone(linearised, monkeypatch, options):
     used = []
     for kind in (Tangent, Patterns):
         real = kind.vectors
@@ -56,14 +57,16 @@ def test_loose_is_by_the_first_layers_patterns_alone(linearised, monkeypatch, lo
             return real(self, state, count)
 
         monkeypatch.setattr(kind, "vectors", spied)
-    linearised.attack(box=BOX, loose=loose)
-    assert (set(used) == {Patterns}) if loose else (used[0] is Tangent)
+    linearised.attack(box=BOX, **options)
+    assert (set(used) == {Patterns}) if options else (used[0] is Tangent)
 
 
 def test_loose_searches_as_ever_where_no_unit_vanishes():
     """As the audit's second try does: the first layer's patterns tell nothing of such networks."""
     instance = trained(Linearised(), activation="gelu", widths=(96, 96))
     assert instance.attack(loose=True).certified.all()
+    with pytest.raises(ReconError, match="gelu networks"):
+        instance.attack(tangent=False)
 
 
 def test_a_crowded_layer_without_another_search_is_said_and_no_mistake(linearised):

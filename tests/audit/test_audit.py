@@ -99,6 +99,35 @@ def test_without_data_the_certificate_decides(sgd, digits):
     assert "held-out" not in made.verdict
 
 
+def test_audit_says_which_pictures_were_used_where_no_search_finds_any(digits, tmp_path):
+    x = digits.train.x.reshape(N, -1)
+    # 21 units for ten images.
+    before, after = map(arrays, fitted(x, digits.train.y, 100, solver="sgd", hidden_layer_sizes=(21, 21),
+                                       learning_rate_init=1e-2))  # fmt: skip
+    others = digits.held_out.x
+    given = np.concatenate([x.reshape(others.shape), 0.98 * digits.train.x[:1], others[:2]])
+    made = recon.audit(before, after, data=given, held_out=np.concatenate([others[2:], others[:2] + 0.1]),
+                       attack="exact", progress=False)  # fmt: skip
+    assert made.certified == 0
+    assert made.membership.answers == ("member",) * N + ("multiple", "not", "not")
+    words = "11 of 13 images given were trained on (1 of them at a size that is not confirmed) and 2 were not"
+    assert words in made.verdict
+    save(made, tmp_path)
+    report, text = json.loads((tmp_path / "report.json").read_text()), (tmp_path / "report.md").read_text()
+    assert [row["used"] for row in report["membership"]["images"]] == ["yes"] * N + ["up to its size", "no", "no"]
+    assert report["membership"]["false_positives"]["value"] == 0
+    section = text.split("## Was this picture used?")[1].split("## Reconstructions")[0]
+    assert words in section
+    for row in report["membership"]["images"]:
+        assert re.search(rf"\| {row['image']} +\| {row['used']} +\| {row['distance']:.3g} ", section)
+
+
+def test_without_a_control_or_data_no_picture_is_said_to_be_used(sgd, digits):
+    alone = recon.audit(*map(arrays, sgd), data=digits.train.x, progress=False)
+    assert "of 10 it does not tell: no held-out images were given" in alone.verdict
+    assert recon.audit(*map(arrays, sgd), progress=False).membership is None
+
+
 def unbiased(x, y, seed=0, steps=200, rate=5e-3):
     """A network without biases before and after full-batch descent."""
     rng = np.random.default_rng(seed)

@@ -16,6 +16,7 @@ class Exact:
       ratio: accept a vector whose median |g| on inactive units is below this fraction of rms |g| on active ones. At
         0.01 mixtures came in, which left a search for 200 CIFAR-10 images on 2048 units stuck at 199.
       agreement: and whose pattern agrees with its image's on this fraction of the units.
+      tangent: search by the whole network's gradients, too; without, by the first layer's patterns alone (ReLU).
       loose: search by the first layer's patterns alone, and allow more units that were active for a while, as for an
         optimiser's state.
     """
@@ -27,4 +28,5 @@ class Exact:
     rounds: int = 30
     ratio: float = 0.002
     agreement: float = 0.85
+    tangent: bool = True
     loose: bool = False
