@@ -21,13 +21,15 @@ class Problem:
 
     Attributes:
       network: the architecture.
-      params0, params1: initial and final weights, float32.
+      params0, params1: initial and final weights, float32; with a gradient those before and after a step of rate one,
+        float64 for attacks that compute so.
       image_shape: shape of one image, such as (28, 28, 1).
       box: least and greatest value of an input by channel, or None.
       linearised: the attacked model is the Taylor expansion around θ₀, whose gradients are those at θ₀ everywhere.
       m: number of images to reconstruct.
       state: optimiser state shaped like the weights, a running sum or mean of gradients, or None.
       start: images to start from, or None: the attack's own.
+      gradient: of the loss at θ₀, of the weights' precision, which is all that is known besides θ₀; or None.
     """
 
     network: Network
@@ -39,6 +41,7 @@ class Problem:
     m: int
     state: Tree | None = None
     start: Float[np.ndarray, "m *shape"] | None = None
+    gradient: Tree | None = None
 
     @property
     def mlp(self) -> MLP:
@@ -47,9 +50,18 @@ class Problem:
         return self.network
 
     @property
+    def precision(self) -> Any:
+        """The type of a gradient's numbers; of weights float32."""
+        return np.float32 if self.gradient is None else jax.tree.leaves(self.gradient)[0].dtype
+
+    @property
     def change(self) -> Tree:
-        """Δθ = θ_f − θ₀."""
-        tree: Tree = jax.tree.map(lambda a, b: b - a, self.params0, self.params1)
+        """Δθ = θ_f − θ₀; of a gradient −∇, without the rounding of weights."""
+        tree: Tree
+        if self.gradient is not None:
+            tree = jax.tree.map(np.negative, self.gradient)
+        else:
+            tree = jax.tree.map(lambda a, b: b - a, self.params0, self.params1)
         return tree
 
 
@@ -127,6 +139,8 @@ class Attack:
       networks: the networks it is for.
       relu_only: whether it is for units of ReLU alone.
       descends: whether it starts from images, which the caller may choose.
+      of_change: whether the change of the weights is all that it asks of training, so that one gradient will do.
+      double: whether it computes with a gradient of float64 as it is.
     """
 
     name: str
@@ -136,6 +150,8 @@ class Attack:
     networks: type[Network] = MLP
     relu_only: bool = False
     descends: bool = True
+    of_change: bool = True
+    double: bool = False
 
     def check(self, network: Network) -> None:
         """Refuse a network that it is not for.

@@ -35,6 +35,7 @@ SEARCHES: tuple[type[Search], ...] = (Tangent, Patterns)  # the last by the firs
 # many steps; steps of Lanczos in each; ratio below which and agreement above which their vectors are taken over.
 GIVEN_SOFTNESS, GIVEN_SOLVES, GIVEN_STEPS = (0.3, 0.02), 16, 8
 GIVEN_RATIO, GIVEN_AGREEMENT = 0.03, 0.8
+TREES = ("params0", "params1", "state", "gradient")  # of a problem
 CONTROL_RMS = 0.3  # of an input of the images that stand for the search's start
 
 
@@ -98,7 +99,7 @@ def recover(
             found, alone = by_themselves(state, found, ~vouched.up_to_scale)
             vouched = certificate(seen, found, known_network(problem), mixed, parts, alone)
         order = np.lexsort((-vouched.confidence, ~vouched.up_to_scale, ~vouched.certified))
-        recovered = vouched.images[order].astype(np.float32).reshape(-1, *problem.image_shape)
+        recovered = vouched.images[order].astype(problem.precision).reshape(-1, *problem.image_shape)
     state.keep(recovered)
     seconds["run"] = state.seconds
     control = initial_images(seen, problem.m, rng)
@@ -176,10 +177,8 @@ def in_standard_parametrisation(problem: Problem) -> tuple[Problem, float]:
 
     s, t = factors["Dense_0"]
     standard = replace(network, parametrisation="standard", bias=network.bias and t > 0)
-    state = None if problem.state is None else scaled(problem.state)
-    whole = replace(
-        problem, network=standard, params0=scaled(problem.params0), params1=scaled(problem.params1), state=state
-    )
+    trees = {name: None if (tree := getattr(problem, name)) is None else scaled(tree) for name in TREES}
+    whole = replace(problem, network=standard, **trees)
     return whole, (t / s) ** 2 if t else 1.0
 
 
@@ -192,8 +191,8 @@ def known_network(problem: Problem) -> Network:
 
 
 def trained_outputs(problem: Problem) -> Callable[[np.ndarray], np.ndarray] | None:
-    """The trained model, or the Taylor model where that was trained, as a function; None of a first layer alone."""
-    if len(problem.params0) < 2:
+    """The trained model, or the Taylor model where that was trained, as a function; None of a first layer or gradient."""
+    if len(problem.params0) < 2 or problem.gradient is not None:
         return None
     network, before, after = problem.network, problem.params0, problem.params1
 
@@ -225,9 +224,12 @@ def observed(problem: Problem, share: float = 1.0, loose: bool = False) -> Obser
     if problem.box is not None:
         low, high = (np.broadcast_to(np.float64(b), problem.image_shape).ravel() for b in problem.box)
         box = (low, high)
-    state = None if problem.state is None else stacked(problem.state["Dense_0"])
-    still = problem.linearised and state is None
-    return observe(before, after, bias, box, still=still, state=state, share=share, loose=loose)
+    one = problem.gradient is not None
+    given = problem.gradient if one else problem.state
+    state = None if given is None else stacked(given["Dense_0"])
+    still = one or (problem.linearised and state is None)
+    double = one and problem.precision == np.float64
+    return observe(before, after, bias, box, still=still, state=state, share=share, loose=loose, double=double)
 
 
 def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Float[np.ndarray, "m d"]:
@@ -239,4 +241,6 @@ def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Floa
     return scaled
 
 
-ATTACK = Attack("exact", "exact recovery from the first layer, with a certificate", Exact(), run, descends=False)
+ATTACK = Attack(
+    "exact", "exact recovery from the first layer, with a certificate", Exact(), run, descends=False, double=True
+)
