@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, PRNGKeyArray
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from recon.errors import ReconError
 from recon.networks import MLP, Network
@@ -96,6 +96,9 @@ class Reconstruction:
       up_to_scale: images that it vouches for but for their size, the certified ones among them.
       confidence: in [0, 1], that an image is right at its own size, where the attack has one.
       n_estimated: number of training images as the rank of the first layer's change tells it, or None.
+      labels: classes of images from one gradient, −1 where the loss does not tell; of a single output 1 where the
+        target is the larger one. None: not from a gradient.
+      absent: images of the gradient's batch that left nothing in it above rounding, or None: not told.
       trace: (step, loss) along the run.
       steps: optimiser steps taken.
       why: why it stopped.
@@ -116,6 +119,8 @@ class Reconstruction:
     up_to_scale: Bool[np.ndarray, " m"] | None = None
     confidence: Float[np.ndarray, " m"] | None = None
     n_estimated: int | None = None
+    labels: Int[np.ndarray, " m"] | None = None
+    absent: int | None = None
     doubts: tuple[str, ...] = ()
     work: dict[str, float | int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from recon.attacks.base import Attack, Problem, Reconstruction, Tree
 from recon.attacks.first_layer.certificate import Network, certificate, why_unclear
 from recon.attacks.first_layer.flops import counted
 from recon.attacks.first_layer.joint import TRUST, leaked, placed
+from recon.attacks.first_layer.labels import told
 from recon.attacks.first_layer.linear import normalised
 from recon.attacks.first_layer.observe import Observed, observe
 from recon.attacks.first_layer.patterns import Patterns
@@ -78,6 +79,8 @@ def recover(
                 vanish = problem.network.units.leak == 0
                 ways = (way.on(seen, problem) for way in (SEARCHES[-1:] if settings.loose and vanish else SEARCHES))
                 state.yields = {way: way.promise for way in ways if way is not None}
+                if problem.gradient is not None:  # what one finds exactly the other takes for mixtures
+                    state.yields = {w: p for w, p in state.yields.items() if w.exact} or state.yields
                 if not state.yields and not vanish:
                     raise ReconError(
                         f"The attack {name!r} takes {problem.network.activation} networks of this shape after "
@@ -103,6 +106,9 @@ def recover(
     state.keep(recovered)
     seconds["run"] = state.seconds
     control = initial_images(seen, problem.m, rng)
+    labels = absent = None
+    if problem.gradient is not None:
+        labels, absent = told(seen, found, vouched.up_to_scale, problem)
     return Reconstruction(
         attack=name,
         images=recovered,
@@ -115,6 +121,8 @@ def recover(
         confidence=vouched.confidence[order],
         doubts=vouched.doubts if seen.clear else (why_unclear(seen),),
         n_estimated=seen.n if seen.clear else None,
+        labels=None if labels is None else labels[order],
+        absent=absent,
         work={
             "starts": state.starts,
             "rounds": state.rounds,
@@ -191,7 +199,7 @@ def known_network(problem: Problem) -> Network:
 
 
 def trained_outputs(problem: Problem) -> Callable[[np.ndarray], np.ndarray] | None:
-    """The trained model, or the Taylor model where that was trained, as a function; None of a first layer or gradient."""
+    """The trained model, or the Taylor model where that was trained, as a function; None where nothing was trained."""
     if len(problem.params0) < 2 or problem.gradient is not None:
         return None
     network, before, after = problem.network, problem.params0, problem.params1

@@ -76,7 +76,8 @@ class Observed:
     def clear(self) -> bool:
         """Whether the rank is clear, and small enough for a search."""
         inputs = np.count_nonzero(np.any(self.u, axis=1))  # that the change depends on at all
-        return bool((self.gap > SEARCHED_GAP or self.at_rounding) and self.n < NARROW * self.v.shape[1] and self.n < inputs)
+        told = self.gap > SEARCHED_GAP or self.at_rounding
+        return bool(told and self.n < NARROW * self.v.shape[1] and self.n < inputs)
 
     @property
     def alike(self) -> bool:
