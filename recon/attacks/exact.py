@@ -21,7 +21,7 @@ from recon.attacks.first_layer.flops import counted
 from recon.attacks.first_layer.joint import TRUST, leaked, placed
 from recon.attacks.first_layer.labels import told
 from recon.attacks.first_layer.linear import normalised
-from recon.attacks.first_layer.observe import Observed, observe
+from recon.attacks.first_layer.observe import Observed, cut_at, observe
 from recon.attacks.first_layer.patterns import Patterns
 from recon.attacks.first_layer.search import Search, State, search
 from recon.attacks.first_layer.settings import Exact
@@ -36,6 +36,9 @@ SEARCHES: tuple[type[Search], ...] = (Tangent, Patterns)  # the last by the firs
 # many steps; steps of Lanczos in each; ratio below which and agreement above which their vectors are taken over.
 GIVEN_SOFTNESS, GIVEN_SOLVES, GIVEN_STEPS = (0.3, 0.02), 16, 8
 GIVEN_RATIO, GIVEN_AGREEMENT = 0.03, 0.8
+# Ratio of neighbouring singular values of a gradient from which those below are faint, if most are above; and dry
+# batches after which a faint image counts as not found.
+FAINT, MOST, FAINT_PATIENCE = 30.0, 0.5, 6
 TREES = ("params0", "params1", "state", "gradient")  # of a problem
 CONTROL_RMS = 0.3  # of an input of the images that stand for the search's start
 
@@ -89,7 +92,10 @@ def recover(
                 if given is not None:
                     state.found = state.top = from_images(seen, given, rng)
                     state.trace.append((0, len(state.found)))
-                why = search(state, report) if state.yields else "too few units"
+                why = "too few units"
+                if state.yields:
+                    why = search_in_stages(state, problem, report)
+                    seen = state.seen
         except KeyboardInterrupt:
             why = "interrupted"
         found = state.found if why == "complete" else state.top
@@ -135,6 +141,39 @@ def recover(
         seconds=seconds,
         snapshots=tuple(state.snapshots),
     )
+
+
+def search_in_stages(state: State, problem: Problem, report: Report) -> str:
+    """Search as `search` does; of a gradient in float64 first without directions that stand apart as faint.
+
+    A saturated softmax leaves some images many orders of magnitude fainter than others. Near rounding such an image may
+    meet no test, and while it is missing it may be in all the others: so what was complete without it stays.
+    """
+    whole, patience = state.seen, state.settings.patience
+    for n in stages(whole) if isinstance(state.way, Tangent) else [whole.n]:
+        before = state.seen, state.found, state.yields
+        if n < whole.n or state.seen is not whole:
+            state.seen = whole if n == whole.n else cut_at(whole, n)
+            way = Tangent.on(state.seen, problem)
+            assert way is not None
+            c = np.pad(state.found.c[:, :n], ((0, 0), (0, max(n - state.found.c.shape[1], 0))))
+            found = way.settled(state.seen, c)
+            state.yields = {way: way.promise}
+            state.begin(found.take(found.ratio < 1))
+        why = search(state, report, patience)
+        if why != "complete" and patience == FAINT_PATIENCE:
+            state.seen, state.found, state.yields = before
+            return "complete"
+        if why != "complete":
+            break
+        patience = FAINT_PATIENCE
+    return why
+
+
+def stages(seen: Observed) -> list[int]:
+    """Numbers of directions to search in turn: those above each wide gap, and all."""
+    apart = np.flatnonzero(seen.s[:-1] > FAINT * seen.s[1:]) + 1 if seen.at_rounding else np.zeros(0, int)
+    return [*(int(n) for n in apart if n >= MOST * seen.n), seen.n]
 
 
 def by_themselves(

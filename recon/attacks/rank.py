@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Float
 
 NOISE = 1e-6  # singular values below this fraction of the largest are float32 rounding of the weights
-# The same of a gradient computed in float64: rounding left 2e-16 to 5e-15 in batches of 64 to 256 on 1,000 units.
-DOUBLE_NOISE = 1e-13
+# The same of a gradient computed in float64: rounding left up to 6e-16 in batches of 64 to 256 on 1,000 units.
+DOUBLE_NOISE = 1e-14
 CLEAR_GAP, SEARCHED_GAP = 10.0, 4.0  # of neighbouring singular values, see above
 TINY = float(np.finfo(float).tiny)
 

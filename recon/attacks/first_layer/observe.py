@@ -1,6 +1,6 @@
 """What the attacker sees of the first layer: the row space of its change, and the images' pre-activations in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -100,6 +100,24 @@ class Observed:
     def still(self) -> bool:
         """Whether the patterns at θ₀ and θ_f are one."""
         return self.p0 is self.p1
+
+
+def cut_at(seen: Observed, n: int) -> Observed:
+    """The same with its `n` strongest directions: what the others hold is now below the cut, as noise is."""
+    below = seen.s[-1] / seen.gap
+    stronger = seen.s[n] / below
+    p0 = seen.p0[:, :n]
+    return replace(
+        seen,
+        u=seen.u[:, :n],
+        s=seen.s[:n],
+        v=seen.v[:n],
+        p0=p0,
+        p1=p0 if seen.still else seen.p1[:, :n],
+        gap=float(seen.s[n - 1] / seen.s[n]),
+        noise=float(seen.noise * stronger),
+        rounding=float(seen.rounding * stronger),
+    )
 
 
 class Factors(NamedTuple):
