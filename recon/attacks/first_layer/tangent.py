@@ -224,7 +224,21 @@ class Tangent:
         c = np.asarray(at_one(c, seen.u[-1]))
         if self.units.leak is None:
             return self.polished(seen, c)
+        g, worst, agreement = self.rows(c)
+        q = normalised(product(g, seen.v.T))
+        return Vectors(normalised(c), q, np.where(worst < self.allowed(seen, q), 0.0, 1.0), agreement)
+
+    def rows(
+        self, c: Float[np.ndarray, "b n"]
+    ) -> tuple[Float[np.ndarray, "b w"], Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
+        """The gradients at the exact patterns near coordinates c, for activations with a kink.
+
+        Returns:
+          They, by unit of the first layer; the largest share of one that lies outside its span; and the share of the
+          first layer's units whose side did not change.
+        """
         leak = self.units.leak
+        assert leak is not None
         z = passed(product(c, self.spans.p.T), self.spans.above, self.units).z
         worst, g = np.zeros(len(c)), np.zeros((len(c), 0))
         last = self.spans.above[-1][0]
@@ -250,9 +264,7 @@ class Tangent:
                     break
             if len(rows):
                 worst = np.maximum(worst, outside(g, rows.T))
-        q = normalised(product(g, seen.v.T))
-        agreement = (first == (g == from_above)).mean(1)
-        return Vectors(normalised(c), q, np.where(worst < self.allowed(seen, q), 0.0, 1.0), agreement)
+        return g, worst, (first == (g == from_above)).mean(1)
 
     def allowed(self, seen: Observed, q: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
         """Share of a gradient that may lie outside its span."""
