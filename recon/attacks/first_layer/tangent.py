@@ -48,9 +48,10 @@ WIDE = 4
 STEPS, RATE, MOMENTA = 100, 0.03, (0.9, 0.999)  # of Adam, the rate falling to zero as a cosine
 SHARPNESS, SHARPEST = (5.0, 50.0), 100.0  # of kinks, at the start of a descent (drawn for each start) and at its end
 # With several outputs d is free as well, and near a found image most starts fall back on it. There sharper starts,
-# which spread, and a repulsion from the found, in the logarithm, over so large a share of the squared sine: of the 122
-# images in a CIFAR-10 batch of 128 whose softmax is saturated 12 batches of starts found 65; without it 10 found 15.
-MOST_SHARPNESS, REPULSION, REACH = 200.0, 2.0, 0.1
+# which spread, and a repulsion from the found, in the logarithm, over so large a share of the squared sine: of the 113
+# images in a CIFAR-10 batch of 128 whose softmax is saturated 8 batches of starts found 47; with a repulsion of 2 over
+# a tenth 20, and of 122 of another batch without repulsion 10 found 15.
+MOST_SHARPNESS, REPULSION, REACH = 200.0, 4.0, 1.0
 SIMILAR = 4  # times that a start becomes the mean of images by the likeness of their gradients: twice as many found
 REPAIRS = 8  # of the pattern and of d in turn: of 32 ends near images of such a batch one alone left 15 wrong
 FLOOR = 1e-5  # of the shares whose logarithms are descended: below, an image is found
@@ -67,9 +68,9 @@ FLIPS = 60  # of units, at most, in each layer
 GAIN = 1e-13  # of the squared length, that a flip must be worth
 # Share of the gradient outside its span, at the exact pattern: up to 1e-9 at images of 200/512, above 4e-4 elsewhere.
 RESIDUAL = 1e-6
-# With several outputs, wrong patterns come as near as 1e-7: at most so many times what rounding leaves, and at least
-# what the sum itself is rounded by.
-ROUNDED, LEAST_RESIDUAL = 1e4, 1e-13
+# With several outputs, wrong patterns come as near as 1e-7: at most so many times the square that rounding leaves, at
+# least what the sum itself is rounded by, and of the faintest images at most so much.
+ROUNDED, LEAST_RESIDUAL, MOST_RESIDUAL = 30.0, 1e-13, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,7 +272,7 @@ class Tangent:
         if not self.several:
             return np.full(len(q), RESIDUAL)
         rounding = seen.v.shape[1] * (seen.noise * np.linalg.norm(q / seen.s, axis=1)) ** 2
-        return np.clip(ROUNDED * rounding, LEAST_RESIDUAL, RESIDUAL)
+        return np.clip(ROUNDED * rounding, LEAST_RESIDUAL, MOST_RESIDUAL)
 
     def together(self, seen: Observed, found: Vectors) -> Vectors:
         """Where gradients moved, by the units that each leaves inactive; else each vector at the inverse's coordinates.
