@@ -47,6 +47,8 @@ READ = """- *Certified*: the attack vouches for this image without having seen a
   reconstruction. The distances of held-out images are what chance gives.
 - The audit is of plain MLPs with ReLU units. That nothing came back is no proof of privacy.
 """
+LABEL = """- *Label*: the class that the loss had for the image, counted from 0; −1 where the loss does not tell.
+"""
 
 
 @contextmanager
@@ -151,8 +153,8 @@ def rows(audit: Audit) -> list[dict[str, Any]]:
 def markdown(audit: Audit, facts: dict[str, Any]) -> str:
     """The report."""
     gap = facts["work"].get("gap")
-    least = "" if audit.vouched == audit.n else "at least "
-    rank = "not told by the rank" if audit.n is None else f"{least}{audit.n}, by the rank of the first layer's change"
+    least, source = "" if audit.vouched == audit.n else "at least ", "gradient" if audit.from_gradient else "change"
+    rank = "not told by the rank" if audit.n is None else f"{least}{audit.n}, by the rank of the first layer's {source}"
     hidden = " and ".join(map(str, audit.network.widths))
     about = {
         "network": f"{hidden} hidden units, {many(audit.network.outputs, 'output')}; ReLU units are assumed",
@@ -189,6 +191,7 @@ def markdown(audit: Audit, facts: dict[str, Any]) -> str:
     relative = ", relative to the length of the feature vector" if audit.features else ""
     relative += ", from the best multiple of a reconstruction" if audit.up_to_scale else ""
     parts += ["## How to read it\n", READ.format(relative=relative)]
+    parts += [LABEL] * audit.from_gradient
     made = facts["provenance"]
     parts.append(f"recon {made['versions']['recon']}, commit {made['commit'] or 'unknown'}, {made['made_at']}.\n")
     return "\n".join(parts)
