@@ -34,7 +34,7 @@ PEELING = {
     (CIFAR10, 64): 0.994, (CIFAR10, 128): 0.666, (CIFAR10, 256): 0.215,
 }  # fmt: skip
 NAMES = {MNIST10: "MNIST", CIFAR10: "CIFAR-10"}
-NOISE = (1e-7, 1e-5, 1e-3, 1e-1)
+NOISE = (1e-7, 1e-5, 1e-4, 1e-3)
 SPEAR_SECONDS = 60.0
 
 
