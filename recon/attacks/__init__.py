@@ -79,13 +79,13 @@ def reconstruct(
     solver, settings = with_options(attack, options)
     network = from_params(params0) if network is None else network
     solver.check(network)
-    if gradient is None:
+    if params1 is not None:
         if isinstance(network, MLP) and from_params(params0) != from_params(params1):
             found = from_params(params0), from_params(params1)
             raise ReconError(f"Initial and final weights are of different networks: {found[0]} and {found[1]}.")
         before, after = _finite(params0, "initial"), _finite(params1, "final")
         one = None
-    else:
+    elif gradient is not None:
         if state is not None or linearised or not solver.of_change:
             which = "optimiser's state and linearised" if solver.of_change else f"attack {attack!r}"
             raise ReconError(f"One gradient says nothing of the {which}: leave out one of the two.")

@@ -10,6 +10,7 @@ the row space for the N vectors that vanish on their own half-space; the inverse
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -153,7 +154,7 @@ def search_in_stages(state: State, problem: Problem, report: Report) -> str:
     A saturated softmax leaves some images many orders of magnitude fainter than others. Near rounding such an image may
     meet no test, and while it is missing it may be in all the others: so what was complete without it stays.
     """
-    whole, patience = state.seen, state.settings.patience
+    whole = state.seen
     for n in stages(whole) if isinstance(state.way, Tangent) else [whole.n]:
         before = state.seen, state.found, state.yields
         if n < whole.n or state.seen is not whole:
@@ -164,13 +165,13 @@ def search_in_stages(state: State, problem: Problem, report: Report) -> str:
             found = way.settled(state.seen, c)
             state.yields = {way: way.promise}
             state.begin(found.take(found.ratio < 1))
-        why = search(state, report, patience)
-        if why != "complete" and patience == FAINT_PATIENCE:
+        why = search(state, report)
+        if why != "complete" and state.patience == FAINT_PATIENCE:
             state.seen, state.found, state.yields = before
             return "complete"
         if why != "complete":
             break
-        patience = FAINT_PATIENCE
+        state.patience = FAINT_PATIENCE
     return why
 
 
@@ -243,8 +244,9 @@ def in_standard_parametrisation(problem: Problem) -> tuple[Problem, float]:
 
     s, t = factors["Dense_0"]
     standard = replace(network, parametrisation="standard", bias=network.bias and t > 0)
-    trees = {name: None if (tree := getattr(problem, name)) is None else scaled(tree) for name in TREES}
-    whole = replace(problem, network=standard, **trees)
+    trees = {name: getattr(problem, name) for name in TREES}
+    given: dict[str, Any] = {name: scaled(tree) for name, tree in trees.items() if tree is not None}
+    whole = replace(problem, network=standard, **given)
     return whole, (t / s) ** 2 if t else 1.0
 
 

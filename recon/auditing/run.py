@@ -251,13 +251,13 @@ def search(
     return ran
 
 
-def add_stage(ran: Ran, *weights: Tree | None, attack: str, **options: Any) -> Ran:
+def add_stage(ran: Ran, params0: Tree, params1: Tree | None, *, attack: str, **options: Any) -> Ran:
     """One more stage. What it finds replaces what was found if it is surer; the gradient attacks' also if as sure.
 
     What was found stands where the stage does not fit into memory, or is interrupted before it has begun.
     """
     try:
-        found = without_unsure_rank(reconstruct(*weights, attack=attack, **options))
+        found = without_unsure_rank(reconstruct(params0, params1, attack=attack, **options))
     except TooLarge as error:
         return replace(ran, skipped=f"The stage {attack} was left out. {error}")
     except KeyboardInterrupt:

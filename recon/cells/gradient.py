@@ -107,7 +107,7 @@ class GradientCell(Cell):
             training={"rule": self.form, "noise": self.noise, "seconds": 0.0},
             attack={
                 "found": len(found.images),
-                "certified": int(np.sum(found.certified)),
+                "certified": 0 if found.certified is None else int(found.certified.sum()),
                 "n_estimated": found.n_estimated,
                 "absent": found.absent,
                 "gap": found.work["gap"],

@@ -141,8 +141,9 @@ def exact_outputs(
     rest = g - (g @ v.T) @ v
     gram = rest @ rest.swapaxes(1, 2)
     floor = EPSILON * np.trace(gram, axis1=1, axis2=2)[:, None, None] + TINY
-    better: np.ndarray = np.linalg.solve(gram + floor * np.eye(g.shape[1]), d[..., None])[..., 0]
-    return better / np.linalg.norm(better, axis=1, keepdims=True)
+    better = np.linalg.solve(gram + floor * np.eye(g.shape[1]), d[..., None])[..., 0]
+    unit: np.ndarray = better / np.linalg.norm(better, axis=1, keepdims=True)
+    return unit
 
 
 def combined(g: Float[Tensor, "b c w"], v: Float[Tensor, "n w"]) -> Float[Tensor, "b w"]:

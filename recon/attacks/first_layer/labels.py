@@ -52,9 +52,9 @@ def told(seen: Observed, found: Vectors, right: Bool[np.ndarray, " k"], problem:
     above = tuple((np.asarray(w, np.float64), 0.0 if b is None else np.asarray(b, np.float64))
                   for w, b in dense_layers(problem.params0)[1:])  # fmt: skip
     units = problem.mlp.units
-    c = at_one(found.c, seen.u[-1])
+    c = np.asarray(at_one(found.c, seen.u[-1]))
     at = passed(product(c, (seen.p0 / seen.scale).T), above, units)
-    outputs = units.value(at.z[-1]) @ above[-1][0] + above[-1][1]
+    outputs = np.asarray(units.value(at.z[-1]) @ above[-1][0] + above[-1][1])
     rows = product(found.q / np.einsum("kn,kn->k", found.q / seen.s, c)[:, None], seen.v)
     delta = np.zeros_like(outputs)
     for i in np.flatnonzero(right):
@@ -74,13 +74,13 @@ def told(seen: Observed, found: Vectors, right: Bool[np.ndarray, " k"], problem:
 
 def of_several(outputs: Float[np.ndarray, " c"], delta: Float[np.ndarray, " c"]) -> tuple[int, float]:
     """The label and the loss's factor (NaN: not of cross-entropy), or −1."""
-    classes, size = len(outputs), np.linalg.norm(delta)
+    classes, size = len(outputs), float(np.linalg.norm(delta))
     chances = special.softmax(outputs)
-    for y in np.flatnonzero(delta < 0):
+    for y in map(int, np.flatnonzero(delta < 0)):
         rest = np.arange(classes) != y
-        k = -delta[y] / special.softmax(outputs)[rest].sum()
+        k = -delta[y] / chances[rest].sum()
         if np.linalg.norm(delta[rest] - k * chances[rest]) < FIT * size:
-            return int(y), float(k)
+            return y, float(k)
     if classes >= CLASSES:
         for y in range(classes):
             rest = np.arange(classes) != y

@@ -105,7 +105,7 @@ class State:
     yields: dict[Search, float] = field(default_factory=dict)
     found: Vectors = field(init=False)
     top: Vectors = field(init=False)
-    patience: int = 0
+    patience: int = field(init=False)
     dry: int = 0
     failed: int = 0
     inferred: bool = False
@@ -120,6 +120,7 @@ class State:
     def __post_init__(self) -> None:
         """Nothing is found yet."""
         self.found = self.top = none(self.seen.n)
+        self.patience = self.settings.patience
 
     @property
     def seconds(self) -> float:
@@ -178,9 +179,9 @@ class State:
         self.snapshots.append(Snapshot(self.batches, self.seconds, self.count.flops, images))
 
 
-def search(state: State, report: Report, patience: int) -> str:
-    """Find vectors until there are N that are right together, or `patience` batches found nothing; returns why."""
-    n, state.patience = state.seen.n, patience
+def search(state: State, report: Report) -> str:
+    """Find vectors until there are N that are right together; returns why it stopped."""
+    n = state.seen.n
     while True:
         if len(state.found) == n and solve_together(state):
             return "complete"

@@ -186,7 +186,7 @@ class Tangent:
         second = (first + rng.integers(1, last.shape[1], size=len(c))) % last.shape[1]
         d = np.eye(last.shape[1])[first] - np.eye(last.shape[1])[second]
         for _ in range(SIMILAR):
-            at = passed(product(at_one(c, seen.u[-1]), self.spans.p.T), self.spans.above, self.units)
+            at = passed(product(np.asarray(at_one(c, seen.u[-1])), self.spans.p.T), self.spans.above, self.units)
             g = np.einsum("bc,bcw->bw", d, at.g[0])
             c = normalised(turned(seen, seen.s * product(g, seen.v.T)))
         return c
@@ -251,7 +251,7 @@ class Tangent:
             for _ in range(REPAIRS if top and self.several else 1):
                 if top:
                     each = np.where(active, 1.0, leak)[:, None] * last.T
-                    d = best_outputs(each, rows)
+                    d = np.asarray(best_outputs(each, rows))
                     from_above = (exact_outputs(each, d, rows) if self.several else d) @ last.T
                 else:
                     from_above = product(g, self.spans.above[layer][0].T)
@@ -272,7 +272,8 @@ class Tangent:
         if not self.several:
             return np.full(len(q), RESIDUAL)
         rounding = seen.v.shape[1] * (seen.noise * np.linalg.norm(q / seen.s, axis=1)) ** 2
-        return np.clip(ROUNDED * rounding, LEAST_RESIDUAL, MOST_RESIDUAL)
+        allowed: np.ndarray = np.clip(ROUNDED * rounding, LEAST_RESIDUAL, MOST_RESIDUAL)
+        return allowed
 
     def together(self, seen: Observed, found: Vectors) -> Vectors:
         """Where gradients moved, by the units that each leaves inactive; else each vector at the inverse's coordinates.
