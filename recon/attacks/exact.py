@@ -18,17 +18,16 @@ from jaxtyping import Bool, Float, PRNGKeyArray
 
 from recon.attacks.base import Attack, Problem, Reconstruction, Tree
 from recon.attacks.first_layer.certificate import Network, certificate, why_unclear
-from recon.attacks.first_layer.flops import counted, product
-from recon.attacks.first_layer.gradients import at_one
+from recon.attacks.first_layer.flops import counted
 from recon.attacks.first_layer.joint import TRUST, leaked, placed
 from recon.attacks.first_layer.labels import told
 from recon.attacks.first_layer.linear import normalised
-from recon.attacks.first_layer.observe import Observed, cut_at, observe, with_rows
+from recon.attacks.first_layer.observe import Observed, cut_at, observe
 from recon.attacks.first_layer.patterns import Patterns
 from recon.attacks.first_layer.search import Search, State, search
 from recon.attacks.first_layer.settings import Exact
 from recon.attacks.first_layer.tangent import Tangent
-from recon.attacks.first_layer.vectors import Vectors, corrected, judged, merged, narrowed, none, turned
+from recon.attacks.first_layer.vectors import Vectors, judged, merged, narrowed, none
 from recon.errors import ReconError
 from recon.networks import MLP
 from recon.progress import Report
@@ -101,9 +100,6 @@ def recover(
         except KeyboardInterrupt:
             why = "interrupted"
         found = state.found if why == "complete" else state.top
-        if why == "complete" and isinstance(state.way, Tangent) and state.way.several:
-            seen, found = by_rows(seen, found, state.way)
-            state.seen = seen
         if len(found) and why != "complete" and not state.way.by_coordinates:
             found = replace(found, c=placed(seen, found, TRUST))
         # The last vector may be too faint to be right, which turns other images into mixtures with the last one.
@@ -173,21 +169,6 @@ def search_in_stages(state: State, problem: Problem, report: Report) -> str:
             break
         state.patience = FAINT_PATIENCE
     return why
-
-
-def by_rows(seen: Observed, found: Vectors, way: Tangent) -> tuple[Observed, Vectors]:
-    """The change and its vectors with the rows that the exact patterns give, which the noise of the change spoils not.
-
-    As images are nearly parallel, singular vectors are far noisier than the least squares of the change on known rows:
-    of 128 CIFAR-10 images from float32 weights, raw pixels, the former left 25 within L2 0.1.
-    """
-    if way.units.leak is None:
-        return seen, found
-    rows = normalised(way.rows(np.asarray(at_one(found.c, seen.u[-1])))[0])
-    better = with_rows(seen, rows)
-    q = normalised(product(rows, better.v.T))
-    c = corrected(product(product(found.c, seen.u.T), better.u), q / better.s)
-    return better, replace(found, c=turned(better, c), q=q)
 
 
 def stages(seen: Observed) -> list[int]:

@@ -46,7 +46,6 @@ class Observed:
       slack: share of the units on which a right vector may disagree with its image's pattern at the known weights.
       low, high: least and greatest value of each input, or None.
       at_rounding: the cut is where singular values fall to the rounding of float64. What is below is no other image's.
-      z: the change itself, as far as it was cut.
     """
 
     u: Float[np.ndarray, "D n"]
@@ -67,7 +66,6 @@ class Observed:
     low: Float[np.ndarray, " d"] | None
     high: Float[np.ndarray, " d"] | None
     at_rounding: bool = False
-    z: Float[np.ndarray, "D w"] | None = None
 
     @property
     def n(self) -> int:
@@ -102,19 +100,6 @@ class Observed:
     def still(self) -> bool:
         """Whether the patterns at θ₀ and θ_f are one."""
         return self.p0 is self.p1
-
-
-def with_rows(seen: Observed, rows: Float[np.ndarray, "n w"]) -> Observed:
-    """The change with its row space known: what noise it has outside moves no image any more.
-
-    Args:
-      rows: the images' vectors by unit, right to rounding, as many as there are images.
-    """
-    assert seen.z is not None
-    basis = linalg.qr(rows.T, mode="economic")[0]
-    u, s, turn = linalg.svd(product(seen.z, basis), full_matrices=False)
-    p0 = product(seen.p0, product(seen.u.T, u))
-    return replace(seen, u=u, s=s, v=product(turn, basis.T), p0=p0, p1=p0)
 
 
 def cut_at(seen: Observed, n: int) -> Observed:
@@ -330,5 +315,4 @@ def observe(
         low=low,
         high=high,
         at_rounding=cut.at_rounding,
-        z=without_decay(initial, final, bias, decay) if state is None else z,
     )

@@ -283,7 +283,11 @@ class Tangent:
         if not self.exact:
             return joint(seen, found)
         c = found.c if self.units.leak is None else corrected(found.c, found.q / seen.s)
-        return self.settled(seen, c)
+        after = self.settled(seen, c)
+        if not self.several or self.units.leak is None:
+            return after
+        # Only now is every d right to rounding, which the inverse multiplies where images are nearly parallel.
+        return replace(after, c=corrected(after.c, after.q / seen.s))
 
     def alone(self, seen: Observed, found: Vectors) -> tuple[Vectors, Float[np.ndarray, " k"]]:
         """Each image from its own activations and gradients: where it lies, and how far noise may move it.
