@@ -37,9 +37,9 @@ SEARCHES: tuple[type[Search], ...] = (Tangent, Patterns)  # the last by the firs
 # many steps; steps of Lanczos in each; ratio below which and agreement above which their vectors are taken over.
 GIVEN_SOFTNESS, GIVEN_SOLVES, GIVEN_STEPS = (0.3, 0.02), 16, 8
 GIVEN_RATIO, GIVEN_AGREEMENT = 0.03, 0.8
-# Ratio of neighbouring singular values of a gradient from which those below are faint, if most are above; and dry
-# batches after which a faint image counts as not found.
-FAINT, MOST, FAINT_PATIENCE = 30.0, 0.5, 6
+# Ratio of neighbouring singular values of a gradient from which those below are faint, if such a share is above; and
+# dry batches after which a faint image counts as not found.
+FAINT, BRIGHT, FAINT_PATIENCE = 30.0, 0.5, 6
 TREES = ("params0", "params1", "state", "gradient")  # of a problem
 CONTROL_RMS = 0.3  # of an input of the images that stand for the search's start
 
@@ -96,9 +96,9 @@ def recover(
                 why = "too few units"
                 if state.yields:
                     why = search_in_stages(state, problem, report)
-                    seen = state.seen
         except KeyboardInterrupt:
             why = "interrupted"
+        seen = state.seen
         found = state.found if why == "complete" else state.top
         if len(found) and why != "complete" and not state.way.by_coordinates:
             found = replace(found, c=placed(seen, found, TRUST))
@@ -174,7 +174,7 @@ def search_in_stages(state: State, problem: Problem, report: Report) -> str:
 def stages(seen: Observed) -> list[int]:
     """Numbers of directions to search in turn: those above each wide gap, and all."""
     apart = np.flatnonzero(seen.s[:-1] > FAINT * seen.s[1:]) + 1 if seen.at_rounding else np.zeros(0, int)
-    return [*(int(n) for n in apart if n >= MOST * seen.n), seen.n]
+    return [*(int(n) for n in apart if n >= BRIGHT * seen.n), seen.n]
 
 
 def by_themselves(

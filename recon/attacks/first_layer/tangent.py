@@ -118,7 +118,8 @@ class Tangent:
         elif not seen.still:
             return None
         single = jax.tree.map(lambda a: np.asarray(a, np.float32), known)
-        return cls(units, exact, seen.still, single, sharp(problem.params0["Dense_0"]["kernel"]))
+        made = cls(units, exact, seen.still, single)
+        return replace(made, sharp=sharp(problem.params0["Dense_0"]["kernel"])) if made.several else made
 
     def vectors(self, state: State, count: int) -> Vectors:  # noqa: ARG002 (one shape for all batches: one program)
         """Images from one batch of starts."""
@@ -171,8 +172,8 @@ class Tangent:
             c = self.similar(seen, c + push * one, rng)
         least, most = np.log(SHARPNESS if not self.several else (SHARPNESS[0], MOST_SHARPNESS))
         sharpness = np.exp(rng.uniform(least, most, (batch, 1)))
-        ends = self.sharp * np.concatenate([sharpness, np.full((batch, 1), SHARPEST)], axis=1)
-        return normalised(product(c + push * one, basis.T)), ends
+        ends = np.concatenate([sharpness, np.full((batch, 1), SHARPEST)], axis=1)
+        return normalised(product(c + push * one, basis.T)), self.sharp * ends
 
     def similar(
         self, seen: Observed, c: Float[np.ndarray, "b n"], rng: np.random.Generator
@@ -225,21 +226,7 @@ class Tangent:
         c = np.asarray(at_one(c, seen.u[-1]))
         if self.units.leak is None:
             return self.polished(seen, c)
-        g, worst, agreement = self.rows(c)
-        q = normalised(product(g, seen.v.T))
-        return Vectors(normalised(c), q, np.where(worst < self.allowed(seen, q), 0.0, 1.0), agreement)
-
-    def rows(
-        self, c: Float[np.ndarray, "b n"]
-    ) -> tuple[Float[np.ndarray, "b w"], Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
-        """The gradients at the exact patterns near coordinates c, for activations with a kink.
-
-        Returns:
-          They, by unit of the first layer; the largest share of one that lies outside its span; and the share of the
-          first layer's units whose side did not change.
-        """
         leak = self.units.leak
-        assert leak is not None
         z = passed(product(c, self.spans.p.T), self.spans.above, self.units).z
         worst, g = np.zeros(len(c)), np.zeros((len(c), 0))
         last = self.spans.above[-1][0]
@@ -265,7 +252,10 @@ class Tangent:
                     break
             if len(rows):
                 worst = np.maximum(worst, outside(g, rows.T))
-        return g, worst, (first == (g == from_above)).mean(1)
+        q = normalised(product(g, seen.v.T))
+        right = worst < self.allowed(seen, q)
+        agreement = (first == (g == from_above)).mean(1)
+        return Vectors(normalised(c), q, np.where(right, 0.0, 1.0), agreement)
 
     def allowed(self, seen: Observed, q: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
         """Share of a gradient that may lie outside its span."""
@@ -338,7 +328,7 @@ class Tangent:
 def sharp(kernel: Float[np.ndarray, "d w"]) -> float:
     """What sharpness is multiplied by, so that kinks are as sharp for pre-activations of any size.
 
-    To a power of four: the usual initialisations all have one.
+    To a power of four: the usual initialisations all have one, and a standard deviation of 0.5 one sixteenth.
     """
     size = float(np.sqrt(np.mean(np.square(kernel, dtype=np.float64)) * len(kernel)))
     return float(4.0 ** -np.rint(np.log(size) / np.log(4)))
