@@ -8,11 +8,13 @@ from scipy.spatial.distance import cdist
 
 from recon import ReconError
 from recon.arrays import enable_x64
-from recon.attacks import reconstruct
+from recon.attacks import exact, reconstruct
 from recon.attacks.base import Problem
 from recon.attacks.exact import stages
 from recon.attacks.first_layer.gradients import best_outputs, exact_outputs
+from recon.attacks.first_layer.linear import normalised
 from recon.attacks.first_layer.observe import cut_at, observe
+from recon.attacks.first_layer.tangent import Tangent
 from recon.attacks.rank import rank_of_double
 from recon.networks import MLP
 
@@ -249,3 +251,18 @@ def test_a_problem_keeps_the_gradient_as_its_change(batch):
     problem = Problem(MLP((WIDTH,), outputs=CLASSES), params, params, (DIM,), None, True, N, gradient=gradient)
     np.testing.assert_array_equal(problem.change["Dense_0"]["kernel"], -gradient["Dense_0"]["kernel"])
     assert problem.precision == np.float64
+
+
+def test_ends_near_an_image_settle_on_its_own_row(batch, rng):
+    params, x, labels, gradient = batch
+    problem = Problem(MLP((WIDTH,), outputs=CLASSES), params, params, (DIM,), None, True, N, gradient=gradient)
+    seen = exact.observed(problem)
+    near = np.repeat(x, 8, axis=0) + 0.05 * rng.normal(size=(8 * N, DIM))
+    ends = Tangent.on(seen, problem).settled(seen, np.append(near, np.ones((8 * N, 1)), axis=1) @ seen.u)
+    first, last = params.values()
+    chances = np.asarray(jax.nn.softmax(outputs_of(params, x)), np.float64)
+    own = ((chances - np.eye(CLASSES)[labels]) @ last["kernel"].T) * (x @ first["kernel"] + first["bias"] > 0)
+    found = ends.q @ seen.v
+    cosines = np.abs(normalised(found) @ normalised(own).T)
+    assert np.mean(ends.ratio < 1) > 0.9
+    assert cosines[ends.ratio < 1].max(1).min() > 1 - 1e-9
