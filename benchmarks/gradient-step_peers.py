@@ -62,7 +62,7 @@ def kind(name: str, task: str, batch: int, *more: Any, **options: Any) -> Kind:
 
 
 SPEAR = kind("SPEAR's: 20 photographs, 224 × 224, width 200", PHOTOGRAPHS, 20, 1.0, (1.0, "SPEAR"), SPEAR_SECONDS,
-             width=200)  # fmt: skip
+             width=200, weights="lecun")  # fmt: skip
 PEERS = {
     (task, batch): kind(f"peeling's: {NAMES[task]}, batch {batch}", task, batch, 0.9 if batch == 256 else 0.99,
                         (recall, "peeling"))
@@ -139,7 +139,7 @@ def plot(summary: Summary) -> Figure:
         if row["reported"] is not None:
             counts.plot(row["reported"], y, "|", color="#222222", markersize=9)
     counts.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=6)
-    counts.set(xlabel="share of the images in the gradient that came back; |: a peer's recall, as reported",
+    counts.set(xlabel="share of images in the gradient; |: reported recall",
                xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5))  # fmt: skip
     times.set(xlabel="seconds of the attack", xscale="log")
     figure.suptitle("Orange: with a bar. Filled: as many certified as came back.", fontsize=8, x=0.02, ha="left")
