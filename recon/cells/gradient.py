@@ -118,7 +118,7 @@ class GradientCell(Cell):
             scores=scores,
             images={**images, "dual": batch.duals},
         )
-        return Stored(record, {"train": batch.instance.truth.astype(np.float32), "found": matched.astype(np.float32)})
+        return Stored(record, {"train": batch.instance.truth, "found": matched})
 
 
 @dataclass(frozen=True)
