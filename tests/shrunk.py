@@ -13,6 +13,7 @@ from recon.cells.dp import DPCell
 from recon.cells.early_stopping import EarlyStoppingCell
 from recon.cells.finetuning import FinetuneCell
 from recon.cells.frames import FramesCell
+from recon.cells.gradient import PHOTOGRAPHS, GradientCell
 from recon.cells.instances import Plain
 from recon.cells.kinds import OWN
 from recon.cells.known_rule import KnownRuleCell
@@ -192,3 +193,9 @@ def _(cell: AuditCell):
 @shrunk.register
 def _(cell: AgreementCell):
     return dataclasses.replace(cell, n_train=4, width=16, seed=0)
+
+
+@shrunk.register
+def _(cell: GradientCell):
+    task = cell.task if cell.task == PHOTOGRAPHS else "mnist_10way"
+    return dataclasses.replace(cell, task=task, n_train=10, batch=4, width=48, seed=0)

@@ -16,6 +16,8 @@ from recon.registry import changed, defined
 
 __all__ = ["Attack", "Problem", "Reconstruction", "attacks", "reconstruct", "with_options"]
 
+CONTROLS = 64  # start images where nothing tells how many images there are
+
 
 def attacks() -> dict[str, Attack]:
     """Every attack of the package, by name."""
@@ -29,8 +31,9 @@ def with_options(name: str, options: Mapping[str, Any]) -> tuple[Attack, Any]:
 
 def reconstruct(
     params0: Mapping[str, Mapping[str, Any]],
-    params1: Mapping[str, Mapping[str, Any]],
+    params1: Mapping[str, Mapping[str, Any]] | None = None,
     *,
+    gradient: Mapping[str, Mapping[str, Any]] | None = None,
     attack: str = "ntk-fast",
     network: Network | None = None,
     image_shape: tuple[int, ...] | None = None,
@@ -43,10 +46,13 @@ def reconstruct(
     progress: bool | Report = True,
     **options: Any,
 ) -> Reconstruction:
-    """Recover training images from the initial and the final weights of a network.
+    """Recover training images from the initial and the final weights of a network, or from weights and one gradient.
 
     Args:
       params0, params1: weights in Flax layout, {'Dense_0': {'kernel': (in, out), 'bias': (out,)}, ...}, NumPy or JAX.
+      gradient: in the place of `params1`, the gradient at `params0` of a loss summed or averaged over the training
+        images, a tree shaped like the weights. The attack `exact` computes with one of float64 as it is, others in
+        float32.
       attack: name of the solver, see `attacks()`.
       network: the architecture (default: the plain MLP with ReLU whose weights these are).
       image_shape: shape of one image (default: flat, (in,)).
@@ -65,20 +71,32 @@ def reconstruct(
       The reconstruction; after Ctrl-C the best so far, with `interrupted` true.
 
     Raises:
-      ReconError: unknown attack or option, weights that are not finite, not alike or unchanged, or no way to tell `m`.
+      ReconError: unknown attack or option, weights that are not finite, not alike or unchanged, a gradient beside
+        `params1` or `state` or for an attack that cannot use one, or no way to tell `m`.
     """
+    if (params1 is None) == (gradient is None):
+        raise ReconError("Give the final weights, params1, or in their place one gradient.")
     solver, settings = with_options(attack, options)
     network = from_params(params0) if network is None else network
     solver.check(network)
-    if isinstance(network, MLP) and from_params(params0) != from_params(params1):
-        found = from_params(params0), from_params(params1)
-        raise ReconError(f"Initial and final weights are of different networks: {found[0]} and {found[1]}.")
-    before, after = _as_float32(params0, "initial"), _as_float32(params1, "final")
+    if params1 is not None:
+        if isinstance(network, MLP) and from_params(params0) != from_params(params1):
+            found = from_params(params0), from_params(params1)
+            raise ReconError(f"Initial and final weights are of different networks: {found[0]} and {found[1]}.")
+        before, after = _finite(params0, "initial"), _finite(params1, "final")
+        one = None
+    elif gradient is not None:
+        if state is not None or linearised or not solver.of_change:
+            which = "optimiser's state and linearised" if solver.of_change else f"attack {attack!r}"
+            raise ReconError(f"One gradient says nothing of the {which}: leave out one of the two.")
+        before, one = _at_one_point(params0, gradient, solver.double)
+        after, linearised = jax.tree.map(np.subtract, before, one), True
     shape = _image_shape(network, before, after, image_shape)
-    change = jax.tree.map(lambda a, b: b - a, before, after)
+    change = jax.tree.map(lambda a, b: b - a, before, after) if one is None else one
     if not any(np.any(leaf) for leaf in jax.tree.leaves(change)):
-        raise ReconError("Initial and final weights are equal: there is no change to reconstruct from.")
-    held = None if state is None else _as_float32(state, "state's")
+        what = "Initial and final weights are equal" if one is None else "The gradient is zero everywhere"
+        raise ReconError(f"{what}: there is no change to reconstruct from.")
+    held = None if state is None else _finite(state, "state's")
     if held is not None and jax.tree.map(np.shape, held) != jax.tree.map(np.shape, before):
         raise ReconError("The optimiser state is not shaped like the weights: give the tree of Adam's first moment.")
     if start is not None and not solver.descends:
@@ -87,6 +105,8 @@ def reconstruct(
         m = len(start)
     if m is None and not isinstance(network, MLP):
         raise ReconError("The weights of such a network do not tell the number of images: give m.")
+    if m is None and one is not None and not solver.descends:
+        m = CONTROLS  # the rank is the solver's own to tell, and need not show as a gap
     if m is None:
         span = first_layer_span((change if held is None else held)["Dense_0"]["kernel"])
         if not span.clear:
@@ -98,7 +118,7 @@ def reconstruct(
     if start is not None and np.shape(start) != (m, *shape):
         raise ReconError(f"The images to start from are of shape {np.shape(start)}: give {(m, *shape)}.")
     first = None if start is None else np.asarray(start, np.float32)
-    problem = Problem(network, before, after, shape, limits, linearised, m, held, first)
+    problem = Problem(network, before, after, shape, limits, linearised, m, held, first, one)
     rng = jax.random.key(key) if isinstance(key, int) else key
     with reporter(f"attack {attack}", progress) as report:
         return solver.run(problem, settings, rng, report)
@@ -119,8 +139,26 @@ def _image_shape(network: Network, before: Tree, after: Tree, given: tuple[int, 
     return shape
 
 
-def _as_float32(params: Mapping[str, Mapping[str, Any]], which: str) -> Tree:
-    tree = {name: {k: np.asarray(v, dtype=np.float32) for k, v in layer.items()} for name, layer in params.items()}
+def _at_one_point(
+    params: Mapping[str, Mapping[str, Any]], gradient: Mapping[str, Mapping[str, Any]], double: bool
+) -> tuple[Tree, Tree]:
+    """Weights and the gradient there, in float64 where the gradient's numbers are not float32's and it helps."""
+    before = _finite(params, "initial", np.float64)
+    try:
+        one = _finite(gradient, "gradient's", np.float64)
+        alike = jax.tree.map(np.shape, one) == jax.tree.map(np.shape, before)
+    except (AttributeError, TypeError, ValueError):
+        alike = False
+    if not alike:
+        raise ReconError("The gradient is not shaped like the weights: give a tree with an array for each of theirs.")
+    leaves = jax.tree.leaves(one)
+    if double and any(np.any(leaf != leaf.astype(np.float32)) for leaf in leaves):
+        return before, one
+    return tuple(jax.tree.map(lambda a: a.astype(np.float32), tree) for tree in (before, one))
+
+
+def _finite(params: Mapping[str, Mapping[str, Any]], which: str, dtype: Any = np.float32) -> Tree:
+    tree = {name: {k: np.asarray(v, dtype=dtype) for k, v in layer.items()} for name, layer in params.items()}
     for name, layer in tree.items():
         for part, array in layer.items():
             if not np.isfinite(array).all():

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, PRNGKeyArray
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from recon.errors import ReconError
 from recon.networks import MLP, Network
@@ -21,13 +21,15 @@ class Problem:
 
     Attributes:
       network: the architecture.
-      params0, params1: initial and final weights, float32.
+      params0, params1: initial and final weights, float32; with a gradient those before and after a step of rate one,
+        float64 for attacks that compute so.
       image_shape: shape of one image, such as (28, 28, 1).
       box: least and greatest value of an input by channel, or None.
       linearised: the attacked model is the Taylor expansion around θ₀, whose gradients are those at θ₀ everywhere.
       m: number of images to reconstruct.
       state: optimiser state shaped like the weights, a running sum or mean of gradients, or None.
       start: images to start from, or None: the attack's own.
+      gradient: of the loss at θ₀, of the weights' precision, which is all that is known besides θ₀; or None.
     """
 
     network: Network
@@ -39,6 +41,7 @@ class Problem:
     m: int
     state: Tree | None = None
     start: Float[np.ndarray, "m *shape"] | None = None
+    gradient: Tree | None = None
 
     @property
     def mlp(self) -> MLP:
@@ -47,9 +50,18 @@ class Problem:
         return self.network
 
     @property
+    def precision(self) -> Any:
+        """The type of a gradient's numbers; of weights float32."""
+        return np.float32 if self.gradient is None else jax.tree.leaves(self.gradient)[0].dtype
+
+    @property
     def change(self) -> Tree:
-        """Δθ = θ_f − θ₀."""
-        tree: Tree = jax.tree.map(lambda a, b: b - a, self.params0, self.params1)
+        """Δθ = θ_f − θ₀; of a gradient −∇, without the rounding of weights."""
+        tree: Tree
+        if self.gradient is not None:
+            tree = jax.tree.map(np.negative, self.gradient)
+        else:
+            tree = jax.tree.map(lambda a, b: b - a, self.params0, self.params1)
         return tree
 
 
@@ -84,6 +96,9 @@ class Reconstruction:
       up_to_scale: images that it vouches for but for their size, the certified ones among them.
       confidence: in [0, 1], that an image is right at its own size, where the attack has one.
       n_estimated: number of training images as the rank of the first layer's change tells it, or None.
+      labels: classes of images from one gradient, −1 where the loss does not tell; of a single output 1 where the
+        target is the larger one. None: not from a gradient.
+      absent: images of the gradient's batch that left nothing in it above rounding, or None: not told.
       trace: (step, loss) along the run.
       steps: optimiser steps taken.
       why: why it stopped.
@@ -104,6 +119,8 @@ class Reconstruction:
     up_to_scale: Bool[np.ndarray, " m"] | None = None
     confidence: Float[np.ndarray, " m"] | None = None
     n_estimated: int | None = None
+    labels: Int[np.ndarray, " m"] | None = None
+    absent: int | None = None
     doubts: tuple[str, ...] = ()
     work: dict[str, float | int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -127,6 +144,8 @@ class Attack:
       networks: the networks it is for.
       relu_only: whether it is for units of ReLU alone.
       descends: whether it starts from images, which the caller may choose.
+      of_change: whether the change of the weights is all that it asks of training, so that one gradient will do.
+      double: whether it computes with a gradient of float64 as it is.
     """
 
     name: str
@@ -136,6 +155,8 @@ class Attack:
     networks: type[Network] = MLP
     relu_only: bool = False
     descends: bool = True
+    of_change: bool = True
+    double: bool = False
 
     def check(self, network: Network) -> None:
         """Refuse a network that it is not for.

@@ -10,6 +10,7 @@ the row space for the N vectors that vanish on their own half-space; the inverse
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,8 +20,9 @@ from recon.attacks.base import Attack, Problem, Reconstruction, Tree
 from recon.attacks.first_layer.certificate import Network, certificate, why_unclear
 from recon.attacks.first_layer.flops import counted
 from recon.attacks.first_layer.joint import TRUST, leaked, placed
+from recon.attacks.first_layer.labels import told
 from recon.attacks.first_layer.linear import normalised
-from recon.attacks.first_layer.observe import Observed, observe
+from recon.attacks.first_layer.observe import Observed, cut_at, observe
 from recon.attacks.first_layer.patterns import Patterns
 from recon.attacks.first_layer.search import Search, State, search
 from recon.attacks.first_layer.settings import Exact
@@ -36,6 +38,10 @@ SEARCHES: tuple[type[Search], ...] = (Tangent, Zeros, Patterns)  # but for the f
 # many steps; steps of Lanczos in each; ratio below which and agreement above which their vectors are taken over.
 GIVEN_SOFTNESS, GIVEN_SOLVES, GIVEN_STEPS = (0.3, 0.02), 16, 8
 GIVEN_RATIO, GIVEN_AGREEMENT = 0.03, 0.8
+# Ratio of neighbouring singular values of a gradient from which those below are faint, if such a share is above; and
+# dry batches after which a faint image counts as not found.
+FAINT, BRIGHT, FAINT_PATIENCE = 30.0, 0.5, 6
+TREES = ("params0", "params1", "state", "gradient")  # of a problem
 CONTROL_RMS = 0.3  # of an input of the images that stand for the search's start
 
 
@@ -79,6 +85,8 @@ def recover(
                 by_patterns = (settings.loose and vanish) or not settings.tangent
                 ways = (way.on(seen, problem) for way in (SEARCHES[1:] if by_patterns else SEARCHES))
                 state.yields = {way: way.promise for way in ways if way is not None}
+                if problem.gradient is not None:  # what one finds exactly the other takes for mixtures
+                    state.yields = {w: p for w, p in state.yields.items() if w.exact} or state.yields
                 if not state.yields and not vanish:
                     raise ReconError(
                         f"The attack {name!r} takes {problem.network.activation} networks of this shape after "
@@ -87,9 +95,12 @@ def recover(
                 if given is not None:
                     state.found = state.top = from_images(seen, given, rng)
                     state.trace.append((0, len(state.found)))
-                why = search(state, report) if state.yields else "too few units"
+                why = "too few units"
+                if state.yields:
+                    why = search_in_stages(state, problem, report)
         except KeyboardInterrupt:
             why = "interrupted"
+        seen = state.seen
         found = state.found if why == "complete" else state.top
         if len(found) and why != "complete" and not state.way.by_coordinates:
             found = replace(found, c=placed(seen, found, TRUST))
@@ -100,10 +111,13 @@ def recover(
             found, alone = by_themselves(state, found, ~vouched.up_to_scale)
             vouched = certificate(seen, found, known_network(problem), mixed, parts, alone)
         order = np.lexsort((-vouched.confidence, ~vouched.up_to_scale, ~vouched.certified))
-        recovered = vouched.images[order].astype(np.float32).reshape(-1, *problem.image_shape)
+        recovered = vouched.images[order].astype(problem.precision).reshape(-1, *problem.image_shape)
     state.keep(recovered)
     seconds["run"] = state.seconds
     control = initial_images(seen, problem.m, rng)
+    labels = absent = None
+    if problem.gradient is not None:
+        labels, absent = told(seen, found, vouched.up_to_scale, problem)
     return Reconstruction(
         attack=name,
         images=recovered,
@@ -116,6 +130,8 @@ def recover(
         confidence=vouched.confidence[order],
         doubts=vouched.doubts if seen.clear else (why_unclear(seen),),
         n_estimated=seen.n if seen.clear else None,
+        labels=None if labels is None else labels[order],
+        absent=absent,
         work={
             "starts": state.starts,
             "rounds": state.rounds,
@@ -128,6 +144,39 @@ def recover(
         seconds=seconds,
         snapshots=tuple(state.snapshots),
     )
+
+
+def search_in_stages(state: State, problem: Problem, report: Report) -> str:
+    """Search as `search` does; of a gradient in float64 first without directions that stand apart as faint.
+
+    A saturated softmax leaves some images many orders of magnitude fainter than others. Near rounding such an image may
+    meet no test, and while it is missing it may be in all the others: so what was complete without it stays.
+    """
+    whole = state.seen
+    for n in stages(whole) if isinstance(state.way, Tangent) else [whole.n]:
+        before = state.seen, state.found, state.yields
+        if n < whole.n or state.seen is not whole:
+            state.seen = whole if n == whole.n else cut_at(whole, n)
+            way = Tangent.on(state.seen, problem)
+            assert way is not None
+            c = np.pad(state.found.c[:, :n], ((0, 0), (0, max(n - state.found.c.shape[1], 0))))
+            found = way.settled(state.seen, c)
+            state.yields = {way: way.promise}
+            state.begin(found.take(found.ratio < 1))
+        why = search(state, report)
+        if why != "complete" and state.patience == FAINT_PATIENCE:
+            state.seen, state.found, state.yields = before
+            return "complete"
+        if why != "complete":
+            break
+        state.patience = FAINT_PATIENCE
+    return why
+
+
+def stages(seen: Observed) -> list[int]:
+    """Numbers of directions to search in turn: those above each wide gap, and all."""
+    apart = np.flatnonzero(seen.s[:-1] > FAINT * seen.s[1:]) + 1 if seen.at_rounding else np.zeros(0, int)
+    return [*(int(n) for n in apart if n >= BRIGHT * seen.n), seen.n]
 
 
 def by_themselves(
@@ -178,10 +227,9 @@ def in_standard_parametrisation(problem: Problem) -> tuple[Problem, float]:
 
     s, t = factors["Dense_0"]
     standard = replace(network, parametrisation="standard", bias=network.bias and t > 0)
-    state = None if problem.state is None else scaled(problem.state)
-    whole = replace(
-        problem, network=standard, params0=scaled(problem.params0), params1=scaled(problem.params1), state=state
-    )
+    trees = {name: getattr(problem, name) for name in TREES}
+    given: dict[str, Any] = {name: scaled(tree) for name, tree in trees.items() if tree is not None}
+    whole = replace(problem, network=standard, **given)
     return whole, (t / s) ** 2 if t else 1.0
 
 
@@ -194,8 +242,8 @@ def known_network(problem: Problem) -> Network:
 
 
 def trained_outputs(problem: Problem) -> Callable[[np.ndarray], np.ndarray] | None:
-    """The trained model, or the Taylor model where that was trained, as a function; None of a first layer alone."""
-    if len(problem.params0) < 2:
+    """The trained model, or the Taylor model where that was trained, as a function; None where nothing was trained."""
+    if len(problem.params0) < 2 or problem.gradient is not None:
         return None
     network, before, after = problem.network, problem.params0, problem.params1
 
@@ -227,9 +275,12 @@ def observed(problem: Problem, share: float = 1.0, loose: bool = False) -> Obser
     if problem.box is not None:
         low, high = (np.broadcast_to(np.float64(b), problem.image_shape).ravel() for b in problem.box)
         box = (low, high)
-    state = None if problem.state is None else stacked(problem.state["Dense_0"])
-    still = problem.linearised and state is None
-    return observe(before, after, bias, box, still=still, state=state, share=share, loose=loose)
+    one = problem.gradient is not None
+    given = problem.gradient if one else problem.state
+    state = None if given is None else stacked(given["Dense_0"])
+    still = one or (problem.linearised and state is None)
+    double = one and problem.precision == np.float64
+    return observe(before, after, bias, box, still=still, state=state, share=share, loose=loose, double=double)
 
 
 def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Float[np.ndarray, "m d"]:
@@ -241,4 +292,6 @@ def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Floa
     return scaled
 
 
-ATTACK = Attack("exact", "exact recovery from the first layer, with a certificate", Exact(), run, descends=False)
+ATTACK = Attack(
+    "exact", "exact recovery from the first layer, with a certificate", Exact(), run, descends=False, double=True
+)

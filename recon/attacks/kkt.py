@@ -160,4 +160,6 @@ def run(problem: Problem, settings: KKT, key: PRNGKeyArray, report: Report) -> R
     return result("kkt", problem, done, program, x, duals)
 
 
-ATTACK = Attack("kkt", "from the final weights alone (Haim et al. 2022, Buzaglo et al. 2023)", KKT(), run)
+ATTACK = Attack(
+    "kkt", "from the final weights alone (Haim et al. 2022, Buzaglo et al. 2023)", KKT(), run, of_change=False
+)

@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Float
 
 NOISE = 1e-6  # singular values below this fraction of the largest are float32 rounding of the weights
+# The same of a gradient computed in float64: rounding left up to 6e-16 in batches of 64 to 256 on 1,000 units.
+DOUBLE_NOISE = 1e-14
 CLEAR_GAP, SEARCHED_GAP = 10.0, 4.0  # of neighbouring singular values, see above
 TINY = float(np.finfo(float).tiny)
 
@@ -53,6 +55,24 @@ def largest_gap(s: Float[np.ndarray, " k"], most: int | None = None) -> tuple[in
     ratio = np.where(above, s[:-1] / np.maximum(s[1:], TINY), 0.0)
     n = int(np.argmax(ratio)) + 1
     return n, float(ratio[n - 1])
+
+
+def rank_of_double(s: Float[np.ndarray, " k"], most: int) -> tuple[int, float, bool]:
+    """The rank of a gradient in float64: where its singular values fall to rounding, however they are spread.
+
+    Where a softmax is saturated the dual weights of a batch lie many orders of magnitude apart, and no gap between them
+    is the rank. If all values stand clear of rounding there is noise, and the largest gap may show where it begins.
+
+    Args:
+      s, most: as `largest_gap` takes them.
+
+    Returns:
+      The rank, the ratio of the singular values on its two sides, and whether rounding told it.
+    """
+    n = int((s > DOUBLE_NOISE * s[0]).sum())
+    if n > most:
+        return *largest_gap(s, most), False
+    return n, float(s[n - 1] / max(s[n], TINY)) if n < len(s) else 1 / TINY, True
 
 
 def first_layer_span(change: Float[np.ndarray, "d w"]) -> Span:

@@ -161,4 +161,4 @@ def run(problem: Problem, settings: SimuDy, key: PRNGKeyArray, report: Report) -
     return result("simudy", problem, done, program._replace(work=program.work | {"flops_per_step": per_step}), x)
 
 
-ATTACK = Attack("simudy", "simulates the training on dummy images (Tian et al. 2025)", SimuDy(), run)
+ATTACK = Attack("simudy", "simulates the training on dummy images (Tian et al. 2025)", SimuDy(), run, of_change=False)

@@ -18,7 +18,7 @@ from PIL import Image
 from recon.auditing.data import Compared
 from recon.auditing.result import Audit
 from recon.auditing.used import facts_of_use, used
-from recon.auditing.verdict import leaks, many
+from recon.auditing.verdict import leaks, many, missing
 from recon.errors import ReconError, reason
 from recon.publish import markdown_table
 from recon.records import json_bytes, provenance, write_bytes
@@ -32,8 +32,8 @@ COLUMNS, MOST = 10, 100  # pictures in a row of the overview, and in all of it
 ZOOM = 64  # least height of a picture in it, in pixels
 # Facts of an audit that are written as they are.
 PLAIN = (
-    "verdict", "n", "certified", "vouched", "up_to_scale", "features", "from_state", "doubts", "bits", "attacks",
-    "skipped", "interrupted", "seconds",
+    "verdict", "n", "certified", "vouched", "up_to_scale", "features", "from_state", "from_gradient", "doubts", "bits",
+    "attacks", "skipped", "interrupted", "seconds",
 )  # fmt: skip
 READ = """- *Certified*: the attack vouches for this image without having seen a training image, for one of two
   reasons. Either its pixels are whole levels of an 8-bit picture in the range that --mean and --std tell,
@@ -60,6 +60,8 @@ USED = """- Every training image lies in the span of the first layer's change, a
   its part of the change is below rounding, or one with that of a near duplicate.
 - *No answer*: the change has no clear rank, held-out images lie in the span, too, or are missing, or the image lies
   off the span by little more than rounding.
+"""
+LABEL = """- *Label*: the class that the loss had for the image, counted from 0; −1 where the loss does not tell.
 """
 
 
@@ -130,6 +132,7 @@ def record(audit: Audit) -> dict[str, Any]:
         "left_out": audit.layout.left_out,
         "view": asdict(audit.view),
         "attack": found.attack,
+        "absent": found.absent,
         "why": found.why,
         "work": found.work,
         "attack_seconds": found.seconds,
@@ -152,6 +155,7 @@ def rows(audit: Audit) -> list[dict[str, Any]]:
     """A line for each reconstruction: certificate, and the training image that it was matched to."""
     found, train = audit.found, audit.train
     told = {"certified": found.certified, "up to scale": found.up_to_scale, "confidence": found.confidence}
+    told |= {"label": found.labels}
     made = []
     for j in range(len(found.images)):
         row = {"index": j} | {name: values[j].item() for name, values in told.items() if values is not None}
@@ -164,8 +168,8 @@ def rows(audit: Audit) -> list[dict[str, Any]]:
 def markdown(audit: Audit, facts: dict[str, Any]) -> str:
     """The report."""
     gap = facts["work"].get("gap")
-    least = "" if audit.vouched == audit.n else "at least "
-    rank = "not told by the rank" if audit.n is None else f"{least}{audit.n}, by the rank of the first layer's change"
+    least, source = "" if audit.vouched == audit.n else "at least ", "gradient" if audit.from_gradient else "change"
+    rank = "not told by the rank" if audit.n is None else f"{least}{audit.n}, by the rank of the first layer's {source}"
     hidden = " and ".join(map(str, audit.network.widths))
     about = {
         "network": f"{hidden} hidden units, {many(audit.network.outputs, 'output')}; ReLU units are assumed",
@@ -174,7 +178,7 @@ def markdown(audit: Audit, facts: dict[str, Any]) -> str:
         "training images": rank + (f" (gap {gap:.3g})" if gap else ""),
         "attack": f"{in_order(audit.attacks)}; the result is that of {facts['attack']}, which ended with: "
         + facts["why"],
-        "attacked": "the optimiser's state" if audit.from_state else "the weights' change",
+        "attacked": attacked(audit),
         "left out": ", ".join(audit.layout.left_out) or "nothing",
         "seconds": f"{audit.seconds:.1f}",
     }
@@ -210,9 +214,18 @@ def markdown(audit: Audit, facts: dict[str, Any]) -> str:
     relative = ", relative to the length of the feature vector" if audit.features else ""
     relative += ", from the best multiple of a reconstruction" if audit.up_to_scale else ""
     parts += ["## How to read it\n", READ.format(relative=relative)]
+    parts += [LABEL] * audit.from_gradient
     made = facts["provenance"]
     parts.append(f"recon {made['versions']['recon']}, commit {made['commit'] or 'unknown'}, {made['made_at']}.\n")
     return "\n".join(parts)
+
+
+def attacked(audit: Audit) -> str:
+    """What the attacker works on; of one gradient the threat model, too."""
+    if not audit.from_gradient:
+        return "the optimiser's state" if audit.from_state else "the weights' change"
+    words = "one gradient: of a single batch, as a server or whoever listens in federated learning has it"
+    return f"{words}. {absent}" if (absent := missing(audit)) else words
 
 
 def in_order(attacks: tuple[str, ...]) -> str:

@@ -23,6 +23,7 @@ class Audit:
       found: the reconstruction, in the network's input space.
       attacks: what was run, in order; `found.attack` is what `found` is from.
       from_state: the optimiser's state was used.
+      from_gradient: one gradient was, in the place of final weights.
       features: reconstructions are features that a frozen extractor gave the trained head, not images.
       up_to_scale: distances are to the best multiple of each reconstruction, as nothing tells how bright it is.
       train, held_out: distances to training images, and to others as a control; None where none were given.
@@ -44,6 +45,7 @@ class Audit:
     found: Reconstruction
     attacks: tuple[str, ...]
     from_state: bool = False
+    from_gradient: bool = False
     features: bool = False
     up_to_scale: bool = False
     train: Compared | None = None

@@ -39,8 +39,9 @@ GUESS = 64  # images to stand for the attack's start where nothing tells how man
 
 def audit(
     initial: Source,
-    final: Source,
+    final: Source | None = None,
     *,
+    gradient: Source | None = None,
     network: str | Sequence[int] | MLP | None = None,
     layers: str | Sequence[str] = (),
     kernels: str | None = None,
@@ -59,10 +60,12 @@ def audit(
     key: int = 0,
     progress: bool | Report = True,
 ) -> Audit:
-    """Attack a network by its initial and final weights, and say what comes back.
+    """Attack a network by its initial and final weights, or by one gradient, and say what comes back.
 
     Args:
       initial, final: files that `recon.weights.read_arrays` reads, or arrays by name, nested or not.
+      gradient: in the place of `final`, the loss's gradient at the initial weights, of one batch: a file or arrays
+        that are named or shaped as the weights are. Numbers of float64 count as such.
       network: 'mlp:1024x1024', widths or an `MLP`, to be checked against the weights (default: as they tell); an `MLP`
         tells the activation, too, and in the NTK parametrisation the factors that weights act with.
       layers, kernels: as `recon.weights.arranged` takes them, where shapes and names do not tell.
@@ -90,18 +93,24 @@ def audit(
     """
     began = time.perf_counter()
     check(seconds, limit, m, key)
-    before, after = read(initial), read(final)
-    where = name_of(initial, "The tree of initial weights"), name_of(final, "The tree of final weights")
+    other, one = (final, False) if gradient is None else (gradient, True)
+    if other is None or (one and (final is not None or optimizer_state is not None or features or linearised)):
+        raise ReconError("Give the final weights or, without an optimiser's state and --features, one gradient.")
+    what = "gradient" if one else "final weights"
+    before, after = read(initial), read(other)
+    where = name_of(initial, "The tree of initial weights"), name_of(other, f"The tree of the {what}")
     options: dict[str, Any] = {"widths": widths_of(network), "layers": layers, "kernels": kernels}
     layout, last = arranged_both(before, after, **options, trained=features, where=where)
     params0, params1 = layout.tree(before), last.tree(after)
     mlp = from_params(params0)
     if mlp != from_params(params1):
-        raise ReconError(f"The initial weights are of {describe(params0)}, the final ones of {describe(params1)}.")
+        raise ReconError(f"The initial weights are of {describe(params0)}, the {what} of {describe(params1)}.")
     if isinstance(network, MLP):
         mlp = replace(network, outputs=mlp.outputs, bias=mlp.bias)
     refuse_unusable(params0, layout, "initial")
-    refuse_unusable(params1, last, "final")
+    refuse_unusable(params1, last, "gradient's" if one else "final")
+    if one and weights_like(params1, params0):
+        raise ReconError("The gradient is the weights themselves: give the gradient of the loss, or --final.")
     frozen = np.array_equal(params0["Dense_0"]["kernel"], params1["Dense_0"]["kernel"])
     if frozen and any(not np.array_equal(before[a], after[b]) for a, b in zip(layout.names, last.names, strict=True)):
         raise ReconError(
@@ -124,14 +133,17 @@ def audit(
         "box": view.box,
         "linearised": linearised,
         "state": None if state is None else reorder(state, view),
+        "gradient": reorder(params1, view) if one else None,
         "progress": progress,
     }
-    ordered = reorder(params0, view), reorder(params1, view)
+    first_weights, last_weights = reorder(params0, view), None if one else reorder(params1, view)
     used = None
     if train is not None:
         others = None if control is None else control.x
-        used = membership(*ordered, train.x, others, network=mlp, state=common["state"])
-    ran = run_attacks(*ordered, attack, m, seconds, int(key), common)
+        summed = common["gradient"] if one else common["state"]
+        last = first_weights if last_weights is None else last_weights
+        used = membership(first_weights, last, train.x, others, network=mlp, state=summed)
+    ran = run_attacks(first_weights, last_weights, attack, m, seconds, int(key), common)
     unknown = mlp.parametrisation == "standard" and of_unit_kernels(params0)
     found = at_unknown_factors(ran.found, view) if unknown else ran.found
     if state is None:  # which holds what the final weights' file does
@@ -145,14 +157,15 @@ def audit(
         found=found,
         attacks=ran.attacks,
         from_state=state is not None,
+        from_gradient=one,
         features=features,
         allowed=seconds,
         skipped=ran.skipped,
         interrupted=ran.interrupted,
-        unrelated=unrelated(params0, params1),
+        unrelated=not one and unrelated(params0, params1),
         bits=(stored_bits(jax.tree.leaves(params0)), stored_bits(jax.tree.leaves(params1))),
         membership=used,
-        doubts=(*unmet(params0, params1, state is not None, mlp), *(ran.doubts or found.doubts)),
+        doubts=(*unmet(params0, params1, one or state is not None, mlp), *(ran.doubts or found.doubts)),
         **comparisons(train, control, found, limit, features, sizeless),
     )
     return replace(made, verdict=verdict(made), seconds=time.perf_counter() - began)
@@ -204,7 +217,13 @@ class Ran:
 
 
 def run_attacks(
-    params0: Tree, params1: Tree, attack: str, m: int | None, seconds: float | None, key: int, common: Mapping[str, Any]
+    params0: Tree,
+    params1: Tree | None,
+    attack: str,
+    m: int | None,
+    seconds: float | None,
+    key: int,
+    common: Mapping[str, Any],
 ) -> Ran:
     """Run an attack, or the strongest that applies."""
     if attack != "auto":
@@ -225,7 +244,7 @@ def run_attacks(
 
 
 def search(
-    params0: Tree, params1: Tree, m: int | None, key: int, seconds: float | None, common: Mapping[str, Any]
+    params0: Tree, params1: Tree | None, m: int | None, key: int, seconds: float | None, common: Mapping[str, Any]
 ) -> Ran:
     """The exact attack; where it leaves images out, a few times if it is quick, with other random numbers."""
     began = time.perf_counter()
@@ -240,13 +259,13 @@ def search(
     return ran
 
 
-def add_stage(ran: Ran, *weights: Tree, attack: str, **options: Any) -> Ran:
+def add_stage(ran: Ran, params0: Tree, params1: Tree | None, *, attack: str, **options: Any) -> Ran:
     """One more stage. What it finds replaces what was found if it is surer; the gradient attacks' also if as sure.
 
     What was found stands where the stage does not fit into memory, or is interrupted before it has begun.
     """
     try:
-        found = without_unsure_rank(reconstruct(*weights, attack=attack, **options))
+        found = without_unsure_rank(reconstruct(params0, params1, attack=attack, **options))
     except TooLarge as error:
         return replace(ran, skipped=f"The stage {attack} was left out. {error}")
     except KeyboardInterrupt:

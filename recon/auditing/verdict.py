@@ -50,6 +50,7 @@ def gain(audit: Audit) -> str:
     """What the attack says by itself."""
     n, k, sure, found = audit.n, audit.certified or 0, audit.vouched, audit.found
     known = "the initial and the final weights" + (" and the optimiser's state" if audit.from_state else "")
+    known = "the weights and one gradient" if audit.from_gradient else known
     if sure and n:
         share = f"{sure} of at least {n} training images"
         if sure == n:
@@ -67,10 +68,20 @@ def gain(audit: Audit) -> str:
             f"the {size}{' of those' if k else ''}{tell}."
         )
     if n:
-        return f"The weights show at least {many(n, 'different training image')}{VIEWS}; the attack certifies none."
+        source = "gradient shows" if audit.from_gradient else "weights show"
+        return f"The {source} at least {many(n, 'different training image')}{VIEWS}; the attack certifies none."
     if found.certified is None:
         return f"The attack {found.attack} made {len(found.images)} images and has no certificate."
     return "The attack found nothing."
+
+
+def missing(audit: Audit) -> str:
+    """How many images of a gradient's batch are not in it, as a sentence; nothing where none is or nothing tells."""
+    k = audit.found.absent
+    if not k:
+        return ""
+    verb, whose = ("is", "its") if k == 1 else ("are", "their")
+    return f"{many(k, 'more image')} of the batch {verb} not in the gradient: {whose} share of it is below rounding."
 
 
 def causes(audit: Audit) -> str:
@@ -79,7 +90,8 @@ def causes(audit: Audit) -> str:
         return reasons(audit.found.doubts)
     words: list[str] = []
     for bits in sorted({bits for bits in audit.bits if bits in FORMATS}):
-        which = " and the ".join(w for w, own in zip(("initial", "final"), audit.bits, strict=True) if own == bits)
+        ends = ("initial", "gradient of the" if audit.from_gradient else "final")
+        which = " and the ".join(w for w, own in zip(ends, audit.bits, strict=True) if own == bits)
         words.append(
             f"the {which} weights look rounded to {bits} significant bits, as {FORMATS[bits]} has them, which hides "
             "small changes: give them as they were in training"
@@ -157,6 +169,8 @@ def caveats(audit: Audit) -> str:
         words += f"{audit.skipped} "
     if audit.certified is None and audit.train is None:
         words += "Without --data nothing tells which of them are training images. "
+    if told := missing(audit):
+        words += f"{told} "
     if told := causes(audit):
         words += f"{told} "
     if audit.layout.left_out:

@@ -18,8 +18,14 @@ WEIGHTS = ".safetensors (or a folder of them), .npz, Flax .msgpack or an Orbax f
 
 
 def audit(
-    init: Annotated[Path, typer.Option(help=f"Weights before training: {WEIGHTS}")],
-    final: Annotated[Path, typer.Option(help="Weights after training, or a checkpoint.")],
+    init: Annotated[
+        Path, typer.Option("--init", "--weights", help=f"Weights before training, or those of --gradient: {WEIGHTS}")
+    ],
+    final: Annotated[Path | None, typer.Option(help="Weights after training, or a checkpoint.")] = None,
+    gradient: Annotated[
+        Path | None,
+        typer.Option(help="In place of --final: the gradient of one batch at --weights, saved as weights are."),
+    ] = None,
     network: Annotated[
         str | None, typer.Option(help="Architecture, mlp:1024x1024, to check (default: as the weights tell).")
     ] = None,
@@ -57,7 +63,7 @@ def audit(
         Literal["in-out", "out-in"] | None, typer.Option(help="How kernels are stored, if unclear.")
     ] = None,
     linearised: Annotated[
-        bool, flag("--linearised", "The weights are of a Taylor model around the initial ones.")
+        bool, flag("--linearised", "The weights are of a Taylor model around the initial ones, or came of one step.")
     ] = False,
     attack: Annotated[
         str,
@@ -78,12 +84,14 @@ def audit(
         ".recon/audit"
     ),
 ) -> None:
-    """Attack your own model: how many training images do its initial and final weights give away?
+    """Attack your own model: how many training images do its weights before and after training, or one gradient, show?
 
     Takes plain ReLU MLPs of PyTorch, Flax, Keras, scikit-learn or anything else that saves arrays. Ctrl-C reports what
     was found so far. Writes report.md, report.json, reconstructions.npz and a PNG of each reconstruction.
 
     Example: recon audit --init init.safetensors --final final.safetensors --data pictures/
+
+    One gradient: recon audit --weights weights.npz --gradient gradient.npz
     """
     from recon.auditing import audit as run
     from recon.auditing.report import IMAGES, save
@@ -93,6 +101,7 @@ def audit(
     made = run(
         init,
         final,
+        gradient=gradient,
         network=network,
         layers=layers or (),
         kernels=kernels,

@@ -78,18 +78,23 @@ def _cifar10() -> ImageSet:
 
 
 def _tiny_imagenet() -> ImageSet:
+    return photographs(64)
+
+
+def photographs(side: int) -> ImageSet:
+    """The photographs of ImageNet at side × side pixels, with the classes that Tiny-ImageNet has in their place."""
     files = _files("foolbox", "data/imagenet_*_*.jpg")
 
     def small(file: Path) -> np.ndarray:
         """The middle square, each pixel the mean over its area."""
         with opened(file) as picture:
-            return np.asarray(ImageOps.fit(picture.convert("RGB"), (64, 64), Image.Resampling.BOX))
+            return np.asarray(ImageOps.fit(picture.convert("RGB"), (side, side), Image.Resampling.BOX))
 
     def decode() -> Arrays:
         labels = [WNIDS.index(WNID[int(f.stem.rsplit("_", 1)[1])]) for f in files]  # imagenet_INDEX_LABEL.jpg
         return np.stack([small(f) for f in files]), np.array(labels, np.int64)
 
-    images, labels = decoded(files, "foolbox imagenet", decode)
+    images, labels = decoded(files, "foolbox imagenet" if side == 64 else f"foolbox imagenet {side}", decode)
     return ImageSet(images, labels, WNIDS, "20 ImageNet photographs inside foolbox")
 
 

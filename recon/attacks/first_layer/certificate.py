@@ -258,7 +258,7 @@ def fixed(seen: Observed) -> bool:
     Noise, crops, contrast and the like that change from step to step leave more, and most of it where the images are.
     """
     weak = seen.rounding < FIXED_ROUNDING or seen.tail < FIXED_TAIL
-    return bool(weak and seen.fall < FIXED_FALL)
+    return seen.at_rounding or bool(weak and seen.fall < FIXED_FALL)
 
 
 def blank(seen: Observed, x: Float[np.ndarray, "k d"]) -> Bool[np.ndarray, " k"]:
@@ -448,7 +448,7 @@ def what_is_missing(
       by_pixels: pixels tell the size of others.
     """
     words = []
-    if seen.fall >= FIXED_FALL:
+    if seen.fall >= FIXED_FALL and not seen.at_rounding:
         words.append(
             f"more directions of the change stand clear of rounding than the {seen.n} above the largest gap: there are "
             "as many images as inputs, the inputs are of very different size and were not standardised before "

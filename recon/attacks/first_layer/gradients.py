@@ -29,6 +29,7 @@ FULL = 0.9  # directions for each unit from which a span is nearly everything an
 WIDER = 1.8  # directions of hidden activations kept for each image where patterns moved during training
 RIDGE = 1e-9  # of the outputs' Gram matrices, in their mean eigenvalue
 TINY = 1e-30
+EPSILON = 2.0**-52  # of float64
 LEAST_INPUT = 1e-3  # of the biases, that coordinates are divided by
 POLISHED = 8  # Gauss and Newton's steps
 HELD = 1e-14  # eigenvalue of the slopes' Gram matrix, over the largest, below which they leave a direction free
@@ -128,6 +129,21 @@ def best_outputs(g: Float[Tensor, "b c w"], v: Float[Tensor, "n w"]) -> Float[Te
     d: Tensor = xp.linalg.solve(xp.swapaxes(lower, 1, 2), vectors[:, :, -1:])[..., 0]
     d = d / (xp.linalg.norm(d, axis=1, keepdims=True) + TINY)
     return d if xp is np else jax.lax.stop_gradient(d)
+
+
+def exact_outputs(
+    g: Float[np.ndarray, "b c w"], d: Float[np.ndarray, "b c"], v: Float[np.ndarray, "n w"]
+) -> Float[np.ndarray, "b c"]:
+    """The d of which Σ_c d_c g_c leaves the span of v least, from one nearly right, by a step of inverse iteration.
+
+    `best_outputs` is off by its ridge. That is more than what the vector of a bright image has along a faint one.
+    """
+    rest = g - (g @ v.T) @ v
+    gram = rest @ rest.swapaxes(1, 2)
+    floor = EPSILON * np.trace(gram, axis1=1, axis2=2)[:, None, None] + TINY
+    better = np.linalg.solve(gram + floor * np.eye(g.shape[1]), d[..., None])[..., 0]
+    unit: np.ndarray = better / np.linalg.norm(better, axis=1, keepdims=True)
+    return unit
 
 
 def combined(g: Float[Tensor, "b c w"], v: Float[Tensor, "n w"]) -> Float[Tensor, "b w"]:

@@ -1,6 +1,6 @@
 """What the attacker sees of the first layer: the row space of its change, and the images' pre-activations in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from scipy import linalg
 
 from recon.attacks.first_layer.flops import product
-from recon.attacks.rank import SEARCHED_GAP, TINY, largest_gap
+from recon.attacks.rank import SEARCHED_GAP, TINY, largest_gap, rank_of_double
 
 FALL = 8  # places
 EPSILON = 2.0**-24  # relative rounding error of float32
@@ -45,6 +45,7 @@ class Observed:
         nothing tells.
       slack: share of the units on which a right vector may disagree with its image's pattern at the known weights.
       low, high: least and greatest value of each input, or None.
+      at_rounding: the cut is where singular values fall to the rounding of float64. What is below is no other image's.
     """
 
     u: Float[np.ndarray, "D n"]
@@ -64,6 +65,7 @@ class Observed:
     slack: float
     low: Float[np.ndarray, " d"] | None
     high: Float[np.ndarray, " d"] | None
+    at_rounding: bool = False
 
     @property
     def n(self) -> int:
@@ -74,7 +76,8 @@ class Observed:
     def clear(self) -> bool:
         """Whether the rank is clear, and small enough for a search."""
         inputs = np.count_nonzero(np.any(self.u, axis=1))  # that the change depends on at all
-        return bool(self.gap > SEARCHED_GAP and self.n < NARROW * self.v.shape[1] and self.n < inputs)
+        told = self.gap > SEARCHED_GAP or self.at_rounding
+        return bool(told and self.n < NARROW * self.v.shape[1] and self.n < inputs)
 
     @property
     def alike(self) -> bool:
@@ -99,6 +102,24 @@ class Observed:
         return self.p0 is self.p1
 
 
+def cut_at(seen: Observed, n: int) -> Observed:
+    """The same with its `n` strongest directions: what the others hold is now below the cut, as noise is."""
+    below = seen.s[-1] / seen.gap
+    stronger = seen.s[n] / below
+    p0 = seen.p0[:, :n]
+    return replace(
+        seen,
+        u=seen.u[:, :n],
+        s=seen.s[:n],
+        v=seen.v[:n],
+        p0=p0,
+        p1=p0 if seen.still else seen.p1[:, :n],
+        gap=float(seen.s[n - 1] / seen.s[n]),
+        noise=float(seen.noise * stronger),
+        rounding=float(seen.rounding * stronger),
+    )
+
+
 class Factors(NamedTuple):
     """A matrix cut at the largest gap of its singular values, Z = U S V.
 
@@ -107,6 +128,7 @@ class Factors(NamedTuple):
       noise: rms of an entry of the rest, from the largest singular value below the cut.
       tail: that value over the one that so strong a rest has if it is noise, the same in every entry.
       fall: that value over the one `FALL` places later.
+      at_rounding: the cut is where rounding of float64 begins, be there a gap or not.
     """
 
     u: Float[np.ndarray, "D n"]
@@ -116,22 +138,39 @@ class Factors(NamedTuple):
     noise: float
     tail: float
     fall: float
+    at_rounding: bool = False
 
 
-def factors(z: Float[np.ndarray, "D w"]) -> Factors:
-    """Rank and factors, by the smaller Gram matrix: float64 squared still resolves what float32 weights hold."""
+def factors(z: Float[np.ndarray, "D w"], double: bool = False) -> Factors:
+    """Rank and factors, by the smaller Gram matrix: float64 squared still resolves what float32 weights hold.
+
+    Args:
+      double: entries are right to the precision of float64, so that no square will do.
+    """
     wide = z.shape[0] < z.shape[1]
-    values, vectors = linalg.eigh(product(z, z.T) if wide else product(z.T, z), overwrite_a=True, check_finite=False)
-    s = np.sqrt(np.maximum(values[::-1], 0.0))
+    if double:
+        left, s, right = linalg.svd(z, full_matrices=False, check_finite=False)
+    else:
+        values, vectors = linalg.eigh(
+            product(z, z.T) if wide else product(z.T, z), overwrite_a=True, check_finite=False
+        )
+        s = np.sqrt(np.maximum(values[::-1], 0.0))
     # Pixels that are never lit and units that are never active have no change and no noise.
     used, alive = (np.count_nonzero(np.any(z, axis=axis)) for axis in (1, 0))
-    n, gap = largest_gap(s, most=max(min(int(used), int(alive)) - 1, 1))
+    most, at_rounding = max(min(int(used), int(alive)) - 1, 1), False
+    if double:
+        n, gap, at_rounding = rank_of_double(s, most)
+    else:
+        n, gap = largest_gap(s, most)
     edge = np.sqrt(used) + np.sqrt(alive)  # largest singular value of noise of variance one
     noise = float(s[n]) / edge if n < len(s) else 0.0
     tail = noise * np.sqrt(used * alive) / max(float(np.linalg.norm(s[n:])), TINY)
     last = min(n + FALL, int(min(used, alive)) - 1)
     fall = float(s[n] / max(s[last], TINY)) if last > n else 1.0
-    s, basis = s[:n], vectors[:, ::-1][:, :n]
+    s = s[:n]
+    if double:
+        return Factors(left[:, :n], s, right[:n], gap, noise, tail, fall, at_rounding)
+    basis = vectors[:, ::-1][:, :n]
     u, v = (basis, product((basis / s).T, z)) if wide else (product(z, basis / s), basis.T)
     return Factors(u, s, v, gap, noise, tail, fall)
 
@@ -221,6 +260,7 @@ def observe(
     state: Float[np.ndarray, "D w"] | None = None,
     share: float = 1.0,
     loose: bool = False,
+    double: bool = False,
 ) -> Observed:
     """Cut the first layer's change at its rank.
 
@@ -230,9 +270,10 @@ def observe(
     Args:
       initial, final: [W₁; b₁] at θ₀ and at θ_f.
       still: all gradients were taken at θ₀.
-      state: a sum of gradients in the change's place, such as a momentum buffer.
+      state: a sum of gradients in the change's place, such as a momentum buffer, or one gradient.
       share: what the parametrisation multiplies a bias's change by, in multiples of the kernel's.
       loose: allow as many units that were active for a while as a state does.
+      double: the state is right to the precision of float64.
     """
     if bias and not np.any(final[-1] - initial[-1] if state is None else state[-1]):
         bias, initial, final = False, initial[:-1], final[:-1]
@@ -243,12 +284,12 @@ def observe(
         initial, final = rows * initial, rows * final
         state = None if state is None else rows * state
     z = final - initial if state is None else state
-    cut, decay = factors(z), (1.0, 1.0)
+    cut, decay = factors(z, double), (1.0, 1.0)
     if state is None:
         cut, decay = decayed(initial, final, cut, bias)
     if bias and cut.gap > SEARCHED_GAP and cut.u[-1] @ cut.u[-1] > 1 - OWN_DIRECTION:
         rest = None if state is None else state[:-1]
-        return observe(ends[0][:-1], ends[1][:-1], False, box, still, rest, share, loose)
+        return observe(ends[0][:-1], ends[1][:-1], False, box, still, rest, share, loose, double)
     n = len(cut.s)
     p0 = product(ends[0].T, cut.u)
     scale = np.sqrt(n) / np.maximum(np.linalg.norm(p0, axis=1, keepdims=True), TINY)
@@ -270,7 +311,8 @@ def observe(
         bias=bias,
         of_state=state is not None,
         decay=decay,
-        slack=STATE_SLACK if loose or state is not None else SLACK,
+        slack=STATE_SLACK if loose or (state is not None and not still) else SLACK,
         low=low,
         high=high,
+        at_rounding=cut.at_rounding,
     )

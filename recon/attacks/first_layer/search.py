@@ -89,6 +89,7 @@ class State:
       yields: the ways to search, with the vectors found for each start of late.
       found: accepted vectors.
       top: as they were when there were most.
+      patience: batches in a row that find nothing, after which the search stops.
       dry: batches in a row after which there were no more of them than before, and vectors inferred in vain.
       failed: joint steps on N vectors that were not all right.
       inferred: the last vector is what the others leave, not what a search found.
@@ -106,6 +107,7 @@ class State:
     yields: dict[Search, float] = field(default_factory=dict)
     found: Vectors = field(init=False)
     top: Vectors = field(init=False)
+    patience: int = field(init=False)
     dry: int = 0
     failed: int = 0
     inferred: bool = False
@@ -120,6 +122,7 @@ class State:
     def __post_init__(self) -> None:
         """Nothing is found yet."""
         self.found = self.top = none(self.seen.n)
+        self.patience = self.settings.patience
 
     @property
     def seconds(self) -> float:
@@ -144,7 +147,9 @@ class State:
             return "out of starts"
         if self.settings.seconds is not None and self.seconds > self.settings.seconds:
             return "out of time"
-        return "nothing more found" if self.dry >= self.settings.patience else ""
+        # Where a last faint image is sought, it may be found and lost again for ever.
+        failed = self.failed if self.patience < self.settings.patience else 0
+        return "nothing more found" if self.dry + failed >= self.patience else ""
 
     @property
     def one_to_infer(self) -> bool:
@@ -164,6 +169,12 @@ class State:
         """Share of the units above which a vector's pattern must agree with its image's to be accepted."""
         mislabelled: float = MISLABELLED * self.missing / self.seen.v.shape[1]
         return max(self.settings.agreement, 1.0 - self.seen.slack - mislabelled - LENIENCE * self.dry)
+
+    def begin(self, found: Vectors) -> None:
+        """Go on from these vectors, of another number of coordinates."""
+        self.found = self.top = found
+        self.dry = self.failed = 0
+        self.inferred = False
 
     def keep(self, images: Float[np.ndarray, "k *shape"]) -> None:
         """Take a snapshot with these images."""
