@@ -141,8 +141,8 @@ def audit(
     if train is not None:
         others = None if control is None else control.x
         summed = common["gradient"] if one else common["state"]
-        last = first_weights if last_weights is None else last_weights
-        used = membership(first_weights, last, train.x, others, network=mlp, state=summed)
+        end = first_weights if last_weights is None else last_weights
+        used = membership(first_weights, end, train.x, others, network=mlp, state=summed)
     ran = run_attacks(first_weights, last_weights, attack, m, seconds, int(key), common)
     unknown = mlp.parametrisation == "standard" and of_unit_kernels(params0)
     found = at_unknown_factors(ran.found, view) if unknown else ran.found

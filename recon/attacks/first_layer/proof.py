@@ -55,7 +55,8 @@ def vanishing(seen: Observed, q: Float[np.ndarray, "b n"]) -> Bool[np.ndarray, "
     rms = np.sqrt(np.mean(g * g, axis=1))
     rounding = seen.noise * np.linalg.norm(q / seen.s, axis=1)
     zero: np.ndarray = g < np.maximum(ROUNDING * rounding, CLEAR * rms)[:, None]
-    return zero & (rounding < RESOLVED * rms)[:, None]
+    known: np.ndarray = zero & (rounding < RESOLVED * rms)[:, None]
+    return known
 
 
 def uniqueness(seen: Observed, q: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
