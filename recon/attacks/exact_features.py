@@ -1,47 +1,41 @@
 """Exact recovery through convolutions: the dense layers' inputs first, then the images that have them as features.
 
 The dense layers behind convolutions are a plain network of the flattened features. The gradient of its first layer is
-Σ_i (h_i; 1) G_iᵀ with h_i the features of image i, so that `exact` recovers and certifies the features as it does images:
-where all gradients were taken at θ₀ (one step, a linearised model), or the convolutions are frozen. Then each image is
-found from its features (`recon.attacks.inversion`), and is vouched for if its features are the certified ones and
-determine it. Where convolutions are trained on, features move from step to step, and the rank blurs.
+Σ_i (h_i; 1) G_iᵀ with h_i the features of image i. So `exact` recovers and certifies the features, where all gradients
+were taken at θ₀ (one step, a linearised model) or the convolutions are frozen. Then each image is found from its
+features (`recon.attacks.inversion`), and is vouched for if its features are the certified ones and determine it. Where
+convolutions are trained on, features move from step to step, and the rank blurs.
 """
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, PRNGKeyArray
 
 from recon.attacks.base import Attack, Problem, Reconstruction, Tree
-from recon.attacks.exact import recover
+from recon.attacks.exact import observed, recover
 from recon.attacks.first_layer import scale
-from recon.attacks.first_layer.certificate import CERTAIN_SPREAD, OWN_SCALE
+from recon.attacks.first_layer.certificate import CERTAIN_SHARE, CERTAIN_SPREAD, OWN_SCALE
 from recon.attacks.first_layer.settings import Exact
-from recon.attacks.inversion import Box, Convolutions, Inverted, inverted, moved_by_noise
+from recon.attacks.inversion import Box, Convolutions, inverted, moved_by_noise
 from recon.errors import ReconError
-from recon.networks import named
 from recon.networks.conv_dense import ConvDense, dense_part
 from recon.progress import Report
 
-START_RMS = 0.1  # of the images that stand for the inversion's start, in widths of the box: see `inversion.NOISE`
-MARGIN = 3.0  # standard deviations of an image's error that the guarantee must allow for
-BLANK = 0.02  # standard deviation of an image in widths of the box below which it is none
-# Relative noise of features that nothing tells: what float32 leaves.
-LEAST_NOISE = 1e-6
+BLANK = 0.02  # standard deviation of an image, in widths of the box, below which it is none
+LEAST_NOISE = 1e-6  # of the features' rms: they come in float32
 
 
 @dataclass(frozen=True)
-class ExactFeatures:
-    """Settings.
+class ExactFeatures(Exact):
+    """Settings of the features' recovery, and of what follows.
 
     Attributes:
-      exact: of the features' recovery.
       repairs: rounds of repairs of the images, at most.
     """
 
-    exact: Exact = field(default_factory=Exact)
     repairs: int = 40
 
 
@@ -76,13 +70,109 @@ def halfway(problem: Problem) -> Tree:
     return middle
 
 
-def noise_of(h: Float[np.ndarray, "k f"], rectified: bool) -> float:
-    """Standard deviation of what is wrong with recovered features.
+def noise_of(h: Float[np.ndarray, "k f"], inner: Problem) -> float:
+    """Standard deviation of what is wrong with recovered features, as far as they tell.
 
-    Features of ReLU are zero or more: what is below zero is half of the noise of those that are zero.
+    Rounding of the weights moves the features' span: column k of U is off by noise / s_k. Features of ReLU are zero or
+    more, so that what is below zero is half of the noise of those that are zero.
     """
-    least = LEAST_NOISE * float(np.sqrt(np.mean(h * h)))
-    if not rectified:
-        return least
-    each = [np.sqrt(np.mean(row[row < 0] ** 2)) for row in h if (row < 0).any()]
-    return max(float(np.median(each)), least) if each else least
+    if not len(h):
+        return 1.0
+    seen = observed(inner)
+    c = np.concatenate([h, np.ones((len(h), 1))], axis=1)[:, : len(seen.u)] @ seen.u
+    rounding = seen.noise * np.linalg.norm(c / seen.s, axis=1)
+    below = [np.sqrt(np.mean(row[row < 0] ** 2)) for row in h if (row < 0).any() and inner.network.units.leak == 0]
+    least = LEAST_NOISE * np.sqrt(np.mean(h * h))
+    return float(max(least, np.median(rounding), np.median(below) if below else 0.0))
+
+
+def promised(x: Float[np.ndarray, "k d"], box: Box) -> Float[np.ndarray, " k"]:
+    """L2 distance to a training image within which a certified image is, as `exact` promises it."""
+    if box.known:
+        return np.full(len(x), CERTAIN_SPREAD * box.width)
+    return CERTAIN_SHARE * np.linalg.norm(x, axis=1)
+
+
+def sized(x: Float[np.ndarray, "k d"], box: Box) -> Bool[np.ndarray, " k"]:
+    """Which images' own pixels tell that they are of the right size."""
+    if not box.known or not len(x):
+        return np.zeros(len(x), bool)
+    pixels = scale.grid(x, box.low, box.high)
+    return (pixels.on & (pixels.factor == 1)) | scale.flat(x, box.low, box.high, OWN_SCALE * promised(x, box))
+
+
+def doubts(found: Reconstruction, matched: int, bounded: int, right: int, sure: int, known: bool) -> tuple[str, ...]:
+    """Why not all images are certified, each reason as a sentence without its stop.
+
+    Args:
+      matched, bounded, right, sure: images whose features are those asked for, those of them whose features determine
+        them, those of these that are vouched for up to their scale, and at their scale.
+      known: the features were the same in every step.
+    """
+    k, words = len(found.images), [f"of the features: {doubt}" for doubt in found.doubts if right < sure or right == 0]
+    if not known:
+        words.append("the convolutions were trained, so that the features moved from step to step")
+    if matched < k:
+        words.append(f"of {k - matched} of {k} images none was found that has their features")
+    if bounded < matched:
+        words.append(
+            f"the features do not determine {matched - bounded} of {k} images: too few of them are not zero for the "
+            "pixels, or they are too coarse"
+        )
+    if sure < right:
+        words.append(f"nothing but the first dense biases' change tells the size of {right - sure} of {k} images")
+    return tuple(words)
+
+
+def run(problem: Problem, settings: ExactFeatures, key: PRNGKeyArray, report: Report) -> Reconstruction:
+    """Recover the features, then their images, each with its own check; certified images come first.
+
+    Raises:
+      ReconError: the network is none of convolutions and hidden dense layers, or as `exact` does of the dense ones.
+    """
+    inner = of_features(problem)
+    found = recover("exact-features", inner, settings, key, lambda done, text: report(0.5 * done, text))
+    assert found.certified is not None
+    assert found.up_to_scale is not None
+    began = time.perf_counter()
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+    convolutions = Convolutions(problem.network, halfway(problem), problem.image_shape)  # type: ignore[arg-type]
+    box = Box.of(problem.box, problem.image_shape)
+    h = found.images.astype(np.float64)
+    noise, known = noise_of(h, inner), fixed(problem)
+    made = inverted(
+        convolutions, h, noise, box, settings.repairs, rng, lambda done, text: report(0.5 + 0.5 * done, text)
+    )
+    moved = np.full(len(h), np.inf)
+    for i in np.flatnonzero(made.matched & found.up_to_scale & known):
+        moved[i] = moved_by_noise(convolutions, made.x[i], h[i], noise, box)
+    up_to_scale = (moved < promised(made.x, box)) & (made.x.std(1) > BLANK * box.width)
+    certified = up_to_scale & (found.certified | sized(made.x, box))
+    order = np.lexsort((~made.matched, moved, ~up_to_scale, ~certified))
+    counts = (int(of.sum()) for of in (made.matched, np.isfinite(moved), up_to_scale, certified))
+    shape = -1, *problem.image_shape
+    start = box.noise(rng, problem.m)
+    return Reconstruction(
+        attack="exact-features",
+        images=made.x[order].astype(np.float32).reshape(shape),
+        start=start.astype(np.float32).reshape(shape),
+        trace=found.trace,
+        steps=found.steps,
+        why=found.why,
+        certified=certified[order],
+        up_to_scale=up_to_scale[order],
+        doubts=doubts(found, *counts, known=known),
+        n_estimated=found.n_estimated,
+        work=found.work | {"features": len(h), "matched": int(made.matched.sum())},
+        seconds=found.seconds | {"run": found.seconds["run"] + time.perf_counter() - began},
+    )
+
+
+ATTACK = Attack(
+    "exact-features",
+    "exact recovery of the features of convolutions, then of their images",
+    ExactFeatures(),
+    run,
+    networks=ConvDense,
+    descends=False,
+)

@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Bool, Float
-from scipy import sparse
+from scipy import linalg, optimize, sparse
 from scipy.sparse import linalg as sparse_linalg
 
 from recon.arrays import Tensor
+from recon.attacks.first_layer.certificate import box_width
+from recon.attacks.first_layer.linear import TINY
 from recon.loops import compiled
 from recon.networks.conv import patches
 from recon.networks.conv_dense import ConvDense
@@ -38,6 +40,9 @@ WORTH = 1.5  # times the least squared distance so far, up to which the end of a
 # Largest distance of one feature, in standard deviations of the features' noise, up to which an image has the features
 # asked for: of 40 digits those that were right had at most 27, those with a wrong spot 64 and more.
 MATCHED = 40.0
+MARGIN = 3.0  # standard deviations of the noise that a bound allows for
+SURPLUS = 8  # features that are not zero beyond the pixels inside the box
+HELD = 1e-10  # of the largest eigenvalue of JᵀJ, below which one is none
 
 
 class Step(NamedTuple):
@@ -64,7 +69,7 @@ def matrix(
     Args:
       shape: (h, w, c) of its input.
     """
-    side, _, c, out = kernel.shape
+    side, out = kernel.shape[0], kernel.shape[3]
     # Patches of the pixels' own numbers, from 1: what pads the edges is the pixel of number 0, which is dropped.
     pixels = 1 + jnp.arange(np.prod(shape)).reshape(1, *shape)
     index = np.asarray(patches(pixels, side, stride, padded))[0]
@@ -168,15 +173,86 @@ class Box(NamedTuple):
     low: Float[np.ndarray, " d"]
     high: Float[np.ndarray, " d"]
 
+    @classmethod
+    def of(cls, sides: tuple[np.ndarray, np.ndarray] | None, shape: tuple[int, ...]) -> "Box":
+        """A problem's box for images of a shape."""
+        low, high = (-np.inf, np.inf) if sides is None else sides
+        return cls(*(np.broadcast_to(np.asarray(side, np.float64), shape).ravel() for side in (low, high)))
+
+    @property
+    def known(self) -> bool:
+        """Whether it bounds anything."""
+        return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+
     @property
     def width(self) -> float:
-        """Of the box, 1 where nothing is known."""
-        width = float(np.mean(self.high - self.low))
-        return width if np.isfinite(width) else 1.0
+        """Of the box, the rms where it is not the same for all; 1 where nothing is known."""
+        return box_width(self.low, self.high) if self.known else 1.0
+
+    def noise(self, rng: np.random.Generator, count: int) -> Float[np.ndarray, "k d"]:
+        """Images to start from."""
+        return np.clip(NOISE * self.width * rng.standard_normal((count, len(self.low))), *self)
 
     def within(self, x: Float[np.ndarray, "k d"]) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
         """Its ends, where nothing is known those of the images x."""
         return np.where(np.isfinite(self.low), self.low, x.min()), np.where(np.isfinite(self.high), self.high, x.max())
+
+
+def moved_by_noise(
+    convolutions: Convolutions,
+    x: Float[np.ndarray, " d"],
+    h: Float[np.ndarray, " f"],
+    noise: float,
+    box: Box,
+) -> float:
+    """L2 distance to the image x* of the features h without their noise, at most; infinite where h tells of none.
+
+    In x's own linear piece J(x − x*) = r + ε, with r = φ(x) − h and ε the noise. Pixels inside the box have to be told
+    by J of full column rank, with more equations than pixels: else another piece might have an image with these
+    features as well. Pixels at an end of the box move inwards only, d ≥ 0. A y at right angles to all that pixels
+    inside can do, with yᵀJ_b ≥ 1 for each pixel b at an end, shows that Σ d_b ≤ yᵀ(r + ε): a certificate of Farkas.
+    """
+    now, slope = convolutions.linear(x)
+    at_low, at_high = x <= box.low, x >= box.high
+    end = at_low | at_high
+    inside = slope[:, ~end]
+    count = inside.shape[1]
+    if np.count_nonzero(np.diff(slope.indptr)) < count + SURPLUS:
+        return np.inf
+    # One factorisation for both: J_b's shares outside the span of what pixels inside can do.
+    edge = slope[:, end] @ sparse.diags(np.where(at_low, 1.0, -1.0)[end])
+    gram = (inside.T @ inside).toarray()
+    try:
+        inverse = linalg.inv(gram + 0.0) if count else np.zeros((0, 0))
+    except linalg.LinAlgError:
+        return np.inf
+    size = np.sqrt(max(float(np.trace(inverse)), 0.0)) if count else 0.0
+    if count and (1 / np.linalg.norm(inverse, 2) < HELD * np.linalg.norm(gram, 2)):
+        return np.inf
+    rest = now - h
+    moved = MARGIN * noise * size + float(np.linalg.norm(inverse @ (inside.T @ rest)))
+    if not end.any():
+        return moved
+    cross = (inside.T @ edge).toarray()
+    drawn = inverse @ cross  # how pixels inside make up for one at an end
+    outer = (edge.T @ edge).toarray() - cross.T @ drawn
+    weights = positive(outer)
+    told = outer @ weights
+    if told.min() <= 0:
+        return np.inf
+    y = (edge @ weights - inside @ (drawn @ weights)) / told.min()
+    inwards = abs(float(y @ rest)) + MARGIN * noise * float(np.linalg.norm(y))
+    return moved + inwards * (1 + float(np.linalg.norm(drawn, axis=0).max(initial=0.0)))
+
+
+def positive(gram: Float[np.ndarray, "b b"]) -> Float[np.ndarray, " b"]:
+    """Weights with gram @ weights of one or more, of least length in that metric, if there are any."""
+    values, vectors = linalg.eigh(gram)
+    root = np.sqrt(np.maximum(values, HELD * max(values[-1], TINY)))
+    # min ½ wᵀKw − 1ᵀw over w ≥ 0 as non-negative least squares, K = AᵀA and Aᵀb = 1.
+    factor = root[:, None] * vectors.T
+    weights: np.ndarray = optimize.nnls(factor, vectors.T.sum(1) / root)[0]
+    return weights
 
 
 class Inverted(NamedTuple):
@@ -211,8 +287,8 @@ def inverted(
       noise: standard deviation of what is wrong with a feature.
       repairs: rounds at most, after the descents from noise.
     """
-    k, size = len(h), len(box.low)
-    x = np.clip(NOISE * box.width * rng.standard_normal((k, size)), box.low, box.high)
+    k = len(h)
+    x = box.noise(rng, k)
     rest, worst = np.full(k, np.inf), np.full(k, np.inf)
     batch = 1 << (k - 1).bit_length() if k else 0
     for cycle in range(repairs + 1):

@@ -1,7 +1,7 @@
 """Convolutions, then hidden dense layers: LeNet-5, small VGGs.
 
-    ConvDense((6, 16), (120, 84), 10, size=5, down="average", valid=(1,))  # LeNet-5 on 28 × 28 pixels
-    ConvDense((32, 32, 64, 64), (256,), 10, down="max", every=2)  # a small VGG
+ConvDense((6, 16), (120, 84), 10, size=5, down="average", valid=(1,))  # LeNet-5 on 28 × 28 pixels
+ConvDense((32, 32, 64, 64), (256,), 10, down="max", every=2)  # a small VGG
 """
 
 from collections.abc import Iterator, Mapping
@@ -152,6 +152,6 @@ def folded(
     for name, norm in norms.items():
         factor = norm["scale"] / (norm["var"] + epsilon) ** 0.5
         layer = params[name]
-        bias = layer["bias"] if "bias" in layer else 0.0
+        bias = layer.get("bias", 0.0)
         done[name] = {"kernel": layer["kernel"] * factor, "bias": (bias - norm["mean"]) * factor + norm["bias"]}
     return done
