@@ -22,11 +22,10 @@ from recon.arrays import Tensor
 from recon.attacks.first_layer.certificate import box_width
 from recon.attacks.first_layer.linear import TINY
 from recon.loops import compiled
+from recon.networks import Params
 from recon.networks.conv import patches
 from recon.networks.conv_dense import ConvDense
 from recon.progress import Report
-
-Tree = dict[str, dict[str, np.ndarray]]
 
 # Of a descent's Adam: its rate (in widths of the box), falling to zero as a cosine, and the sharpness of kinks, first
 # and last, and of repairs. Of 40 digits through two 3 × 3 convolutions all were then right but in a corner and a spot.
@@ -71,8 +70,8 @@ def matrix(
     """
     side, out = kernel.shape[0], kernel.shape[3]
     # Patches of the pixels' own numbers, from 1: what pads the edges is the pixel of number 0, which is dropped.
-    pixels = 1 + jnp.arange(np.prod(shape)).reshape(1, *shape)
-    index = np.asarray(patches(pixels, side, stride, padded))[0]
+    pixels = np.arange(1.0, 1 + np.prod(shape), dtype=np.float32).reshape(1, *shape)  # exact up to 2²⁴
+    index = np.asarray(patches(pixels, side, stride, padded), int)[0]
     a, b, size = index.shape
     full = a * b, out, size
     columns = np.broadcast_to(index.reshape(a * b, 1, size), full)
@@ -95,7 +94,7 @@ class Convolutions:
     """
 
     network: ConvDense
-    params: Tree
+    params: Params
     shape: tuple[int, ...]
 
     @cached_property
@@ -134,7 +133,7 @@ class Convolutions:
         return np.asarray(made, np.float64)
 
     @property
-    def kernels(self) -> Tree:
+    def kernels(self) -> Params:
         """Weights of the convolutions alone."""
         return {name: layer for name, layer in self.params.items() if name.startswith("Conv_")}
 
@@ -163,7 +162,7 @@ class Convolutions:
 
 
 @partial(jax.jit, static_argnums=0)
-def _features(network: ConvDense, params: Tree, x: Tensor) -> Tensor:
+def _features(network: ConvDense, params: Params, x: Tensor) -> Tensor:
     return network.features(params, x)
 
 
@@ -174,7 +173,7 @@ class Box(NamedTuple):
     high: Float[np.ndarray, " d"]
 
     @classmethod
-    def of(cls, sides: tuple[np.ndarray, np.ndarray] | None, shape: tuple[int, ...]) -> "Box":
+    def of(cls, sides: tuple[Any, Any] | None, shape: tuple[int, ...]) -> "Box":
         """A problem's box for images of a shape."""
         low, high = (-np.inf, np.inf) if sides is None else sides
         return cls(*(np.broadcast_to(np.asarray(side, np.float64), shape).ravel() for side in (low, high)))
@@ -219,22 +218,22 @@ def moved_by_noise(
     count = inside.shape[1]
     if np.count_nonzero(np.diff(slope.indptr)) < count + SURPLUS:
         return np.inf
-    # One factorisation for both: J_b's shares outside the span of what pixels inside can do.
     edge = slope[:, end] @ sparse.diags(np.where(at_low, 1.0, -1.0)[end])
     gram = (inside.T @ inside).toarray()
     try:
-        inverse = linalg.inv(gram + 0.0) if count else np.zeros((0, 0))
+        root = linalg.cholesky(gram, lower=True, check_finite=False)
     except linalg.LinAlgError:
         return np.inf
-    size = np.sqrt(max(float(np.trace(inverse)), 0.0)) if count else 0.0
-    if count and (1 / np.linalg.norm(inverse, 2) < HELD * np.linalg.norm(gram, 2)):
+    back = linalg.solve_triangular(root, np.eye(count), lower=True, check_finite=False)
+    size = float(np.linalg.norm(back))  # its square is the trace of the inverse
+    if HELD * np.trace(gram) * size**2 > 1:
         return np.inf
     rest = now - h
-    moved = MARGIN * noise * size + float(np.linalg.norm(inverse @ (inside.T @ rest)))
+    moved = MARGIN * noise * size + float(np.linalg.norm(back.T @ (back @ (inside.T @ rest))))
     if not end.any():
         return moved
     cross = (inside.T @ edge).toarray()
-    drawn = inverse @ cross  # how pixels inside make up for one at an end
+    drawn = back.T @ (back @ cross)  # how pixels inside make up for one at an end
     outer = (edge.T @ edge).toarray() - cross.T @ drawn
     weights = positive(outer)
     told = outer @ weights
@@ -242,7 +241,7 @@ def moved_by_noise(
         return np.inf
     y = (edge @ weights - inside @ (drawn @ weights)) / told.min()
     inwards = abs(float(y @ rest)) + MARGIN * noise * float(np.linalg.norm(y))
-    return moved + inwards * (1 + float(np.linalg.norm(drawn, axis=0).max(initial=0.0)))
+    return moved + inwards * (1 + float(np.linalg.norm(drawn, axis=0).max()))
 
 
 def positive(gram: Float[np.ndarray, "b b"]) -> Float[np.ndarray, " b"]:
@@ -290,18 +289,17 @@ def inverted(
     k = len(h)
     x = box.noise(rng, k)
     rest, worst = np.full(k, np.inf), np.full(k, np.inf)
-    batch = 1 << (k - 1).bit_length() if k else 0
     for cycle in range(repairs + 1):
         left = np.flatnonzero(worst > MATCHED)
         if not len(left):
             break
         # As many tries for each as there is room for.
-        which = left if not cycle else np.resize(left, max(len(left), batch))
+        which = left if not cycle else np.resize(left, k)
         if not cycle:
-            start, sharpness, steps = x, np.full(k, SHARPNESS), STEPS
+            start, sharpness, steps = x, SHARPNESS, STEPS
         else:
             start = redrawn(convolutions, x[which], h[which], box, rng)
-            sharpness, steps = np.exp(rng.uniform(*np.log(REPAIR_SHARPNESS), len(which))), REPAIR_STEPS
+            sharpness, steps = float(np.exp(rng.uniform(*np.log(REPAIR_SHARPNESS)))), REPAIR_STEPS
         ends = descended(convolutions, start, sharpness, h[which], box, steps)
         gone = np.sum((convolutions.all_features(ends) - h[which]) ** 2, axis=1)
         for i in left:
@@ -350,7 +348,7 @@ def descent(
     network: ConvDense,
     start: Tensor,
     sharpness: Tensor,
-    params: Tree,
+    params: Params,
     h: Tensor,
     box: tuple[Tensor, Tensor],
     rate: Tensor,
@@ -375,25 +373,20 @@ def descent(
 def descended(
     convolutions: Convolutions,
     start: Float[np.ndarray, "k d"],
-    sharpness: Float[np.ndarray, " k"],
+    sharpness: float,
     h: Float[np.ndarray, "k f"],
     box: Box,
     steps: int,
 ) -> Float[np.ndarray, "k d"]:
-    """Where descents end, in float32: in one program for any number of images up to the next power of two."""
-    k = len(start)
-    fill = (1 << (k - 1).bit_length()) - k
-    shape = convolutions.shape
-    images, sharp, targets = (
-        np.concatenate([a, np.repeat(a[:1], fill, axis=0)]).astype(np.float32)
-        for a in (start.reshape(k, *shape), sharpness.reshape(k, 1, 1, 1), h)
-    )
+    """Where descents end, in float32."""
+    k, shape = len(start), convolutions.shape
+    images, targets = (a.astype(np.float32) for a in (start.reshape(k, *shape), h))
     sides = tuple(side.reshape(shape).astype(np.float32) for side in box)
-    arguments = images, sharp, convolutions.kernels, targets, sides, np.float32(RATE * box.width), np.int32(steps)
+    arguments = images, np.float32(sharpness), convolutions.kernels, targets, sides, np.float32(RATE * box.width), steps
     program = compiled(
         descent, convolutions.network, *arguments, what="A step of the inversion of features", fix="fewer images"
     )
-    return np.asarray(program.run(*arguments), np.float64)[:k].reshape(k, -1)
+    return np.asarray(program.run(*arguments), np.float64).reshape(k, -1)
 
 
 def solved(

@@ -1,7 +1,7 @@
 """Convolutions, then hidden dense layers: LeNet-5, small VGGs.
 
-ConvDense((6, 16), (120, 84), 10, size=5, down="average", valid=(1,))  # LeNet-5 on 28 × 28 pixels
-ConvDense((32, 32, 64, 64), (256,), 10, down="max", every=2)  # a small VGG
+ConvDense((6, 16), 10, (120, 84), size=5, down="average", valid=(1,))  # LeNet-5 on 28 × 28 pixels
+ConvDense((32, 32, 64, 64), 10, (256,), down="max", every=2)  # a small VGG
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,8 +45,8 @@ class ConvDense(Network):
 
     Attributes:
       widths: channels of each convolution.
-      dense: units of each hidden dense layer.
       outputs: number of outputs.
+      dense: units of each hidden dense layer.
       size: side of the kernels.
       stride: factor by which the resolution is divided.
       down: how: by the "stride" of the convolution, by "average" or "max" pooling after its activation.
@@ -54,9 +54,7 @@ class ConvDense(Network):
       valid: convolutions, counted from 0, that do not pad edges with zeros.
     """
 
-    widths: tuple[int, ...]
     dense: tuple[int, ...] = (256,)
-    outputs: int = 1
     size: int = 3
     stride: int = 2
     down: Literal["stride", "average", "max"] = "stride"
