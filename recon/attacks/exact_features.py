@@ -9,6 +9,7 @@ convolutions are trained on, features move from step to step, and the rank blurs
 
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -90,7 +91,8 @@ def promised(x: Float[np.ndarray, "k d"], box: Box) -> Float[np.ndarray, " k"]:
     """L2 distance to a training image within which a certified image is, as `exact` promises it."""
     if box.known:
         return np.full(len(x), CERTAIN_SPREAD * box.width)
-    return CERTAIN_SHARE * np.linalg.norm(x, axis=1)
+    share: np.ndarray = CERTAIN_SHARE * np.linalg.norm(x, axis=1)
+    return share
 
 
 def sized(x: Float[np.ndarray, "k d"], box: Box) -> Bool[np.ndarray, " k"]:
@@ -98,30 +100,50 @@ def sized(x: Float[np.ndarray, "k d"], box: Box) -> Bool[np.ndarray, " k"]:
     if not box.known or not len(x):
         return np.zeros(len(x), bool)
     pixels = scale.grid(x, box.low, box.high)
-    return (pixels.on & (pixels.factor == 1)) | scale.flat(x, box.low, box.high, OWN_SCALE * promised(x, box))
+    told: np.ndarray = (pixels.on & (pixels.factor == 1)) | scale.flat(
+        x, box.low, box.high, OWN_SCALE * promised(x, box)
+    )
+    return told
 
 
-def doubts(found: Reconstruction, matched: int, bounded: int, right: int, sure: int, known: bool) -> tuple[str, ...]:
-    """Why not all images are certified, each reason as a sentence without its stop.
+class Counts(NamedTuple):
+    """How many images pass each check, of those that pass the ones before.
 
-    Args:
-      matched, bounded, right, sure: images whose features are those asked for, those of them whose features determine
-        them, those of these that are vouched for up to their scale, and at their scale.
-      known: the features were the same in every step.
+    Attributes:
+      found: in all.
+      matched: that have their features.
+      trusted: whose features are vouched for, but for their scale.
+      told: that their features determine, near enough.
+      sized: whose scale something confirms.
     """
-    k, words = len(found.images), [f"of the features: {doubt}" for doubt in found.doubts if right < sure or right == 0]
-    if not known:
-        words.append("the convolutions were trained, so that the features moved from step to step")
-    if matched < k:
-        words.append(f"of {k - matched} of {k} images none was found that has their features")
-    if bounded < matched:
-        words.append(
-            f"the features do not determine {matched - bounded} of {k} images: too few of them are not zero for the "
-            "pixels, or they are too coarse"
-        )
-    if sure < right:
-        words.append(f"nothing but the first dense biases' change tells the size of {right - sure} of {k} images")
-    return tuple(words)
+
+    found: int
+    matched: int
+    trusted: int
+    told: int
+    sized: int
+
+    def doubts(self, of_features: tuple[str, ...], known: bool) -> tuple[str, ...]:
+        """Why not all images are certified, each reason as a sentence without its stop.
+
+        Args:
+          of_features: those of `exact` on the features.
+          known: the features were the same in every step.
+        """
+        k, matched, trusted, told, sized = self
+        words = [f"of the features: {doubt}" for doubt in of_features if trusted < matched or sized < told or not k]
+        if not known:
+            words.append("the convolutions were trained, so that the features moved from step to step")
+        if matched < k:
+            words.append(f"of {k - matched} of {k} images none was found that has their features")
+        if told < trusted:
+            words.append(
+                f"the features do not determine {trusted - told} of {k} images: too few of them are not zero, or they "
+                "are too coarse"
+            )
+        if sized < told:
+            words.append(f"nothing but the change of the first dense biases tells the size of {told - sized} images")
+        return tuple(words)
 
 
 def run(problem: Problem, settings: ExactFeatures, key: PRNGKeyArray, report: Report) -> Reconstruction:
@@ -143,13 +165,14 @@ def run(problem: Problem, settings: ExactFeatures, key: PRNGKeyArray, report: Re
     made = inverted(
         convolutions, h, noise, box, settings.repairs, rng, lambda done, text: report(0.5 + 0.5 * done, text)
     )
+    trusted = made.matched & found.up_to_scale & known
     moved = np.full(len(h), np.inf)
-    for i in np.flatnonzero(made.matched & found.up_to_scale & known):
+    for i in np.flatnonzero(trusted):
         moved[i] = moved_by_noise(convolutions, made.x[i], h[i], noise, box)
     up_to_scale = (moved < promised(made.x, box)) & (made.x.std(1) > BLANK * box.width)
     certified = up_to_scale & (found.certified | sized(made.x, box))
+    counts = Counts(len(h), *(int(which.sum()) for which in (made.matched, trusted, up_to_scale, certified)))
     order = np.lexsort((~made.matched, moved, ~up_to_scale, ~certified))
-    counts = (int(of.sum()) for of in (made.matched, np.isfinite(moved), up_to_scale, certified))
     shape = -1, *problem.image_shape
     start = box.noise(rng, problem.m)
     return Reconstruction(
@@ -161,7 +184,7 @@ def run(problem: Problem, settings: ExactFeatures, key: PRNGKeyArray, report: Re
         why=found.why,
         certified=certified[order],
         up_to_scale=up_to_scale[order],
-        doubts=doubts(found, *counts, known=known),
+        doubts=counts.doubts(found.doubts, known),
         n_estimated=found.n_estimated,
         work=found.work | {"features": len(h), "matched": int(made.matched.sum())},
         seconds=found.seconds | {"run": found.seconds["run"] + time.perf_counter() - began},

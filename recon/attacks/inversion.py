@@ -143,7 +143,8 @@ class Convolutions:
 
     def linear(self, x: Float[np.ndarray, " d"], derivative: bool = True) -> tuple[Float[np.ndarray, " f"], Any]:
         """Features of one image, and their derivative as a sparse matrix (f, d): that of its own linear piece."""
-        units, h, total = self.network.units, x, None
+        units, total = self.network.units, None
+        h: Any = x
         for kernel, bias, pool, _ in self.steps:
             z = kernel @ h + bias
             h = units.value(z)

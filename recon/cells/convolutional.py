@@ -1,7 +1,7 @@
 """Networks of convolutions and dense layers that the exact recovery is measured on, by the way they are trained."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ class Convolutional(Setting):
         network = replace(NETWORKS[self.network], outputs=data.outputs)
         before = jax.tree.map(np.asarray, network.init(jax.random.key(seed), data.image_shape))
         x, y = data.train.x, data.train.y
-        told = {"rule": f"{self.training}, {self.steps} of {self.rate}"}
+        told: dict[str, Any] = {"rule": f"{self.training}, {self.steps} of {self.rate}"}
         if self.training in ("linearised", "standard"):
             rule: Dynamics = Linearised() if self.training == "linearised" else GradientFlow()
             run = train(network, before, x, y, rule)
