@@ -33,7 +33,7 @@ STEPS, REPAIR_STEPS, RATE = 1000, 200, 0.05
 SHARPNESS, REPAIR_SHARPNESS, SHARPEST = 10.0, (100.0, 500.0), 1000.0
 NOISE = 0.1  # of the pixels that a descent starts from, in widths of the box
 CANDIDATES = 64  # squares that are drawn for each repair, of which the one with the nearest features is descended from
-NEWTON_STEPS, LSMR_STEPS = 6, 400  # of a finish, and of LSMR in each
+NEWTON_STEPS, LSMR_STEPS = 20, 2000  # of a finish, and of LSMR in each
 GAIN = 1e-3  # of the squared distance, that a step must be worth
 WORTH = 1.5  # times the least squared distance so far, up to which the end of a descent is finished
 # Largest distance of one feature, in standard deviations of the features' noise, up to which an image has the features
@@ -359,7 +359,7 @@ def descent(
     adam = optax.adam(1.0, eps=1e-12)
 
     def loss(x: Tensor, sharpness: Tensor) -> Tensor:
-        return jnp.sum((network.features(params, x, network.units.smoothed(sharpness)) - h) ** 2)
+        return jnp.sum((network.features(params, x, network.units.smoothed(sharpness), sharpness) - h) ** 2)
 
     def step(i: Tensor, state: Any) -> Any:
         x, moments = state

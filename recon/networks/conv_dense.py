@@ -4,6 +4,7 @@ ConvDense((6, 16), 10, (120, 84), size=5, down="average", valid=(1,))  # LeNet-5
 ConvDense((32, 32, 64, 64), 10, (256,), down="max", every=2)  # a small VGG
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -99,16 +100,24 @@ class ConvDense(Network):
             yield Convolution(last if strided else 1, i not in self.valid, 1 if strided else last)
 
     def features(
-        self, params: Params, x: Float[Tensor, "n h w c"], activation: Activation | None = None
+        self,
+        params: Params,
+        x: Float[Tensor, "n h w c"],
+        activation: Activation | None = None,
+        sharpness: Float[Tensor, ""] | None = None,
     ) -> Float[Tensor, "n f"]:
-        """What the dense layers take, flattened; arguments as `Network.apply`'s."""
+        """What the dense layers take, flattened; arguments as `Network.apply`'s.
+
+        Args:
+          sharpness: of smooth maxima in the place of "max" pooling, for attacks that descend through it.
+        """
         activation = activation or self.units
         h: Tensor = jnp.asarray(x)
         for i, (stride, padded, side) in enumerate(self.convolutions):
             kernel, bias = params[f"Conv_{i}"]["kernel"], params[f"Conv_{i}"]["bias"]
             h = activation.value(patches(h, self.size, stride, padded) @ kernel.reshape(-1, kernel.shape[-1]) + bias)
             if side > 1:
-                h = pooled(h, side) if self.down == "average" else largest(h, side)
+                h = pooled(h, side) if self.down == "average" else largest(h, side, sharpness)
         return h.reshape(len(h), -1)
 
     def apply(
@@ -123,11 +132,20 @@ def dense_part(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: layer for name, layer in params.items() if name.startswith("Dense_")}
 
 
-def largest(x: Float[Tensor, "n h w c"], side: int) -> Float[Tensor, "n a b c"]:
-    """Greatest values in disjoint squares; rows and columns that do not fill one are left out."""
+def largest(
+    x: Float[Tensor, "n h w c"], side: int, sharpness: Float[Tensor, ""] | None = None
+) -> Float[Tensor, "n a b c"]:
+    """Greatest values in disjoint squares; rows and columns that do not fill one are left out.
+
+    Args:
+      sharpness: β of log(mean(exp(βx)))/β instead, which goes from the mean to the greatest as β grows.
+    """
     n, h, w, c = x.shape
     a, b = h // side, w // side
-    return x[:, : a * side, : b * side].reshape(n, a, side, b, side, c).max((2, 4))
+    squares = x[:, : a * side, : b * side].reshape(n, a, side, b, side, c)
+    if sharpness is None:
+        return squares.max((2, 4))
+    return (jax.nn.logsumexp(sharpness * squares, axis=(2, 4)) - 2 * math.log(side)) / sharpness
 
 
 def folded(
