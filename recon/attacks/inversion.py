@@ -27,10 +27,11 @@ from recon.networks.conv import patches
 from recon.networks.conv_dense import ConvDense
 from recon.progress import Report
 
-# Of a descent's Adam: its rate (in widths of the box), falling to zero as a cosine, and the sharpness of kinks, first
-# and last, and of repairs. Of 40 digits through two 3 × 3 convolutions all were then right but in a corner and a spot.
+# Of the Adam of a descent: its rate (in widths of the box), falling to zero as a cosine, and sharpness of kinks (for
+# features of rms 1), first, at the start of repairs, and last. Of 40 digits through two 3 × 3 convolutions all were
+# then right but in a corner and a spot.
 STEPS, REPAIR_STEPS, RATE = 1000, 200, 0.05
-SHARPNESS, REPAIR_SHARPNESS, SHARPEST = 10.0, (100.0, 500.0), 1000.0
+SHARPNESS, REPAIR_SHARPNESS, SHARPEST = 1.5, (15.0, 75.0), 150.0
 NOISE = 0.1  # of the pixels that a descent starts from, in widths of the box
 CANDIDATES = 64  # squares that are drawn for each repair, of which the one with the nearest features is descended from
 NEWTON_STEPS, LSMR_STEPS = 20, 2000  # of a finish, and of LSMR in each
@@ -289,6 +290,7 @@ def inverted(
     """
     k = len(h)
     x = box.noise(rng, k)
+    unit = 1 / (float(np.sqrt(np.mean(h * h))) + TINY) if k else 1.0
     rest, worst = np.full(k, np.inf), np.full(k, np.inf)
     for cycle in range(repairs + 1):
         left = np.flatnonzero(worst > MATCHED)
@@ -301,7 +303,7 @@ def inverted(
         else:
             start = redrawn(convolutions, x[which], h[which], box, rng)
             sharpness, steps = float(np.exp(rng.uniform(*np.log(REPAIR_SHARPNESS)))), REPAIR_STEPS
-        ends = descended(convolutions, start, sharpness, h[which], box, steps)
+        ends = descended(convolutions, start, (sharpness * unit, SHARPEST * unit), h[which], box, steps)
         gone = np.sum((convolutions.all_features(ends) - h[which]) ** 2, axis=1)
         for i in left:
             mine = np.flatnonzero(which == i)
@@ -357,6 +359,7 @@ def descent(
 ) -> Tensor:
     """Adam on the squared distance of features, kinks growing sharp, pixels held in their box."""
     adam = optax.adam(1.0, eps=1e-12)
+    first, last = sharpness
 
     def loss(x: Tensor, sharpness: Tensor) -> Tensor:
         return jnp.sum((network.features(params, x, network.units.smoothed(sharpness), sharpness) - h) ** 2)
@@ -364,7 +367,7 @@ def descent(
     def step(i: Tensor, state: Any) -> Any:
         x, moments = state
         done = i / steps
-        move, moments = adam.update(jax.grad(loss)(x, sharpness * (SHARPEST / sharpness) ** done), moments)
+        move, moments = adam.update(jax.grad(loss)(x, first * (last / first) ** done), moments)
         return jnp.clip(x + rate * (1 + jnp.cos(jnp.pi * done)) / 2 * move, *box), moments
 
     x: Tensor = jax.lax.fori_loop(0, steps, step, (start, adam.init(start)))[0]
@@ -374,7 +377,7 @@ def descent(
 def descended(
     convolutions: Convolutions,
     start: Float[np.ndarray, "k d"],
-    sharpness: float,
+    sharpness: tuple[float, float],
     h: Float[np.ndarray, "k f"],
     box: Box,
     steps: int,
@@ -383,7 +386,15 @@ def descended(
     k, shape = len(start), convolutions.shape
     images, targets = (a.astype(np.float32) for a in (start.reshape(k, *shape), h))
     sides = tuple(side.reshape(shape).astype(np.float32) for side in box)
-    arguments = images, np.float32(sharpness), convolutions.kernels, targets, sides, np.float32(RATE * box.width), steps
+    arguments = (
+        images,
+        np.array(sharpness, np.float32),
+        convolutions.kernels,
+        targets,
+        sides,
+        np.float32(RATE * box.width),
+        steps,
+    )
     program = compiled(
         descent, convolutions.network, *arguments, what="A step of the inversion of features", fix="fewer images"
     )

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 
@@ -33,8 +34,9 @@ def pictures(rng, count, shape=SHAPE):
 
 @pytest.mark.parametrize("down", ["stride", "average", "max"])
 def test_images_come_back_from_their_features(rng, down):
-    network = ConvDense((24, 48 if down == "stride" else 128), down=down)
-    ours, x = convolutions(network), pictures(rng, 3)
+    network = ConvDense((24, 48 if down == "stride" else 96), down=down)
+    params = jax.tree.map(np.asarray, network.init(jax.random.key(0), SHAPE))
+    ours, x = Convolutions(network, params, SHAPE), pictures(rng, 3)
     h = np.array([by_loops(network, ours.params, image) for image in x])
     noise = 1e-7 * np.sqrt(np.mean(h**2))
     made = inverted(ours, h, noise, Box.of((0.0, 1.0), SHAPE), 30, rng, silent)
