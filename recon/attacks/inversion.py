@@ -40,6 +40,9 @@ WORTH = 1.5  # times the least squared distance so far, up to which the end of a
 # Largest distance of one feature, in standard deviations of the features' noise, up to which an image has the features
 # asked for: of 40 digits those that were right had at most 27, those with a wrong spot 64 and more.
 MATCHED = 40.0
+# Largest entry of noise in its standard deviations: up to 8.5 of 1,568. A bound takes the noise for as large as that of
+# the features that are off.
+PEAK = 8.0
 MARGIN = 3.0  # standard deviations of the noise that a bound allows for
 SURPLUS = 8  # features that are not zero beyond the pixels inside the box
 HELD = 1e-10  # of the largest eigenvalue of JᵀJ, below which one is none
@@ -214,6 +217,8 @@ def moved_by_noise(
     inside can do, with yᵀJ_b ≥ 1 for each pixel b at an end, shows that Σ d_b ≤ yᵀ(r + ε): a certificate of Farkas.
     """
     now, slope = convolutions.linear(x)
+    rest = now - h
+    noise = max(noise, float(np.abs(rest).max()) / PEAK)
     at_low, at_high = x <= box.low, x >= box.high
     end = at_low | at_high
     inside = slope[:, ~end]
@@ -230,7 +235,6 @@ def moved_by_noise(
     size = float(np.linalg.norm(back))  # its square is the trace of the inverse
     if HELD * np.trace(gram) * size**2 > 1:
         return np.inf
-    rest = now - h
     moved = MARGIN * noise * size + float(np.linalg.norm(back.T @ (back @ (inside.T @ rest))))
     if not end.any():
         return moved
