@@ -33,6 +33,7 @@ from recon.progress import Report
 STEPS, REPAIR_STEPS, RATE = 1000, 200, 0.05
 SHARPNESS, REPAIR_SHARPNESS, SHARPEST = 1.5, (15.0, 75.0), 150.0
 NOISE = 0.1  # of the pixels that a descent starts from, in widths of the box
+PATIENCE = 6  # rounds of repairs in which no image came nearer, after which there are no more
 CANDIDATES = 64  # squares that are drawn for each repair, of which the one with the nearest features is descended from
 NEWTON_STEPS, LSMR_STEPS = 20, 2000  # of a finish, and of LSMR in each
 GAIN = 1e-3  # of the squared distance, that a step must be worth
@@ -296,10 +297,12 @@ def inverted(
     x = box.noise(rng, k)
     unit = 1 / (float(np.sqrt(np.mean(h * h))) + TINY) if k else 1.0
     rest, worst = np.full(k, np.inf), np.full(k, np.inf)
+    idle = 0
     for cycle in range(repairs + 1):
         left = np.flatnonzero(worst > MATCHED)
-        if not len(left):
+        if not len(left) or idle == PATIENCE:
             break
+        idle += 1
         # As many tries for each as there is room for.
         which = left if not cycle else np.resize(left, k)
         if not cycle:
@@ -316,7 +319,8 @@ def inverted(
                 continue
             end = solved(convolutions, ends[best], h[i], box)
             away = np.abs(convolutions.features(end) - h[i])
-            if away @ away < rest[i]:
+            if away @ away < 0.99 * rest[i]:
+                idle = 0
                 x[i], rest[i], worst[i] = end, away @ away, away.max() / noise
         report((cycle + 1) / (repairs + 1), f"{int((worst < MATCHED).sum())} of {k} images have their features")
     return Inverted(x, worst)
