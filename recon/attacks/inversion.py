@@ -33,7 +33,7 @@ from recon.progress import Report
 STEPS, REPAIR_STEPS, RATE = 1000, 200, 0.05
 SHARPNESS, REPAIR_SHARPNESS, SHARPEST = 1.5, (15.0, 75.0), 150.0
 NOISE = 0.1  # of the pixels that a descent starts from, in widths of the box
-PATIENCE = 6  # rounds of repairs in which no image came nearer, after which there are no more
+PATIENCE = 10  # rounds of repairs in which no image came nearer, after which there are no more
 CANDIDATES = 64  # squares that are drawn for each repair, of which the one with the nearest features is descended from
 NEWTON_STEPS, LSMR_STEPS = 20, 2000  # of a finish, and of LSMR in each
 GAIN = 1e-3  # of the squared distance, that a step must be worth
