@@ -46,7 +46,7 @@ MATCHED = 40.0
 PEAK = 8.0
 MARGIN = 3.0  # standard deviations of the noise that a bound allows for
 SURPLUS = 8  # features that are not zero beyond the pixels inside the box
-HELD = 1e-10  # of the largest eigenvalue of JᵀJ, below which one is none
+HELD = 1e-10  # of the largest eigenvalue of what pixels at an end can do, below which one is none
 
 
 class Step(NamedTuple):
@@ -234,8 +234,6 @@ def moved_by_noise(
         return np.inf
     back = linalg.solve_triangular(root, np.eye(count), lower=True, check_finite=False)
     size = float(np.linalg.norm(back))  # its square is the trace of the inverse
-    if HELD * np.trace(gram) * size**2 > 1:
-        return np.inf
     moved = MARGIN * noise * size + float(np.linalg.norm(back.T @ (back @ (inside.T @ rest))))
     if not end.any():
         return moved
