@@ -181,7 +181,7 @@ def run(problem: Problem, settings: ExactFeatures, key: PRNGKeyArray, report: Re
         start=start.astype(np.float32).reshape(shape),
         trace=found.trace,
         steps=found.steps,
-        why=found.why,
+        why="interrupted" if made.interrupted else found.why,
         certified=certified[order],
         up_to_scale=up_to_scale[order],
         doubts=counts.doubts(found.doubts, known),

@@ -265,10 +265,12 @@ class Inverted(NamedTuple):
     Attributes:
       x: images, flattened.
       worst: largest distance of one feature from the one asked for, in standard deviations of the noise.
+      interrupted: Ctrl-C: these are the best so far.
     """
 
     x: Float[np.ndarray, "k d"]
     worst: Float[np.ndarray, " k"]
+    interrupted: bool = False
 
     @property
     def matched(self) -> Bool[np.ndarray, " k"]:
@@ -295,33 +297,36 @@ def inverted(
     x = box.noise(rng, k)
     unit = 1 / (float(np.sqrt(np.mean(h * h))) + TINY) if k else 1.0
     rest, worst = np.full(k, np.inf), np.full(k, np.inf)
-    idle = 0
-    for cycle in range(repairs + 1):
-        left = np.flatnonzero(worst > MATCHED)
-        if not len(left) or idle == PATIENCE:
-            break
-        idle += 1
-        # As many tries for each as there is room for.
-        which = left if not cycle else np.resize(left, k)
-        if not cycle:
-            start, sharpness, steps = x, SHARPNESS, STEPS
-        else:
-            start = redrawn(convolutions, x[which], h[which], box, rng)
-            sharpness, steps = float(np.exp(rng.uniform(*np.log(REPAIR_SHARPNESS)))), REPAIR_STEPS
-        ends = descended(convolutions, start, (sharpness * unit, SHARPEST * unit), h[which], box, steps)
-        gone = np.sum((convolutions.all_features(ends) - h[which]) ** 2, axis=1)
-        for i in left:
-            mine = np.flatnonzero(which == i)
-            best = mine[gone[mine].argmin()]
-            if gone[best] > WORTH * rest[i]:
-                continue
-            end = solved(convolutions, ends[best], h[i], box)
-            away = np.abs(convolutions.features(end) - h[i])
-            if away @ away < 0.99 * rest[i]:
-                idle = 0
-                x[i], rest[i], worst[i] = end, away @ away, away.max() / noise
-        report((cycle + 1) / (repairs + 1), f"{int((worst < MATCHED).sum())} of {k} images have their features")
-    return Inverted(x, worst)
+    idle, interrupted = 0, False
+    try:
+        for cycle in range(repairs + 1):
+            left = np.flatnonzero(worst > MATCHED)
+            if not len(left) or idle == PATIENCE:
+                break
+            idle += 1
+            # As many tries for each as there is room for.
+            which = left if not cycle else np.resize(left, k)
+            if not cycle:
+                start, sharpness, steps = x, SHARPNESS, STEPS
+            else:
+                start = redrawn(convolutions, x[which], h[which], box, rng)
+                sharpness, steps = float(np.exp(rng.uniform(*np.log(REPAIR_SHARPNESS)))), REPAIR_STEPS
+            ends = descended(convolutions, start, (sharpness * unit, SHARPEST * unit), h[which], box, steps)
+            gone = np.sum((convolutions.all_features(ends) - h[which]) ** 2, axis=1)
+            for i in left:
+                mine = np.flatnonzero(which == i)
+                best = mine[gone[mine].argmin()]
+                if gone[best] > WORTH * rest[i]:
+                    continue
+                end = solved(convolutions, ends[best], h[i], box)
+                away = np.abs(convolutions.features(end) - h[i])
+                if away @ away < 0.99 * rest[i]:
+                    idle = 0
+                    x[i], rest[i], worst[i] = end, away @ away, away.max() / noise
+            report((cycle + 1) / (repairs + 1), f"{int((worst < MATCHED).sum())} of {k} images have their features")
+    except KeyboardInterrupt:
+        interrupted = True
+    return Inverted(x, worst, interrupted)
 
 
 def redrawn(
