@@ -8,6 +8,7 @@ from recon.cells import AttackCell, PruningCell
 from recon.cells.agreement import AgreementCell
 from recon.cells.audit import AuditCell
 from recon.cells.certificate import CertificateCell
+from recon.cells.convolutional import Convolutional
 from recon.cells.distillation import DistillationCell
 from recon.cells.dp import DPCell
 from recon.cells.early_stopping import EarlyStoppingCell
@@ -172,6 +173,10 @@ def _(cell: FramesCell):
 
 @shrunk.register
 def _(cell: RecoveryCell):
+    if isinstance(cell.setting, Convolutional):
+        setting = Convolutional("LeNet-like", cell.setting.training if cell.setting.training == "frozen" else "steps")
+        options = (("starts", STARTS), ("repairs", 0))
+        return dataclasses.replace(cell, task="mnist_odd_even", n_train=10, setting=setting, options=options, seed=0)
     setting = dataclasses.replace(cell.setting, width=64)
     if isinstance(setting, Plain):
         setting = dataclasses.replace(setting, dynamics=Linearised(), with_state=False)
