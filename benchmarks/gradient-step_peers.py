@@ -5,8 +5,8 @@ of 224 × 224 pixels, 200 units) and the peeling of sparse codes (Shariati & Mey
 pixels in [0, 1], cross-entropy). Here the solver `exact` is run on their terms, and after a step in float32 weights;
 the last rows add the noise of DP-SGD to the gradient.
 
-    make reproduce-gradient-step                 quick: MNIST and photographs, two minutes, offline
-    make reproduce-gradient-step PRESET=full     batches to 256 of MNIST and CIFAR-10: half an hour; needs prepared data
+    make reproduce-gradient-step                 quick: MNIST and photographs: two to three minutes, offline
+    make reproduce-gradient-step PRESET=full     to 256 images, MNIST and CIFAR-10: ten minutes; needs prepared data
 
 Expected: every image that is in the gradient comes back, and is certified. An image that the network fits so well that
 its dual weight is below 1e-12 of the largest is in no number of the gradient, and counts as that, not as missed. Cells
