@@ -104,6 +104,7 @@ def adam(loss: float) -> Descent:
 
 
 plain, beyond = partial(kind, family="plain"), partial(kind, seeds=(0, 1), seconds=60.0)
+ORDINARY = Descent(learning_rate=0.04, momentum=0.9, loss=1e-8)
 LINEAR, FOREIGN = Linearised(), Bar(certified=60, worst=0.01, seconds=5)
 FULL = (
     # What the solver is for.
@@ -134,6 +135,11 @@ FULL = (
     # Other attacks on one of the networks.
     *(plain(f"100/512 MNIST standard, {attack}", 100, Plain(512), None, (0,), attack=attack)
       for attack in ("exact", "ntk-fast", "hybrid")),
+    # At an ordinary rate units are active for a while: PyTorch's of 0.02, whose loss is twice this one, for 200 steps.
+    *(plain(f"20/256 rate 0.02, {words}, {depth} hidden", 20, Plain(256, ORDINARY, depth, init_rule=rule),
+            Bar(certified_within=19), range(10)) for depth in (1, 2)
+      for rule, words in (("he", "He"), ("uniform", "PyTorch's initialisation"))),
+    plain("100/384 MNIST standard", 100, Plain(384), Bar(certified_within=90), seconds=60.0),
     # What nobody promises: reported as measured.
     beyond("50/1024 no biases", 50, Plain(1024, bias=False)),
     beyond("60/1024 10 outputs", 60, Plain(1024), task=MNIST10),
@@ -141,7 +147,6 @@ FULL = (
     *(beyond(f"60/1024 {rule}", 60, Plain(1024, init_rule=rule)) for rule in ("he", "glorot", "uniform")),
     beyond("100/400 linearised", 100, Plain(400, LINEAR)),
     beyond("100/256 linearised", 100, Plain(256, LINEAR)),
-    beyond("100/384 flow", 100, Plain(384)),
     beyond("100/512 CIFAR-10", 100, Plain(512), task=CIFAR),
     *(beyond(f"50/1024 noise {sigma:g}", 50, Plain(1024, noise=sigma)) for sigma in (1e-6, 1e-5, 1e-4)),
     beyond("50/1024 descent at 1.8/L", 50, Plain(1024, Descent(rate=1.8))),

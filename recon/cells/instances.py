@@ -109,7 +109,7 @@ class Plain(Setting):
     dynamics: Dynamics = FLOW
     depth: int = 2
     bias: bool = True
-    init_rule: Literal["lecun", "he", "glorot", "uniform"] = "lecun"
+    init_rule: str = "lecun"
     activation: str = "relu"
     scale: float = 1.0
     with_state: bool = False

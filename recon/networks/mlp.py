@@ -24,7 +24,7 @@ INITIALISERS = {
     "lecun": jax.nn.initializers.lecun_normal(),
     "he": jax.nn.initializers.he_normal(),
     "glorot": jax.nn.initializers.glorot_uniform(),
-    # U(−1/√in, 1/√in), the default of PyTorch's linear layer.
+    # U(−1/√in, 1/√in), biases too: the default of PyTorch's linear layer.
     "uniform": jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
 }
 
@@ -51,7 +51,7 @@ class MLP(Network):
     Attributes:
       widths: hidden layer widths.
       outputs: number of outputs.
-      bias: whether layers have biases (zero at initialisation in the standard parametrisation).
+      bias: whether layers have biases (zero at initialisation in the standard parametrisation, but for "uniform").
       parametrisation: "standard" (kernels drawn by `init`, used as they are) or "ntk" (kernels and biases drawn from
         N(0, 1), scaled by w_std/√fan_in and b_std when applied; Jacot et al. 2018).
       init: "lecun" (the paper's), "he", "glorot" or "uniform"; standard parametrisation only.
@@ -80,11 +80,18 @@ class MLP(Network):
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(dims)):
             key, k_kernel, k_bias = jax.random.split(key, 3)
             draw = INITIALISERS[self.init_rule] if standard else jax.random.normal
-            layer = {"kernel": draw(k_kernel, (fan_in, fan_out))}
+            layer: dict[str, Any] = {"kernel": draw(k_kernel, (fan_in, fan_out))}
             if self.bias:
-                layer["bias"] = jnp.zeros(fan_out) if standard else jax.random.normal(k_bias, (fan_out,))
+                layer["bias"] = self._biases(k_bias, fan_in, fan_out)
             params[f"Dense_{i}"] = layer
         return params
+
+    def _biases(self, key: PRNGKeyArray, fan_in: int, fan_out: int) -> Float[Tensor, " o"]:
+        if self.parametrisation != "standard":
+            return jax.random.normal(key, (fan_out,))
+        if self.init_rule == "uniform":
+            return jax.random.uniform(key, (fan_out,), minval=-1.0, maxval=1.0) / math.sqrt(fan_in)
+        return jnp.zeros(fan_out)
 
     def scales(self, fan_in: int) -> tuple[float, float]:
         """Factors that kernels and biases of a layer with `fan_in` inputs are multiplied with."""

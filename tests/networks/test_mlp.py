@@ -53,9 +53,13 @@ def test_initialisers(rule, std):
     kernel = np.asarray(params["Dense_0"]["kernel"])
     assert kernel.std() == pytest.approx(std, rel=0.01)
     assert abs(kernel.mean()) < 3 * std / np.sqrt(kernel.size)
-    assert not np.any(params["Dense_0"]["bias"])
+    bias = np.asarray(params["Dense_0"]["bias"])
     if rule == "uniform":
         assert abs(kernel).max() <= 1 / 20
+        assert abs(bias).max() <= 1 / 20
+        assert bias.std() == pytest.approx(std, rel=0.1)
+    else:
+        assert not np.any(bias)
 
 
 @pytest.mark.parametrize("name", PLAIN)
