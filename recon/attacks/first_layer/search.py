@@ -1,6 +1,6 @@
 """The search for null vectors: batch by batch, each by the way to search that pays most, until all are found.
 
-Ways to search are `Search` objects, a file each: `tangent`, `zeros` and `patterns`. What they find is kept in a `State`.
+Ways to search are `Search` objects, a file each: `tangent`, `zeros`, `patterns`. What they find is kept in a `State`.
 """
 
 import time
