@@ -21,10 +21,10 @@ from recon.attacks.first_layer import scale
 from recon.attacks.first_layer.flops import product
 from recon.attacks.first_layer.images import images, room
 from recon.attacks.first_layer.joint import repeated
-from recon.attacks.first_layer.linear import TINY
+from recon.attacks.first_layer.linear import TINY, normalised
 from recon.attacks.first_layer.observe import NARROW, Observed
 from recon.attacks.first_layer.proof import UNIQUE, tells, uniqueness
-from recon.attacks.first_layer.vectors import NOISE_ALLOWED, Vectors, inactive_units
+from recon.attacks.first_layer.vectors import NOISE_ALLOWED, Vectors, corrected, inactive_units
 
 CERTAIN_TAIL = 0.02  # 80 % quantile of |g| on inactive units over rms |g| on active ones
 CERTAIN_BOX = 0.05  # L2 distance of an image to its box, in widths of the box
@@ -37,6 +37,7 @@ CERTAIN_SHARE = 0.01  # without a box, which tells the units, this share of the 
 # where the other image's is not. Networks of 4 to 12 images on 24 to 72 units, without a box, had 19 wrong images that
 # pass the rules above; each hung on a vector with −7 to 4 units beyond, a share of 0.08 to 0.64, or none telling.
 ZEROS, ZERO_SHARE, TELLING = 6, 0.6, 2
+INVERSE = 1e-9  # by which the cosine of coordinates and of the inverse's may differ from one
 WHILE_SHARE = 0.9  # below it a vector is asked for proof by its zeros: the 80 % quantile needs none
 ZERO, ALIVE = (6.0, 1e-5), (20.0, 1e-3)  # in multiples of rounding, and of rms |g| on active units: at most, at least
 # Depth, in rms of the pre-activations, from which a unit of a Taylor model that is inactive on an image contradicts a
@@ -130,7 +131,10 @@ def rows_of(seen: Observed, found: Vectors) -> Rows:
     rows = Rows(g, inactive, level, seen.noise * np.linalg.norm(found.q / seen.s, axis=1))
     share = (inactive & rows.zero).sum(1) / np.maximum(inactive.sum(1), 1)
     doubted = np.flatnonzero((share < WHILE_SHARE) & (share >= ZERO_SHARE))
-    if not seen.still and tells(seen) and len(doubted):
+    if not seen.still and tells(seen) and len(found) == seen.n and len(doubted):
+        # Of coordinates that are those of the vectors' inverse: else it is these that disagree with the zeros.
+        own = np.abs(np.einsum("kn,kn->k", normalised(found.c), corrected(found.c, found.q / seen.s)))
+        doubted = doubted[own[doubted] > 1 - INVERSE]
         sure = doubted[uniqueness(seen, found.q[doubted]) > UNIQUE]
         inactive[sure] &= rows.zero[sure]
     return rows

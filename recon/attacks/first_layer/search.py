@@ -22,7 +22,9 @@ from recon.attacks.first_layer.vectors import Vectors, complement, joined, judge
 from recon.progress import Report
 
 # Chosen while building, where a line does not say what was measured.
-STARTS, LEAST_STARTS = 100, 20_000  # for each training image, and at least, after which the search gives up
+# For each training image, after which the search gives up; where vectors prove themselves, and a start is a small part
+# of a batch, at least.
+STARTS, LEAST_STARTS = 100, 20_000
 BATCH, LEAST_BATCH = 4, 16  # starts at once for each image that is missing, and at least
 # A half-space of m coordinates learnt from W labels errs on a share of the units that grows as m/W. What a pattern may
 # disagree on grows by MISLABELLED times that, and for each batch that found nothing by LENIENCE.
@@ -142,7 +144,8 @@ class State:
     @property
     def over(self) -> str:
         """Why there is no use in going on, or nothing."""
-        most = max(STARTS * self.seen.n, LEAST_STARTS) if self.settings.starts is None else self.settings.starts
+        least = LEAST_STARTS if tells(self.seen) and not self.seen.still else 0
+        most = max(STARTS * self.seen.n, least) if self.settings.starts is None else self.settings.starts
         if self.starts >= most:
             return "out of starts"
         if self.settings.seconds is not None and self.seconds > self.settings.seconds:
