@@ -14,12 +14,12 @@ DEV := $(VENV)/.ready-dev
 # Users' targets are described behind ##, maintainers' behind #-.
 help: ## this list
 	@echo "make TARGET [PRESET=quick|full|paper] [ARGS='--help']"
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  %-22s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  %-24s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "Figures:"
 	@for f in benchmarks/[a-z]*_*.py; do n=$$(basename $$f .py); \
-		printf '  %-22s%s\n' "reproduce-$${n%%_*}" "$$(sed -n '1s/^"""//p' $$f)"; done
+		printf '  %-24s%s\n' "reproduce-$${n%%_*}" "$$(sed -n '1s/^"""//p' $$f)"; done
 	@echo; echo "For maintainers:"
-	@awk -F ':.*#- ' '/^[a-z%-]+:.*#- / {printf "  %-22s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*#- ' '/^[a-z%-]+:.*#- / {printf "  %-24s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create the virtual environment
 

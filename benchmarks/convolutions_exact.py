@@ -135,7 +135,7 @@ def _one_step(summary: Summary, task: str) -> list[Row]:
 def _recovered(summary: Summary, task: str, key: str) -> Effect:
     rows = _one_step(summary, task)
     label = f"Share of the images recovered, {len(rows)} draws"
-    return [share(label, average(rows, lambda row: row[key] / row["n"], 0.0, 1.0))] if rows else []
+    return [share(label, average(rows, lambda row: row[key] / row["n"], (0.0, 1.0)))] if rows else []
 
 
 def _in_time(summary: Summary) -> Effect:

@@ -8,8 +8,7 @@ patterns alone, which is all that the attack had before it searched by the whole
     make reproduce-frontier PRESET=full     50 to 200 images, MNIST and CIFAR-10: hours on a core; needs prepared data
 
 Expected: nothing at two units an image, where the attack does not begin; nearly all images from 2.56 on after
-linearised training; all from 5.12 on after standard training, and on some draws from 3.84. Cells run one at a time, as
-their times are judged.
+linearised training, and from 3.84 on after standard training. Cells run one at a time, as their times are judged.
 """
 
 from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, PRNGKeyArray
 
 from recon.attacks.base import Attack, Problem, Reconstruction, Tree
-from recon.attacks.first_layer.certificate import Network, certificate, why_unclear
+from recon.attacks.first_layer.certificate import Network, certificate, rows_of, shared, why_unclear
 from recon.attacks.first_layer.flops import counted
 from recon.attacks.first_layer.joint import TRUST, leaked, placed
 from recon.attacks.first_layer.labels import told
@@ -100,12 +100,14 @@ def recover(
                     why = search_in_stages(state, problem, report)
         except KeyboardInterrupt:
             why = "interrupted"
-        seen = state.seen
+        whole, seen = seen, state.seen
         found = state.found if why == "complete" else state.top
         if len(found) and why != "complete" and not state.way.by_coordinates:
             found = replace(found, c=placed(seen, found, TRUST))
         # The last vector may be too faint to be right, which turns other images into mixtures with the last one.
         mixed = leaked(seen, found) if state.inferred else np.zeros(len(found), bool)
+        if seen is not whole:
+            mixed = mixed | shared(whole, rows_of(seen, found))
         vouched = certificate(seen, found, known_network(problem), mixed, parts)
         if not vouched.up_to_scale.all():
             found, alone = by_themselves(state, found, ~vouched.up_to_scale)
@@ -118,6 +120,7 @@ def recover(
     labels = absent = None
     if problem.gradient is not None:
         labels, absent = told(seen, found, vouched.up_to_scale, problem)
+        absent = absent if seen is whole else None
     return Reconstruction(
         attack=name,
         images=recovered,
@@ -129,7 +132,7 @@ def recover(
         up_to_scale=vouched.up_to_scale[order],
         confidence=vouched.confidence[order],
         doubts=vouched.doubts if seen.clear else (why_unclear(seen),),
-        n_estimated=seen.n if seen.clear else None,
+        n_estimated=whole.n if seen.clear else None,
         labels=None if labels is None else labels[order],
         absent=absent,
         work={
@@ -152,24 +155,24 @@ def search_in_stages(state: State, problem: Problem, report: Report) -> str:
     A saturated softmax leaves some images many orders of magnitude fainter than others. Near rounding such an image may
     meet no test, and while it is missing it may be in all the others: so what was complete without it stays.
     """
-    whole = state.seen
+    whole, done = state.seen, False
     for n in stages(whole) if isinstance(state.way, Tangent) else [whole.n]:
         before = state.seen, state.found, state.yields
         if n < whole.n or state.seen is not whole:
-            state.seen = whole if n == whole.n else cut_at(whole, n)
-            way = Tangent.on(state.seen, problem)
+            seen = whole if n == whole.n else cut_at(whole, n)
+            way = Tangent.on(seen, problem)
             assert way is not None
             c = np.pad(state.found.c[:, :n], ((0, 0), (0, max(n - state.found.c.shape[1], 0))))
-            found = way.settled(state.seen, c)
-            state.yields = {way: way.promise}
+            found = way.settled(seen, c)
+            state.seen, state.yields = seen, {way: way.promise}
             state.begin(found.take(found.ratio < 1))
         why = search(state, report)
-        if why != "complete" and state.patience == FAINT_PATIENCE:
+        if why != "complete" and done:
             state.seen, state.found, state.yields = before
             return "complete"
         if why != "complete":
             break
-        state.patience = FAINT_PATIENCE
+        state.patience, done = FAINT_PATIENCE, True
     return why
 
 

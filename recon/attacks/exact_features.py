@@ -8,7 +8,7 @@ convolutions are trained on, features move from step to step, and the rank blurs
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -52,7 +52,9 @@ def of_features(problem: Problem) -> Problem:
     before, after = dense_part(problem.params0), dense_part(problem.params1)
     state = None if problem.state is None else dense_part(problem.state)
     shape = (before["Dense_0"]["kernel"].shape[0],)
-    return Problem(network.head, before, after, shape, None, problem.linearised, problem.m, state)
+    gradient = None if problem.gradient is None else dense_part(problem.gradient)
+    inner = Problem(network.head, before, after, shape, None, problem.linearised, problem.m, state)
+    return replace(inner, gradient=gradient)
 
 
 def fixed(problem: Problem) -> bool:
@@ -71,20 +73,21 @@ def halfway(problem: Problem) -> Tree:
     return middle
 
 
-def noise_of(h: Float[np.ndarray, "k f"], inner: Problem) -> float:
-    """Standard deviation of what is wrong with recovered features, as far as they tell.
+def noise_of(h: Float[np.ndarray, "k f"], inner: Problem) -> Float[np.ndarray, " k"]:
+    """Standard deviation of what is wrong with each image's recovered features, as far as they tell.
 
     Rounding of the weights moves the features' span: column k of U is off by noise / s_k. Features of ReLU are zero or
     more, so that what is below zero is half of the noise of those that are zero.
     """
     if not len(h):
-        return 1.0
+        return np.ones(0)
     seen = observed(inner)
     c = np.concatenate([h, np.ones((len(h), 1))], axis=1)[:, : len(seen.u)] @ seen.u
     rounding = seen.noise * np.linalg.norm(c / seen.s, axis=1)
     below = [np.sqrt(np.mean(row[row < 0] ** 2)) for row in h if (row < 0).any() and inner.network.units.leak == 0]
     least = LEAST_NOISE * np.sqrt(np.mean(h * h))
-    return float(max(least, np.median(rounding), np.median(below) if below else 0.0))
+    noise: np.ndarray = np.maximum(rounding, max(least, np.median(rounding), np.median(below) if below else 0.0))
+    return noise
 
 
 def promised(x: Float[np.ndarray, "k d"], box: Box) -> Float[np.ndarray, " k"]:
@@ -162,13 +165,20 @@ def run(problem: Problem, settings: ExactFeatures, key: PRNGKeyArray, report: Re
     box = Box.of(problem.box, problem.image_shape)
     h = found.images.astype(np.float64)
     noise, known = noise_of(h, inner), fixed(problem)
+    repairs = 0 if found.interrupted else settings.repairs
     made = inverted(
-        convolutions, h, noise, box, settings.repairs, rng, lambda done, text: report(0.5 + 0.5 * done, text)
+        convolutions,
+        h,
+        float(np.median(noise)) if len(h) else 1.0,
+        box,
+        repairs,
+        rng,
+        lambda done, text: report(0.5 + 0.5 * done, text),
     )
     trusted = made.matched & found.up_to_scale & known
     moved = np.full(len(h), np.inf)
     for i in np.flatnonzero(trusted):
-        moved[i] = moved_by_noise(convolutions, made.x[i], h[i], noise, box)
+        moved[i] = moved_by_noise(convolutions, made.x[i], h[i], float(noise[i]), box)
     up_to_scale = (moved < promised(made.x, box)) & (made.x.std(1) > BLANK * box.width)
     certified = up_to_scale & (found.certified | sized(made.x, box))
     counts = Counts(len(h), *(int(which.sum()) for which in (made.matched, trusted, up_to_scale, certified)))
@@ -181,7 +191,7 @@ def run(problem: Problem, settings: ExactFeatures, key: PRNGKeyArray, report: Re
         start=start.astype(np.float32).reshape(shape),
         trace=found.trace,
         steps=found.steps,
-        why="interrupted" if made.interrupted else found.why,
+        why="interrupted" if made.interrupted or found.interrupted else found.why,
         certified=certified[order],
         up_to_scale=up_to_scale[order],
         doubts=counts.doubts(found.doubts, known),

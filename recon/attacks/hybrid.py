@@ -26,7 +26,7 @@ class Hybrid:
       steps: steps of the gradient attack, on the schedule of `ntk-fast`.
       gradient_seconds: stop the gradient attack after so much time (None: no limit).
       seconds: stop the exact stage after so much time (None: no limit).
-      starts: stop the exact stage after so many starts of its own (None: 100 for each training image).
+      starts: stop the exact stage after so many starts of its own (None: 100 for each image, 20,000 or more after training).
     """
 
     steps: int = 2_000
@@ -82,6 +82,7 @@ def run(problem: Problem, settings: Hybrid, key: PRNGKeyArray, report: Report) -
         certified=np.concatenate([exact.certified, unsure.astype(bool)]),
         up_to_scale=np.concatenate([exact.up_to_scale, unsure.astype(bool)]),
         confidence=np.concatenate([exact.confidence, unsure]),
+        labels=None if exact.labels is None else np.concatenate([exact.labels, np.full(len(unsure), -1)]),
         work={
             **near.work,
             **exact.work,

@@ -109,7 +109,7 @@ class Convolutions:
         for i, (stride, padded, side) in enumerate(self.network.convolutions):
             layer, pool = self.params[f"Conv_{i}"], None
             kernel, shape = matrix(layer["kernel"], shape, stride, padded)
-            bias = np.tile(np.asarray(layer["bias"], np.float64), shape[0] * shape[1])
+            bias = np.tile(np.asarray(layer.get("bias", np.zeros(shape[2])), np.float64), shape[0] * shape[1])
             if side > 1:
                 means = np.broadcast_to(np.eye(shape[2]) / side**2, (side, side, shape[2], shape[2]))
                 pool, shape = matrix(means, shape, side, padded=False)
@@ -255,7 +255,10 @@ def positive(gram: Float[np.ndarray, "b b"]) -> Float[np.ndarray, " b"]:
     root = np.sqrt(np.maximum(values, HELD * max(values[-1], TINY)))
     # min ½ wᵀKw − 1ᵀw over w ≥ 0 as non-negative least squares, K = AᵀA and Aᵀb = 1.
     factor = root[:, None] * vectors.T
-    weights: np.ndarray = optimize.nnls(factor, vectors.T.sum(1) / root)[0]
+    try:
+        weights: np.ndarray = optimize.nnls(factor, vectors.T.sum(1) / root)[0]
+    except RuntimeError:  # out of iterations: none were found
+        return np.zeros(len(gram))
     return weights
 
 

@@ -192,6 +192,7 @@ def placed(seen: Observed, x: Float[np.ndarray, "k d"]) -> Placed:
     length = np.maximum(np.linalg.norm(y, axis=1), TINY)
     c = y @ seen.u
     distance = np.linalg.norm(y - c @ seen.u.T, axis=1) / length
+    distance[~y.any(1)] = np.inf  # nothing lies in every span
     # E w lies off the span and w in the row space: of the errors, the part beyond both is seen.
     inputs, units = sides(seen)
     free, beyond = max(inputs - seen.n, 1), max(units - seen.n, 1)

@@ -20,6 +20,8 @@ def used(audit: Audit) -> str:
         return ""
     n, told = len(found.answers), Counter(found.answers)
     words = "By the span of the first layer's change, "
+    if told["no answer"] == n:
+        return f"{words}nothing is told of the {n} images given{': ' + found.why if found.why else ''}."
     words += f"{told['member'] + told['multiple']} of {n} images given were trained on"
     words += f" ({told['multiple']} of them at a size that is not confirmed)" if told["multiple"] else ""
     words += f" and {told['not']} were not" if told["not"] else ""

@@ -81,7 +81,10 @@ def missing(audit: Audit) -> str:
     if not k:
         return ""
     verb, whose = ("is", "its") if k == 1 else ("are", "their")
-    return f"{many(k, 'more image')} of the batch {verb} not in the gradient: {whose} share of it is below rounding."
+    return (
+        f"{many(k, 'more image')} of the batch {verb} not in the gradient, if it is the mean over the batch: {whose} "
+        "share of it is below rounding."
+    )
 
 
 def causes(audit: Audit) -> str:

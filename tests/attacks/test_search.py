@@ -15,6 +15,7 @@ from recon.attacks.first_layer.patterns import Patterns
 from recon.attacks.first_layer.settings import Exact
 from recon.attacks.first_layer.tangent import Tangent
 from recon.attacks.first_layer.vectors import judged
+from recon.attacks.first_layer.zeros import Zeros
 from recon.dynamics import Linearised
 from tests.attacks.test_exact import DIM, WIDTH, N, problem_of, trained
 
@@ -35,8 +36,8 @@ def test_each_search_says_where_it_is_possible(linearised):
     boxed = problem_of(linearised, box=BOX)
     assert ways(boxed) == ways(problem_of(linearised)) == [Tangent, Patterns]
     moved = dataclasses.replace(boxed, linearised=False)
-    assert ways(moved) == [Tangent, Patterns]
-    assert ways(dataclasses.replace(boxed, state=boxed.change)) == [Patterns]
+    assert ways(moved) == [Tangent, Zeros, Patterns]
+    assert ways(dataclasses.replace(boxed, state=boxed.change)) == [Zeros, Patterns]
     first = {"params0": {"Dense_0": boxed.params0["Dense_0"]}, "params1": {"Dense_0": boxed.params1["Dense_0"]}}
     assert ways(dataclasses.replace(boxed, **first)) == [Patterns]
     # Where gradients moved, only units that vanish tell of an image, and a layer above must tell of activations.

@@ -131,11 +131,11 @@ def rows_of(seen: Observed, found: Vectors) -> Rows:
     rows = Rows(g, inactive, level, seen.noise * np.linalg.norm(found.q / seen.s, axis=1))
     share = (inactive & rows.zero).sum(1) / np.maximum(inactive.sum(1), 1)
     doubted = np.flatnonzero((share < WHILE_SHARE) & (share >= ZERO_SHARE))
-    if not seen.still and tells(seen) and len(found) == seen.n and len(doubted):
+    if tells(seen) and len(found) == seen.n and len(doubted):
         # Of coordinates that are those of the vectors' inverse: else it is these that disagree with the zeros.
         own = np.abs(np.einsum("kn,kn->k", normalised(found.c), corrected(found.c, found.q / seen.s)))
         doubted = doubted[own[doubted] > 1 - INVERSE]
-        sure = doubted[uniqueness(seen, found.q[doubted]) > UNIQUE]
+        sure = doubted[uniqueness(seen, found.q[doubted], inactive[doubted]) > UNIQUE]
         inactive[sure] &= rows.zero[sure]
     return rows
 
@@ -158,6 +158,19 @@ def settled(rows: Rows) -> Bool[np.ndarray, " k"]:
     right = (sure[:, None] & telling) | np.eye(n, dtype=bool)
     every: np.ndarray = right.all(0)
     return every
+
+
+def shared(whole: Observed, rows: Rows) -> Bool[np.ndarray, " k"]:
+    """Which vectors do not vanish alone where they do, once directions count that were left out as faint.
+
+    Two images of nearly one row hold one strong direction and one faint one: without the latter they pass for one.
+    """
+    values = np.ones(len(rows.g))
+    for i, zero in enumerate(rows.inactive & rows.zero):
+        v = whole.v[:, zero]
+        values[i] = linalg.eigh(product(v, v.T), eigvals_only=True, subset_by_index=(1, 1))[0] if whole.n > 1 else 1.0
+    some: np.ndarray = values < UNIQUE**2
+    return some
 
 
 def contradicted(seen: Observed, found: Vectors, rows: Rows) -> Bool[np.ndarray, " k"]:

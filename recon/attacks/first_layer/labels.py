@@ -60,6 +60,8 @@ def told(seen: Observed, found: Vectors, right: Bool[np.ndarray, " k"], problem:
     for i in np.flatnonzero(right):
         delta[i] = np.linalg.lstsq(at.g[0][i].T, rows[i], rcond=None)[0]
         right[i] = np.linalg.norm(delta[i] @ at.g[0][i] - rows[i]) < FIT * np.linalg.norm(rows[i])
+    if not seen.bias:  # nothing tells the images' size, which the outputs depend on
+        return Told(labels, None)
     if outputs.shape[1] == 1:
         labels[right] = of_single(outputs[right, 0], delta[right, 0])
         return Told(labels, None)

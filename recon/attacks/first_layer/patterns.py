@@ -15,7 +15,7 @@ from recon.attacks.first_layer.observe import Observed
 from recon.attacks.first_layer.search import State
 from recon.attacks.first_layer.vectors import ALIKE, Vectors, distinct, inactive_units
 
-CROWDED = 0.4  # images for each hidden unit above which inactive units are too few to tell images from mixtures
+CROWDED = 0.3  # images for each hidden unit above which inactive units are too few to tell images from mixtures
 # Chosen while building.
 HELD_MISSING, FREE_EVERY = 0.1, 3  # q is held while more than this share is missing, but for each third batch
 FIRST_LANCZOS, LANCZOS = 10, 6  # steps in the first round of stage one, from a random q, and in the others

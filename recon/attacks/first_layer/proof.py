@@ -3,7 +3,9 @@
 A right null vector is zero to rounding on every unit that its image never activated, about half of them. Any vector can
 be made to vanish on N − 1 units; a mixture of images vanishes on the units that none of them activated, but there it is
 not alone: its images do so as well. So each vector shows by itself whether it is right, however far training moved the
-patterns: units that were active only for a while are entries like others.
+patterns: units that were active only for a while are entries like others. One thing else makes a mixture vanish: where
+the layers above did not move, two rows are proportional on the units that both images activate. So this is for weights
+that were trained, not for a Taylor model or one step; and a certificate counts zeros on inactive units alone.
 """
 
 import numpy as np
@@ -30,9 +32,16 @@ RIDGE, ITERATIONS = 1e-13, 6  # of a Gram matrix that may be singular; of the in
 
 def tells(seen: Observed) -> bool:
     """Whether rounding leaves visible what is zero, and units are enough."""
-    units = seen.v.shape[1]
+    units = np.count_nonzero(changed(seen))
     rounding = seen.noise * np.sqrt(np.mean(seen.s**-2.0) * units)
-    return bool(rounding < RESOLVED and seen.n + FEWEST < MOST * units)
+    return bool(not seen.still and rounding < RESOLVED and seen.n + FEWEST < MOST * units)
+
+
+def changed(seen: Observed) -> Bool[np.ndarray, " w"]:
+    """Units that the change depends on: a dead one is zero in every vector, and tells nothing."""
+    largest = np.abs(seen.v).max(axis=0)
+    alive: np.ndarray = largest > CLEAR * largest.max()
+    return alive
 
 
 def settled(seen: Observed, q: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b n"]:
@@ -50,24 +59,30 @@ def settled(seen: Observed, q: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b
 
 
 def vanishing(seen: Observed, q: Float[np.ndarray, "b n"]) -> Bool[np.ndarray, "b w"]:
-    """Units on which vectors are zero to rounding; none where rounding is too coarse to tell."""
+    """Living units on which vectors are zero to rounding; none where rounding is too coarse to tell."""
     g = np.abs(product(q, seen.v))
     rms = np.sqrt(np.mean(g * g, axis=1))
     rounding = seen.noise * np.linalg.norm(q / seen.s, axis=1)
     zero: np.ndarray = g < np.maximum(ROUNDING * rounding, CLEAR * rms)[:, None]
-    known: np.ndarray = zero & (rounding < RESOLVED * rms)[:, None]
+    known: np.ndarray = zero & changed(seen) & (rounding < RESOLVED * rms)[:, None]
     return known
 
 
-def uniqueness(seen: Observed, q: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
+def uniqueness(
+    seen: Observed, q: Float[np.ndarray, "b n"], among: Bool[np.ndarray, "b w"] | None = None
+) -> Float[np.ndarray, " b"]:
     """How clearly each vector is the only one that vanishes where it does: a singular value, zero of too few units.
 
     A mixture of m images may vanish on m − 1 units by chance, which leave it alone: so the units that hold the next
     vector most do not count.
+
+    Args:
+      among: units that may count (None: all).
     """
     values = np.zeros(len(q))
     start = np.random.default_rng(0).standard_normal(seen.n)
-    for i, zero in enumerate(vanishing(seen, q)):
+    zeros = vanishing(seen, q) if among is None else vanishing(seen, q) & among
+    for i, zero in enumerate(zeros):
         if zero.sum() < seen.n + FEWEST:
             continue
         v = seen.v[:, zero]

@@ -144,7 +144,7 @@ class State:
     @property
     def over(self) -> str:
         """Why there is no use in going on, or nothing."""
-        least = LEAST_STARTS if tells(self.seen) and not self.seen.still else 0
+        least = LEAST_STARTS if tells(self.seen) else 0
         most = max(STARTS * self.seen.n, least) if self.settings.starts is None else self.settings.starts
         if self.starts >= most:
             return "out of starts"

@@ -38,7 +38,7 @@ class Zeros:
     @classmethod
     def on(cls, seen: Observed, problem: Problem) -> "Zeros | None":
         """The search, or None where units have no inactive side, or rounding or their number leaves no proof."""
-        return cls() if problem.network.units.leak == 0 and not seen.still and tells(seen) else None
+        return cls() if problem.network.units.leak == 0 and tells(seen) else None
 
     def vectors(self, state: State, count: int) -> Vectors:  # noqa: ARG002 (few directions are left: few starts do)
         """From drawn coordinates that the found leave free."""
