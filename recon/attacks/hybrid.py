@@ -26,7 +26,7 @@ class Hybrid:
       steps: steps of the gradient attack, on the schedule of `ntk-fast`.
       gradient_seconds: stop the gradient attack after so much time (None: no limit).
       seconds: stop the exact stage after so much time (None: no limit).
-      starts: stop the exact stage after so many starts of its own (None: 100 for each image, 20,000 or more after training).
+      starts: stop the exact stage after so many starts of its own (None: as `exact` does).
     """
 
     steps: int = 2_000

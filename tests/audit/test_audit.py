@@ -124,7 +124,7 @@ def test_audit_says_which_pictures_were_used_where_no_search_finds_any(digits, t
 
 def test_without_a_control_or_data_no_picture_is_said_to_be_used(sgd, digits):
     alone = recon.audit(*map(arrays, sgd), data=digits.train.x, progress=False)
-    assert "of 10 it does not tell: no held-out images were given" in alone.verdict
+    assert "nothing is told of the 10 images given: no held-out images were given" in alone.verdict
     assert recon.audit(*map(arrays, sgd), progress=False).membership is None
 
 
@@ -277,7 +277,7 @@ def test_what_cannot_be_audited_is_refused(command, sgd, tmp_path):
     near = {kind: [-3 * a.astype(np.float16) for a in after[kind]] for kind in after}
     cases = (
         ((before, before), {}, "are equal"),
-        ((before, narrow), {}, f"of mlp:{W}x{W} from 784 to 1, the final ones of mlp:64x{W}"),
+        ((before, narrow), {}, f"of mlp:{W}x{W} from 784 to 1, the final weights of mlp:64x{W}"),
         ((before, broken), {}, "not finite"),
         ((times(before, 0), after), {}, r"initial weights of the first layer, coefs_/0, are all zero"),
         ((before, times(after, 0)), {}, r"final weights of the first layer, coefs_/0, are all zero"),
