@@ -37,7 +37,17 @@ from recon.attacks.first_layer.joint import best, joint
 from recon.attacks.first_layer.linear import normalised
 from recon.attacks.first_layer.observe import Observed
 from recon.attacks.first_layer.search import State
-from recon.attacks.first_layer.vectors import ALIKE, Vectors, complement, corrected, distinct, judged, narrowed, turned
+from recon.attacks.first_layer.vectors import (
+    ALIKE,
+    Vectors,
+    complement,
+    corrected,
+    distinct,
+    judged,
+    narrowed,
+    none,
+    turned,
+)
 from recon.loops import compiled
 from recon.networks import Activation
 
@@ -133,7 +143,9 @@ class Tangent:
         if self.several and len(known):
             off[: len(known)] = linalg.qr(known.q.T, mode="economic")[0].T
         y = self.descended(seen, *self.starts(state, padded), padded, off)
-        c = normalised(product(y, padded))
+        c = normalised(product(y[np.isfinite(y).all(1)], padded))  # a descent may leave float32's range
+        if not len(c):
+            return none(n)
         if not self.exact:
             return self.vanishing(state, c)
         if self.units.leak is None:
