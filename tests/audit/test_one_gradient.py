@@ -37,8 +37,8 @@ def test_what_is_in_the_gradient_comes_back_and_the_rest_is_counted(made, batch)
     assert made.n == made.certified == made.train.within == N - 1
     assert made.found.absent == 1
     assert (
-        missing(made)
-        == "1 more image of the batch is not in the gradient, if it is the mean over the batch: its share of it is below rounding."
+        missing(made) == "1 more image of the batch is not in the gradient, if it is the mean over the batch: "
+        "its share of it is below rounding."
     )
     assert "An attacker who has the weights and one gradient gets all 7 training images" in made.verdict
     assert missing(made) in made.verdict

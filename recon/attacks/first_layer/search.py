@@ -34,7 +34,7 @@ CLEAN_FROM, CLEAN_GROWTH = 14, 1.25  # found vectors above which they are cleane
 MOST_FREE = 0.1  # free directions for each hidden unit beyond which coordinates are too rough to doubt vectors by
 MOST_CLEANED = 10  # one in so many of all vectors is dropped at most by cleaning where no ratio demands it
 DOUBTED, LEAST_DOUBTED, MOST_DOUBTED = 50, 2, 4  # after a failed joint step: one in so many, at least, one in so many
-PROVEN = 0.5  # of the found, by their own zeros, for only these to stay
+PROVEN, RESCUES = 0.5, 5  # of the found, by their own zeros, for only these to stay; of N found, so often
 LAST_SOLVES, LAST_STEPS = 6, 20  # for the vector of the last image, and of Lanczos in each
 SNAPSHOT_SHARE, SNAPSHOT_GROWTH = 0.1, 1.25  # of N, and of what the last one held, by which the found have grown
 
@@ -211,6 +211,13 @@ def solve_together(state: State) -> bool:
         if passing(after).all() and not again.any():
             state.found = after
             return True
+        if tells(state.seen) and state.failed < RESCUES:
+            # Beside false vectors others pass together: search on from those that prove themselves.
+            sure = proven(state.seen, state.found)
+            if PROVEN * n <= len(sure) < n:
+                state.failed, state.inferred = state.failed + 1, False
+                state.found = state.top = sure
+                return False
     # The inverse spreads one false vector's error over all: doubt those of least agreement, more each time.
     state.failed += 1
     doubted = min(max(LEAST_DOUBTED, n // DOUBTED) * state.failed, max(n // MOST_DOUBTED, 1))
@@ -236,6 +243,7 @@ def search_once(state: State) -> None:
     way = state.way
     before = state.starts
     vectors = way.vectors(state, count)
+    vectors = vectors.take(np.isfinite(vectors.c).all(1) & np.isfinite(vectors.q).all(1))
     state.batches += 1
     found = merged(state.found, vectors, seen.n, way.by_coordinates)
     # The search that found most of late goes on; the others' last yields grow until they get their turn.
