@@ -215,7 +215,7 @@ def solve_together(state: State) -> bool:
             # Beside false vectors others pass together: search on from those that prove themselves.
             sure = proven(state.seen, state.found)
             if PROVEN * n <= len(sure) < n:
-                state.failed, state.inferred = state.failed + 1, False
+                state.failed, state.dry, state.inferred = state.failed + 1, state.dry + state.inferred, False
                 state.found = state.top = sure
                 return False
     # The inverse spreads one false vector's error over all: doubt those of least agreement, more each time.
