@@ -45,7 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             ((MNIST, "tanh", True, False), (WIDEST,), (20, 50)),
         ),
         "seeds": (0, 1, 2),
-        "seconds": 20.0,
+        "seconds": 60.0,
     },
     "full": {
         "networks": (
