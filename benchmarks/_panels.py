@@ -1,13 +1,13 @@
 """Pictures and axes that figures share."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks._presets import RULES
 from benchmarks._rows import Row, distinct, heading
-from recon.plots import COLOURS, LABELS, Axes, strips
+from recon.plots import COLOURS, LABELS, Axes, Figure, new_figure, strips
 from recon.records import Stored
 
 
@@ -54,6 +54,34 @@ def stack(figure: Any, panels: Sequence[Row], **sizes: Any) -> Iterator[tuple[Ax
 def parts(figure: Any, *heights: float) -> Any:
     """Parts of a figure under each other."""
     return np.atleast_1d(figure.subfigures(len(heights), 1, height_ratios=heights))
+
+
+def shares_and_seconds(
+    rows: Sequence[Row], height: float, *, barred: str, found: str, share: Callable[[Row, Row], float]
+) -> tuple[Figure, Axes, Axes]:
+    """A line for each kind of attack, a point for each run: the share of the images that came back, and seconds.
+
+    Filled where as many are certified, orange where the kind has a bar.
+
+    Args:
+      height: of the figure.
+      barred: key of a row that has a value where there is a bar.
+      found: key of a run's number of images that came back.
+      share: of a row's run.
+    """
+    figure = new_figure(9.0, height)
+    counts, times = figure.subplots(1, 2, sharey=True)
+    for y, row in enumerate(rows):
+        colour = COLOURS["standard"] if row[barred] else "#888888"
+        for run in row["runs"]:
+            sure = run[found] > 0 and (run["certified"] or 0) >= run[found]
+            style = {"color": colour, "fillstyle": "full" if sure else "none", "markersize": 4}
+            counts.plot(share(row, run), y, "o", **style)
+            times.plot(run["seconds"], y, "o", **style)
+    counts.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=6)
+    counts.set(xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5))
+    times.set(xscale="log")
+    return figure, counts, times
 
 
 def draw_means(

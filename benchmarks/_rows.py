@@ -1,13 +1,15 @@
 """Rows of numbers that figures are drawn from: their groups."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from recon.records import Stored, rounded
+from recon.regression.measures import group_name
 
 Row = dict[str, Any]
+Kind = TypeVar("Kind")
 
 
 def where(rows: Iterable[Row], **fixed: Any) -> list[Row]:
@@ -31,6 +33,22 @@ def grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]
     for r in rows:
         groups.setdefault(tuple(r[k] for k in keys), []).append(r)
     return groups
+
+
+def by_kind(results: Iterable[Stored], known: Mapping[str, Kind]) -> list[tuple[str, Kind | None, list[Row]]]:
+    """Records of cells that differ in their seeds alone, in order of appearance.
+
+    Args:
+      known: kinds, which have a name, by that of their cells' group.
+
+    Returns:
+      Of each kind its name, the kind where it is known, and its records.
+    """
+    groups: dict[str, list[Row]] = {}
+    for s in results:
+        groups.setdefault(group_name(s.record["cell"]), []).append(s.record)
+    found = [(name, known.get(name), records) for name, records in groups.items()]
+    return [(getattr(kind, "name", name.rpartition(" #")[0]), kind, records) for name, kind, records in found]
 
 
 def sources(rows: Iterable[Row]) -> str:

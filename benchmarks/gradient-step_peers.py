@@ -13,17 +13,18 @@ its dual weight is below 1e-12 of the largest is in no number of the gradient, a
 run one at a time, as their times are judged. The peers' figures are as reported by them, not measured here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks._estimates import HALF, MOST, average, over, share_of
+from benchmarks._panels import shares_and_seconds
 from benchmarks._presets import CIFAR10, MNIST10
-from benchmarks._rows import sources
+from benchmarks._rows import by_kind, sources
 from benchmarks._tables import Table, each
 from recon.cells.gradient import PHOTOGRAPHS, GradientCell
 from recon.claims import Claim, Effect, Summary, points, ratio, share
-from recon.plots import COLOURS, Figure, new_figure
+from recon.plots import Figure
 from recon.records import Stored
 from recon.regression.measures import group_name
 
@@ -89,59 +90,53 @@ def cells(preset: dict[str, Any]) -> list[GradientCell]:
 
 def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each kind of batch, an entry in it for each one."""
-    rows: dict[str, dict[str, Any]] = {}
-    for record in (s.record for s in results):
-        name, cell = group_name(record["cell"]), record["cell"]
-        known = KIND_OF.get(name)
-        if name not in rows:
-            rows[name] = {
-                "name": known.name if known else name.rpartition(" #")[0],
+    return {
+        "rows": [
+            {
+                "name": name,
                 "least": known.least if known else None,
                 "reported": known.reported[0] if known and known.reported else None,
                 "peer": known.reported[1] if known and known.reported else None,
                 "seconds": known.seconds if known else None,
-                "batch": cell["batch"],
-                "source": record["data"]["source"],
-                "runs": [],
+                "batch": records[0]["cell"]["batch"],
+                "source": records[0]["data"]["source"],
+                "runs": [_run(record, known.least if known else None) for record in records],
             }
-        train, attack, held_out = record["scores"]["train"], record["attack"], record["scores"]["held_out"]["mean"]
-        share = train["inside_within"] / train["inside"]
-        least = rows[name]["least"]
-        rows[name]["runs"].append({
-            "seed": cell["seed"],
-            # Of the photographs there is one draw; networks differ.
-            "draw": f"{record['data']['fingerprints']['train']} {cell['seed']}",
-            **{k: train[k] for k in ("inside", "inside_within", "false", "labels_told", "labels_right")},
-            **{k: train[k] for k in ("mean", "worst")},
-            **{k: attack[k] for k in ("found", "certified", "n_estimated", "absent", "why", "starts")},
-            "share": share,
-            "recall": train["within"] / cell["batch"],
-            "reached": None if least is None else share >= least,
-            "held_out": held_out,
-            "start": record["scores"]["start"]["mean"],
-            "seconds": attack["seconds"]["run"],
-        })  # fmt: skip
-    return {"rows": list(rows.values())}
+            for name, known, records in by_kind(results, KIND_OF)
+        ]
+    }
+
+
+def _run(record: Mapping[str, Any], least: float | None) -> dict[str, Any]:
+    cell, train, attack = record["cell"], record["scores"]["train"], record["attack"]
+    share = train["inside_within"] / train["inside"]
+    return {
+        "seed": cell["seed"],
+        # Of the photographs there is one draw; networks differ.
+        "draw": f"{record['data']['fingerprints']['train']} {cell['seed']}",
+        **{k: train[k] for k in ("inside", "inside_within", "false", "labels_told", "labels_right")},
+        **{k: train[k] for k in ("mean", "worst")},
+        **{k: attack[k] for k in ("found", "certified", "n_estimated", "absent", "why", "starts")},
+        "share": share,
+        "recall": train["within"] / cell["batch"],
+        "reached": None if least is None else share >= least,
+        "held_out": record["scores"]["held_out"]["mean"],
+        "start": record["scores"]["start"]["mean"],
+        "seconds": attack["seconds"]["run"],
+    }
 
 
 def plot(summary: Summary) -> Figure:
     """A line for each kind of batch: share of the images in the gradient that came back, and seconds."""
     rows = summary["rows"]
-    figure = new_figure(9.0, 1.0 + 0.24 * len(rows))
-    counts, times = figure.subplots(1, 2, sharey=True)
+    figure, counts, times = shares_and_seconds(
+        rows, 1.0 + 0.24 * len(rows), barred="least", found="inside_within", share=lambda _, run: run["share"]
+    )
     for y, row in enumerate(rows):
-        colour = COLOURS["standard"] if row["least"] else "#888888"
-        for run in row["runs"]:
-            sure = run["inside_within"] > 0 and run["certified"] >= run["inside_within"]
-            style = {"color": colour, "fillstyle": "full" if sure else "none", "markersize": 4}
-            counts.plot(run["share"], y, "o", **style)
-            times.plot(run["seconds"], y, "o", **style)
         if row["reported"] is not None:
             counts.plot(row["reported"], y, "|", color="#222222", markersize=9)
-    counts.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=6)
-    counts.set(xlabel="share of images in the gradient; |: reported recall",
-               xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5))  # fmt: skip
-    times.set(xlabel="seconds of the attack", xscale="log")
+    counts.set(xlabel="share of images in the gradient; |: reported recall")
+    times.set(xlabel="seconds of the attack")
     figure.suptitle("Orange: with a bar. Filled: as many certified as came back.", fontsize=8, x=0.02, ha="left")
     return figure
 

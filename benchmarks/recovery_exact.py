@@ -20,15 +20,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks._estimates import over, share_of
+from benchmarks._panels import shares_and_seconds
 from benchmarks._presets import CIFAR, MNIST, MNIST10
-from benchmarks._rows import sources, where
+from benchmarks._rows import by_kind, sources, where
 from benchmarks._tables import Table, each
 from recon.cells.foreign import NumpyDescent, ScikitLearn
 from recon.cells.instances import Head, Plain, Setting
 from recon.cells.recovery import RecoveryCell
 from recon.claims import Claim, Effect, Summary, ratio, share
 from recon.dynamics import Descent, Linearised
-from recon.plots import COLOURS, Figure, new_figure
+from recon.plots import Figure
 from recon.records import Stored
 from recon.regression.measures import group_name
 
@@ -169,50 +170,46 @@ def cells(preset: dict[str, Any]) -> list[RecoveryCell]:
 
 def summarise(results: Sequence[Stored]) -> Summary:
     """A row for each kind of network, an entry in it for each network."""
-    rows: dict[str, dict[str, Any]] = {}
-    for record in (s.record for s in results):
-        name = group_name(record["cell"])
-        known = KIND_OF.get(name)
-        if name not in rows:
-            rows[name] = {
-                "name": known.name if known else name.rpartition(" #")[0],
+    return {
+        "rows": [
+            {
+                "name": name,
                 "family": known.family if known else "unknown",
                 "bar": known.bar.text if known and known.bar else None,
                 "seconds": known.bar.seconds if known and known.bar and known.bar.seconds < np.inf else None,
-                "n": record["cell"]["n_train"],
-                "source": record["data"]["source"],
-                "runs": [],
+                "n": records[0]["cell"]["n_train"],
+                "source": records[0]["data"]["source"],
+                "runs": [_run(record, known) for record in records],
             }
-        train, attack = record["scores"]["train"], record["attack"]
-        run = {
-            "seed": record["cell"]["seed"],
-            "draw": record["data"]["fingerprints"]["train"],
-            **{k: train[k] for k in ("within", "certified_within", "worst")},
-            **{k: attack[k] for k in ("found", "certified", "why")},
-            "held_out": record["scores"]["held_out"]["mean"],
-            "seconds": attack["seconds"]["run"],
-        }
-        rows[name]["runs"].append(run | {"reached": known.bar.reached(run) if known and known.bar else None})
-    return {"rows": list(rows.values())}
+            for name, known, records in by_kind(results, KIND_OF)
+        ]
+    }
+
+
+def _run(record: Mapping[str, Any], known: Kind | None) -> dict[str, Any]:
+    train, attack = record["scores"]["train"], record["attack"]
+    run = {
+        "seed": record["cell"]["seed"],
+        "draw": record["data"]["fingerprints"]["train"],
+        **{k: train[k] for k in ("within", "certified_within", "worst")},
+        **{k: attack[k] for k in ("found", "certified", "why")},
+        "held_out": record["scores"]["held_out"]["mean"],
+        "seconds": attack["seconds"]["run"],
+    }
+    return run | {"reached": known.bar.reached(run) if known and known.bar else None}
 
 
 def plot(summary: Summary) -> Figure:
     """A line for each kind of network: share of its images recovered, certified ones filled; seconds, and their bar."""
     rows = summary["rows"]
-    figure = new_figure(9.0, 0.9 + 0.19 * len(rows))
-    counts, times = figure.subplots(1, 2, sharey=True)
+    figure, counts, times = shares_and_seconds(
+        rows, 0.9 + 0.19 * len(rows), barred="bar", found="within", share=lambda row, run: run["within"] / row["n"]
+    )
     for y, row in enumerate(rows):
-        colour = COLOURS["standard"] if row["bar"] else "#888888"
-        for run in row["runs"]:
-            sure = run["within"] > 0 and (run["certified"] or 0) >= run["within"]
-            style = {"color": colour, "fillstyle": "full" if sure else "none", "markersize": 4}
-            counts.plot(run["within"] / row["n"], y, "o", **style)
-            times.plot(run["seconds"], y, "o", **style)
         if row["seconds"]:
             times.plot(row["seconds"], y, "|", color="#222222", markersize=9)
-    counts.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=6)
-    counts.set(xlabel="share of images recovered", xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5))
-    times.set(xlabel="seconds of the attack; |: bar", xscale="log")
+    counts.set(xlabel="share of images recovered")
+    times.set(xlabel="seconds of the attack; |: bar")
     figure.suptitle("Orange: with a bar. Filled: as many certified as recovered.", fontsize=8, x=0.02, ha="left")
     return figure
 
