@@ -18,10 +18,9 @@ from jaxtyping import Bool, Float, PRNGKeyArray
 from recon.attacks.base import Attack, Problem, Reconstruction, Tree
 from recon.attacks.exact import observed, recover
 from recon.attacks.first_layer import scale
-from recon.attacks.first_layer.certificate import CERTAIN_SHARE, CERTAIN_SPREAD, OWN_SCALE
+from recon.attacks.first_layer.certificate import OWN_SCALE, promised_in
 from recon.attacks.first_layer.settings import Exact
 from recon.attacks.inversion import Box, Convolutions, inverted, moved_by_noise
-from recon.errors import ReconError
 from recon.networks.conv_dense import ConvDense, dense_part
 from recon.progress import Report
 
@@ -41,14 +40,9 @@ class ExactFeatures(Exact):
 
 
 def of_features(problem: Problem) -> Problem:
-    """The dense layers' problem, with features in the images' place.
-
-    Raises:
-      ReconError: the network is none of convolutions and hidden dense layers.
-    """
+    """The dense layers' problem, with features in the images' place."""
     network = problem.network
-    if not isinstance(network, ConvDense):
-        raise ReconError("exact-features is for ConvDense networks: use exact-patches or ntk-autodiff for others.")
+    assert isinstance(network, ConvDense)  # `reconstruct` gives it no other
     before, after = dense_part(problem.params0), dense_part(problem.params1)
     state = None if problem.state is None else dense_part(problem.state)
     shape = (before["Dense_0"]["kernel"].shape[0],)
@@ -90,21 +84,13 @@ def noise_of(h: Float[np.ndarray, "k f"], inner: Problem) -> Float[np.ndarray, "
     return noise
 
 
-def promised(x: Float[np.ndarray, "k d"], box: Box) -> Float[np.ndarray, " k"]:
-    """L2 distance to a training image within which a certified image is, as `exact` promises it."""
-    if box.known:
-        return np.full(len(x), CERTAIN_SPREAD * box.width)
-    share: np.ndarray = CERTAIN_SHARE * np.linalg.norm(x, axis=1)
-    return share
-
-
 def sized(x: Float[np.ndarray, "k d"], box: Box) -> Bool[np.ndarray, " k"]:
     """Which images' own pixels tell that they are of the right size."""
     if not box.known or not len(x):
         return np.zeros(len(x), bool)
     pixels = scale.grid(x, box.low, box.high)
     told: np.ndarray = (pixels.on & (pixels.factor == 1)) | scale.flat(
-        x, box.low, box.high, OWN_SCALE * promised(x, box)
+        x, box.low, box.high, OWN_SCALE * promised_in(x, box.width)
     )
     return told
 
@@ -153,7 +139,7 @@ def run(problem: Problem, settings: ExactFeatures, key: PRNGKeyArray, report: Re
     """Recover the features, then their images, each with its own check; certified images come first.
 
     Raises:
-      ReconError: the network is none of convolutions and hidden dense layers, or as `exact` does of the dense ones.
+      ReconError: as `exact` does of the dense layers.
     """
     inner = of_features(problem)
     found = recover("exact-features", inner, settings, key, lambda done, text: report(0.5 * done, text))
@@ -179,7 +165,7 @@ def run(problem: Problem, settings: ExactFeatures, key: PRNGKeyArray, report: Re
     moved = np.full(len(h), np.inf)
     for i in np.flatnonzero(trusted):
         moved[i] = moved_by_noise(convolutions, made.x[i], h[i], float(noise[i]), box)
-    up_to_scale = (moved < promised(made.x, box)) & (made.x.std(1) > BLANK * box.width)
+    up_to_scale = (moved < promised_in(made.x, box.width if box.known else None)) & (made.x.std(1) > BLANK * box.width)
     certified = up_to_scale & (found.certified | sized(made.x, box))
     counts = Counts(len(h), *(int(which.sum()) for which in (made.matched, trusted, up_to_scale, certified)))
     order = np.lexsort((~made.matched, moved, ~up_to_scale, ~certified))

@@ -300,10 +300,15 @@ def box_width(low: Float[np.ndarray, "*any"], high: Float[np.ndarray, "*any"]) -
 
 def promised(seen: Observed, x: Float[np.ndarray, "k d"]) -> Float[np.ndarray, " k"]:
     """L2 distance to a training image within which a certified image is."""
-    if seen.low is None or seen.high is None:
+    return promised_in(x, None if seen.low is None or seen.high is None else box_width(seen.low, seen.high))
+
+
+def promised_in(x: Float[np.ndarray, "k d"], width: float | None) -> Float[np.ndarray, " k"]:
+    """The same by the width of the box, None without one."""
+    if width is None:
         share: np.ndarray = CERTAIN_SHARE * np.linalg.norm(x, axis=1)
         return share
-    return np.full(len(x), CERTAIN_SPREAD * box_width(seen.low, seen.high))
+    return np.full(len(x), CERTAIN_SPREAD * width)
 
 
 def fitted(

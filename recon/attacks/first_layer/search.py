@@ -91,6 +91,7 @@ class State:
       yields: the ways to search, with the vectors found for each start of late.
       found: accepted vectors.
       top: as they were when there were most.
+      proves: whether vectors may be proven by their own zeros.
       patience: batches in a row that find nothing, after which the search stops.
       dry: batches in a row after which there were no more of them than before, and vectors inferred in vain.
       failed: joint steps on N vectors that were not all right.
@@ -109,6 +110,7 @@ class State:
     yields: dict[Search, float] = field(default_factory=dict)
     found: Vectors = field(init=False)
     top: Vectors = field(init=False)
+    proves: bool = field(init=False)
     patience: int = field(init=False)
     dry: int = 0
     failed: int = 0
@@ -124,6 +126,7 @@ class State:
     def __post_init__(self) -> None:
         """Nothing is found yet."""
         self.found = self.top = none(self.seen.n)
+        self.proves = tells(self.seen)
         self.patience = self.settings.patience
 
     @property
@@ -144,7 +147,7 @@ class State:
     @property
     def over(self) -> str:
         """Why there is no use in going on, or nothing."""
-        least = LEAST_STARTS if tells(self.seen) else 0
+        least = LEAST_STARTS if self.proves else 0
         most = max(STARTS * self.seen.n, least) if self.settings.starts is None else self.settings.starts
         if self.starts >= most:
             return "out of starts"
@@ -211,7 +214,7 @@ def solve_together(state: State) -> bool:
         if passing(after).all() and not again.any():
             state.found = after
             return True
-        if tells(state.seen) and state.failed < RESCUES:
+        if way.exact and state.proves and state.failed < RESCUES:
             # Beside false vectors others pass together: search on from those that prove themselves.
             sure = proven(state.seen, state.found)
             if PROVEN * n <= len(sure) < n:
@@ -271,7 +274,7 @@ def clean(state: State) -> None:
     if state.missing / state.seen.v.shape[1] >= MOST_FREE or not (stuck or state.clean_from < len(state.found) < n):
         return
     base = state.top if stuck else state.found
-    if tells(state.seen):
+    if state.proves:
         if not stuck:
             return
         if len(sure := proven(state.seen, base)) >= PROVEN * len(base):
