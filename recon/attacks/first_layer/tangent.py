@@ -8,7 +8,7 @@ pattern, whose gradient is known to rounding. What is found so is taken out exac
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -220,16 +220,14 @@ class Tangent:
         """
         low = np.full(len(seen.u) - 1, -np.inf) if seen.low is None else seen.low
         high = np.full(len(seen.u) - 1, np.inf) if seen.high is None else seen.high
-        single = [np.asarray(a, np.float32) for a in (y, sharpness, basis, off, seen.u, low, high)]
-        program = compiled(
-            descent,
-            self.units,
-            *single,
-            self.single,
-            what="A batch of the tangent search",
-            fix="fewer images",
-        )
-        ends = np.asarray(program.run(*single, self.single), np.float64)
+
+        def single(a: np.ndarray) -> np.ndarray:
+            return np.asarray(a, np.float32)
+
+        ground = Ground(single(basis), single(off), single(seen.u), single(low), single(high), self.single)
+        arguments = single(y), single(sharpness), ground
+        program = compiled(descent, self.units, *arguments, what="A batch of the tangent search", fix="fewer images")
+        ends = np.asarray(program.run(*arguments), np.float64)
         add(STEPS * program.work.get("flops_per_step", 0.0))
         return ends
 
@@ -366,19 +364,29 @@ def flipped(
     return g
 
 
-def loss(
-    y: Float[Tensor, "b n"],
-    units: Activation,
-    basis: Tensor,
-    off: Tensor,
-    u: Tensor,
-    low: Tensor,
-    high: Tensor,
-    known: Spans,
-) -> Float[Tensor, ""]:
+class Ground(NamedTuple):
+    """What a batch descends on; a tree of arrays.
+
+    Attributes:
+      basis: (n, n), of the coordinates, rows of zeros where images are found.
+      off: (n, n), orthonormal vectors to stay off, or rows of zeros.
+      u: (D, n), the images' span.
+      low, high: least and greatest value of each input.
+      known: what is descended.
+    """
+
+    basis: Any
+    off: Any
+    u: Any
+    low: Any
+    high: Any
+    known: Spans
+
+
+def loss(y: Float[Tensor, "b n"], units: Activation, ground: Ground) -> Float[Tensor, ""]:
     """Logarithms of the shares outside the spans, less those outside what is off, and the distance from the box."""
-    c = y @ basis
-    c = at_one(c, u[-1])
+    basis, off, u, low, high, known = ground
+    c = at_one(y @ basis, u[-1])
     z, total = c @ known.p.T, jnp.zeros(len(y), y.dtype)
     if known.h.shape[1]:
         total = total + jnp.log(jnp.maximum(outside(units.value(z), known.h), 0) + FLOOR)
@@ -393,17 +401,7 @@ def loss(
     return jnp.sum(total + away / (1 + away))
 
 
-def descent(
-    activation: Activation,
-    y: Tensor,
-    sharpness: Tensor,
-    basis: Tensor,
-    off: Tensor,
-    u: Tensor,
-    low: Tensor,
-    high: Tensor,
-    known: Spans,
-) -> Tensor:
+def descent(activation: Activation, y: Tensor, sharpness: Tensor, ground: Ground) -> Tensor:
     """Adam on the loss over coordinates of unit length, kinks growing sharp."""
     first, second = MOMENTA
     blunt, keen = sharpness[:, :1], sharpness[:, 1:]
@@ -412,7 +410,7 @@ def descent(
         y, mean, square = state
         done = i / STEPS
         units = activation.smoothed(blunt * (keen / blunt) ** done)
-        slope = jax.grad(loss)(y, units, basis, off, u, low, high, known)
+        slope = jax.grad(loss)(y, units, ground)
         mean = first * mean + (1 - first) * slope
         square = second * square + (1 - second) * slope**2
         rate = RATE * 0.5 * (1 + jnp.cos(jnp.pi * done))
