@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from recon.attacks import Reconstruction, attacks, reconstruct
+from recon.attacks import CONTROLS, Reconstruction, attacks, reconstruct
 from recon.attacks.membership import membership
 from recon.auditing.data import Images, compare, drawn, load_images
 from recon.auditing.premises import at_unknown_factors, of_unit_kernels, unmet, unrelated, weights_like
@@ -34,7 +34,6 @@ TRIES = 4  # of the exact search: now and then one gets stuck where another, by 
 TRY_SECONDS = 60.0  # as long as that is quick
 LARGEST = 1e12  # weight: audits still work at 1e10 times the usual, at 1e30 products overflow float32
 SEEDS = 2**31  # keys are below
-GUESS = 64  # images to stand for the attack's start where nothing tells how many there are
 
 
 def audit(
@@ -248,7 +247,7 @@ def search(
 ) -> Ran:
     """The exact attack; where it leaves images out, a few times if it is quick, with other random numbers."""
     began = time.perf_counter()
-    options: dict[str, Any] = {"attack": "exact", "m": m or GUESS, "seconds": seconds, **common}
+    options: dict[str, Any] = {"attack": "exact", "m": m or CONTROLS, "seconds": seconds, **common}
     exact = reconstruct(params0, params1, key=key, **options)
     ran = Ran(("exact",), exact, interrupted=exact.interrupted)
     while not ran.interrupted and count_vouched(ran.found) < (exact.n_estimated or 0) and len(ran.attacks) < TRIES:
