@@ -75,7 +75,8 @@ def recover(
     problem, share = in_standard_parametrisation(problem)
     with counted() as count:
         seen = observed(problem, share, settings.loose)
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+        words = np.asarray(jax.random.key_data(key), np.uint32)
+        rng = np.random.default_rng(words)
         state = State(seen, settings, problem.image_shape, rng, count, began)
         seconds = {"svd": state.seconds}
         why = "no clear rank"
@@ -116,7 +117,8 @@ def recover(
         recovered = vouched.images[order].astype(problem.precision).reshape(-1, *problem.image_shape)
     state.keep(recovered)
     seconds["run"] = state.seconds
-    control = initial_images(seen, problem.m, rng)
+    # From numbers of its own: how many the search has drawn depends on rounding.
+    control = initial_images(seen, problem.m, np.random.default_rng([*words, 1]))
     labels = absent = None
     if problem.gradient is not None:
         labels, absent = told(seen, found, vouched.up_to_scale, problem)
