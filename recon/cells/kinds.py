@@ -22,6 +22,9 @@ from recon.tasks import TaskData
 SIDES = {1: 14, 3: 16}  # pixels of a patch, by number of channels: of 28 × 28 and of 32 × 32 ones
 SHIFT = 4  # pixels that digits are moved, so that they share blank patches
 RATE = 0.5  # of 1/L, L the largest eigenvalue of the tangent kernel over the number of images
+SIMILAR = 0.05  # standard deviation of what similar images differ by
+MIXUP = 0.4  # of the beta distribution of shares, as its authors use it
+FAINT = 0.02  # of their size that faint images have
 View = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Weights = list[np.ndarray]  # kernel, bias, kernel, ..., a bias of zeros where there is none
 
@@ -38,6 +41,7 @@ class Kind:
       view: what a step sees of the images.
       images: what is done to images and targets before training.
       raw: pixels are in [0, 1], without their mean.
+      box: what the attacker takes for the box, of what it is.
       loss: where training stops.
       steps: at most.
     """
@@ -49,6 +53,7 @@ class Kind:
     view: View | None = None
     images: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
     raw: bool = False
+    box: Callable[[np.ndarray], np.ndarray] | None = None
     loss: float = 1e-7
     steps: int = 3000
 
@@ -87,6 +92,29 @@ def near_duplicate(distance: float) -> Callable[[np.ndarray, np.ndarray], tuple[
     return made
 
 
+def duplicates(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The last image is the first, of the opposite label."""
+    return np.vstack([x[:-1], x[:1]]), np.vstack([y[:-1], -y[:1]])
+
+
+def similar(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The second half are the first half's images, with noise of their own in each pixel."""
+    half = len(x) // 2
+    noisy = x[:half] + SIMILAR * np.random.default_rng(0).standard_normal(x[:half].shape)
+    return np.vstack([x[: len(x) - half], noisy]), y
+
+
+def mixup(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each image has a share of the next one in it, and of its label, the same in every step."""
+    share = np.random.default_rng(0).beta(MIXUP, MIXUP, (len(x), 1))
+    return share * x + (1 - share) * np.roll(x, 1, 0), share * y + (1 - share) * np.roll(y, 1, 0)
+
+
+def faint(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two images are shrunk towards zero."""
+    return np.vstack([FAINT * x[:2], x[2:]]), y
+
+
 def no_bias(widths: Sequence[int], **options: Any) -> MLP:
     """A network without biases."""
     return MLP(tuple(widths), bias=False, **options)
@@ -116,6 +144,12 @@ KINDS = (
     Kind("noise 0.03 a step", view=noise(0.03), steps=1000),
     Kind("near duplicate, other label", images=near_duplicate(0.01), steps=1500),
     Kind("flips", view=flips, steps=1000),
+    Kind("one image at two labels", images=duplicates, steps=1500),
+    Kind("similar images", images=similar, steps=1500),
+    Kind("mixup", images=mixup, loss=1e-5),
+    Kind("faint images", images=faint),
+    Kind("box of a std half as large", box=lambda side: 2 * side),
+    Kind("box of another mean", box=lambda side: side - 0.05),
 )
 SHORT = "300 steps"  # of the same descent, whatever the loss
 BY_NAME = {kind.name: kind for kind in (*KINDS, Kind(SHORT, loss=0.0, steps=300))}
@@ -227,6 +261,8 @@ def make_by_descent(kind: Kind, data: TaskData, widths: Sequence[int], linearise
         x, held_out, box = x + mean, held_out + mean, (np.zeros(len(data.mean)), np.ones(len(data.mean)))
     if kind.images is not None:
         x, y = kind.images(x, y)
+    if kind.box is not None:
+        box = (kind.box(box[0]), kind.box(box[1]))
     network = replace(kind.network(tuple(widths)), outputs=data.outputs)
     params = jax.tree.map(np.asarray, network.init(jax.random.key(seed), x.shape[1]))
     layers = [params[f"Dense_{i}"] for i in range(len(widths) + 1)]

@@ -43,6 +43,12 @@ def kind(request):
         "noise-3": "noise 0.03 a step",
         "twins": "near duplicate, other label",
         "flips": "flips",
+        "labels": "one image at two labels",
+        "similar": "similar images",
+        "mixup": "mixup",
+        "faint": "faint images",
+        "std": "box of a std half as large",
+        "mean": "box of another mean",
     }[request.param]
     return next(k for k in kinds.KINDS if k.name == name)
 
@@ -72,7 +78,8 @@ def false(found, truth):
 
 
 ALL = ("plain", "raw", "bare", "ntk-0.1", "ntk-1", "double-rate", "tenth-rate", "frozen", "decay-1e-3", "decay-1e-2",
-       "decay-all", "contrast", "half", "dim", "noise-1", "noise-3", "twins", "flips")  # fmt: skip
+       "decay-all", "contrast", "half", "dim", "noise-1", "noise-3", "twins", "flips", "labels", "similar", "mixup",
+       "faint", "std", "mean")  # fmt: skip
 # What comes back of them, with the box: all images are certified at their own size, or all but a few greys of few
 # levels, whose size nothing tells where the biases tell it wrongly.
 WHOLE = {"plain", "raw", "bare", "double-rate", "frozen", "decay-all", "ntk-0.1"}
@@ -291,3 +298,17 @@ def test_a_wrong_std_does_not_overrule_what_the_network_confirms(factor):
     assert false(found, made.truth) == (0, 0)
     assert found.certified.all() == (factor > 1)  # in a box too small they lie outside
     assert any("the std is wrong by that factor" in doubt for doubt in found.doubts)
+
+
+@pytest.mark.parametrize("kind", ["faint"], indirect=True)
+def test_a_faint_copy_of_a_picture_is_not_taken_for_the_picture(kind):
+    made = make(kind, TASK, N, WIDTHS, True, 0)
+    found = attacked(made, True)
+    x = found.images.reshape(len(found.images), -1)
+    faint = np.linalg.norm(x, axis=1) < 0.1 * np.linalg.norm(x, axis=1).max()
+    assert faint.sum() == 2
+    assert found.up_to_scale.all()
+    assert found.certified.sum() == N - 2
+    assert not found.certified[faint].any()
+    # At their own size all the same: it is the one that the biases tell, as they do of the others.
+    assert cdist(made.truth, x).min(1).max() < 0.01

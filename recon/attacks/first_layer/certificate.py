@@ -390,6 +390,7 @@ def certificate(
     pixels, misfit = None, None
     if seen.low is not None and seen.high is not None:
         pixels = scale.grid(x, seen.low, seen.high)
+        pixels = scale.without_faint(pixels) if seen.bias else pixels
         misfit = pixels.other if seen.bias else None
         if misfit and by_network(seen, network, rows, x).mean() >= scale.COMMON_SHARE:
             # Biases or outputs confirm the size that the pixels contradict: it is the box that is not as told.

@@ -4,7 +4,8 @@ The change tells (x; 1) up to a factor, and so x, but only where biases were tra
 kernels alone, another rate, frozen biases, a contrast that changes from step to step: each leaves (x; β) with an
 unknown β in the 1's place, and x/β looks like an image as well. What else tells the size:
 
-* 8-bit pixels. In a known box, an image's pixels are whole numbers of 0 to 255 at one scale and at no other.
+* 8-bit pixels. In a known box, an image's pixels are whole numbers of 0 to 255 at one scale and at no other. That is
+  the picture's own brightness, and the image may be a fainter copy of it; biases tell how images compare.
 * A flat part, such as black, that lies at an edge of the box which is not zero.
 * Biases that are not zero: at another scale x is active on other units than those its gradient shows.
 * All pixels over all images: they reach both ends of the box and do not pass them. That tells of images that reach one
@@ -47,6 +48,10 @@ GRID_SURE_RMS, GRID_SURE_RATIO, GRID_NOTHING = 0.02, 3.0, 5e-4
 SAME = 5e-4  # relative difference of scales that is none: an L2 distance of 0.01
 ONE_SCALE = 0.01  # relative differences of images' scales below which one factor explains them
 COMMON_SHARE = 0.5  # of the images that must lie on the grid at one scale
+# Times the least scale of all images, above which an image is a faint copy of the picture that its pixels are of: one
+# rate of the biases scales all alike. Weight decay on kernels and a contrast that changes from step to step scale them
+# by different factors, 0.9 to 1.1 of each other at a contrast of 10 %.
+FAINT = 1.5
 FLAT_SHARE = 0.05  # of the inputs that must lie at an edge of the box to be flat,
 FLAT_WIDTH = 0.002  # within this share of its width
 EDGE = 0.02  # least distance of such an edge from zero, as a share of the box's width: zero is at any scale
@@ -85,6 +90,18 @@ class Grid(NamedTuple):
             return None
         middle = float(np.median(self.factor[self.on]))
         return middle if np.abs(self.factor[self.on] / middle - 1).max() < ONE_SCALE else None
+
+
+def without_faint(pixels: Grid) -> Grid:
+    """The grid without images that are faint copies of pictures, which are left at the scale of the others.
+
+    Args:
+      pixels: of images whose sizes biases tell but for one factor.
+    """
+    least = float(pixels.factor[pixels.on].min(initial=np.inf))
+    faint = pixels.on & (pixels.factor > FAINT * least)
+    factor = np.where(faint, least, pixels.factor)
+    return pixels._replace(on=pixels.on & ~faint, sure=pixels.sure & ~faint, factor=factor)
 
 
 class Levels(NamedTuple):
