@@ -24,6 +24,7 @@ from recon.attacks.first_layer.labels import told
 from recon.attacks.first_layer.linear import normalised
 from recon.attacks.first_layer.observe import Observed, cut_at, observe
 from recon.attacks.first_layer.patterns import Patterns
+from recon.attacks.first_layer.proof import finished
 from recon.attacks.first_layer.search import Search, State, search
 from recon.attacks.first_layer.settings import Exact
 from recon.attacks.first_layer.tangent import Tangent
@@ -102,7 +103,7 @@ def recover(
         except KeyboardInterrupt:
             why = "interrupted"
         whole, seen = seen, state.seen
-        found = state.found if why == "complete" else state.top
+        found = finished(seen, state.found) if why == "complete" else state.top
         if len(found) and why != "complete" and not state.way.by_coordinates:
             found = replace(found, c=placed(seen, found, TRUST))
         # The last vector may be too faint to be right, which turns other images into mixtures with the last one.

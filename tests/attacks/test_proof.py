@@ -10,6 +10,7 @@ from recon.attacks import reconstruct
 from recon.attacks.first_layer import proof, search
 from recon.attacks.first_layer.linear import normalised
 from recon.attacks.first_layer.observe import observe
+from recon.attacks.first_layer.vectors import judged
 from recon.attacks.first_layer.zeros import Zeros
 from recon.cells.instances import Plain
 from recon.dynamics import Descent
@@ -65,6 +66,25 @@ def test_what_is_nearly_right_settles_on_its_zeros():
     assert (proof.uniqueness(seen, near) == 0).all()
     settled = proof.settled(seen, near)
     assert np.abs(np.einsum("kn,kn->k", settled, q)).min() > 1 - 1e-9
+
+
+def test_a_complete_set_is_settled_where_a_vector_is_pulled():
+    seen, q = planted()
+    pulled = q.copy()
+    pulled[0] = normalised(q[:1] + 1e-3 * q[1:2])[0]
+    mixture = q.copy()
+    mixture[0] = normalised(q[:1] + q[1:2])[0]
+    right, off, other = (
+        judged(seen, normalised(linalg.inv(normalised(some / seen.s)).T), some) for some in (q, pulled, mixture)
+    )
+    made = proof.finished(seen, off)
+    away = [1 - np.abs(np.einsum("kn,kn->k", some.c, right.c)).min() for some in (off, made)]
+    assert away[0] > 1e-8
+    assert away[1] < 1e-3 * away[0]
+    assert np.array_equal(proof.finished(seen, right.take(np.arange(N - 1))).q, right.q[:-1])
+    # What is a mixture and no image that was pulled a little does not turn into one of its images.
+    turned = np.abs(proof.finished(seen, other).q[0] @ np.stack([mixture[0], *q]).T)
+    assert turned.argmax() == 0
 
 
 def test_rounding_that_hides_zeros_proves_nothing():
