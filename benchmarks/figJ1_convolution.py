@@ -13,7 +13,8 @@ cost has many times the weights. Each task has its own verdicts, on the network 
 The widths and N of the paper's networks are not known here.
 
 Beyond the paper: the exact recovery does not apply to 3 × 3 kernels, whose change spans all of their 9·in inputs after
-a single image. It does to an embedding of disjoint patches (`exact-patches`), patch by patch.
+a single image. It does to an embedding of disjoint patches (`exact-patches`), patch by patch; and to a hidden dense
+layer behind the convolutions (`exact-features`), whose inputs it gives, and these their images, see `convolutions`.
 """
 
 from collections.abc import Sequence
@@ -30,16 +31,20 @@ from benchmarks._rows import Row, curves, distinct, grouped, where
 from benchmarks._tables import Table, certified, count, error, mean, tabulate
 from recon.cells import NEAR, AttackCell
 from recon.claims import Claim, Effect, Summary, ratio, share
-from recon.networks import MLP
+from recon.networks import MLP, Network
 from recon.networks.conv import CNN
+from recon.networks.conv_dense import ConvDense
 from recon.plots import COLOURS, LABELS, Axes, Figure, log_ticks, new_figure, shades, strips
 from recon.records import Stored, attack_row
 
-KINDS = {"ntk-autodiff": "CNN", "exact-patches": "patches"}
+KINDS = {"ntk-autodiff": "CNN", "exact-patches": "patches", "exact-features": "features"}
+WORDS = {"CNN": "3 × 3 kernels", "patches": "patches, exact", "features": "hidden dense layer, exact"}
+MARKS = {"CNN": "o", "MLP": "s", "patches": "D", "features": "^"}
 EACH = 4  # pictures from each end and from the middle of the ranking
 
 # Convolutional networks as (task, N, channels, seeds); MLPs of two layers beside them, of the same draws, as (task, N,
-# width, seeds); embeddings of disjoint patches as (task, N, channels, side, seeds).
+# width, seeds); embeddings of disjoint patches as (task, N, channels, side, seeds); convolutions before a hidden dense
+# layer as (task, N, channels, seeds).
 PRESETS = presets(
     quick={
         # An image of CIFAR-10 has four times the pixels, hence half the images; ten take ten times the work.
@@ -51,6 +56,7 @@ PRESETS = presets(
         ),
         "dense": ((MNIST, 4, 256, (0, 1, 2)), (CIFAR, 2, 256, (0, 1, 2))),
         "patches": ((MNIST, 10, 256, 14, (0, 1, 2)), (CIFAR, 10, 256, 16, (0,))),
+        "features": ((MNIST, 10, (16, 32), (0, 1, 2)),),
         "options": (("steps", 500),),
     },
     full={
@@ -59,6 +65,7 @@ PRESETS = presets(
         ),
         "dense": tuple((task, 10, 256, (0, 1, 2)) for task in (MNIST, CIFAR)),
         "patches": ((MNIST, 40, 1024, 14, (0, 1, 2)), (CIFAR, 40, 1024, 16, (0, 1, 2))),
+        "features": ((MNIST, 20, (16, 32), (0, 1, 2)), (CIFAR, 10, (64, 256), (0, 1, 2))),
     },
     paper={
         "convolutional": tuple(
@@ -66,6 +73,7 @@ PRESETS = presets(
         ),
         "dense": tuple((task, 100, 1024, (0, 1, 2)) for task in (MNIST, CIFAR)),
         "patches": ((MNIST, 40, 1024, 14, (0, 1, 2)), (CIFAR, 100, 2048, 16, (0, 1, 2))),
+        "features": ((MNIST, 40, (16, 32), (0, 1, 2)), (CIFAR, 20, (64, 256), (0, 1, 2))),
         "options": (("steps", 80_000), ("learning_rate", 0.02), ("decay", "constant"), ("duals", "free")),
     },
 )
@@ -73,10 +81,11 @@ PRESETS = presets(
 
 def cells(preset: dict[str, Any]) -> list[AttackCell]:
     """Every network under both dynamics."""
-    sizes: list[tuple[str, int, CNN | MLP, str, Any, tuple[int, ...]]] = [
+    sizes: list[tuple[str, int, Network, str, Any, tuple[int, ...]]] = [
         *((t, n, CNN(w), "ntk-autodiff", preset["options"], seeds) for t, n, w, seeds in preset["convolutional"]),
         *((t, n, MLP((w, w)), preset["attack"], preset["options"], seeds) for t, n, w, seeds in preset["dense"]),
         *((t, n, CNN((w,), patch=side), "exact-patches", (), seeds) for t, n, w, side, seeds in preset["patches"]),
+        *((t, n, ConvDense(w), "exact-features", (), seeds) for t, n, w, seeds in preset["features"]),
     ]
     return [
         AttackCell(task, n, network, rule, attack, options, seed=seed)
@@ -129,9 +138,9 @@ def _panel(cells: Sequence[Stored]) -> dict[str, Any]:
 
 def _weights(settings: dict[str, Any], shape: tuple[int, ...]) -> int:
     """Number of weights of a network."""
-    known = {"CNN": CNN, "MLP": MLP}[settings["architecture"]]
-    given = {k: v for k, v in settings.items() if k != "architecture"}
-    network = known(**given | {"widths": tuple(settings["widths"])})  # a list, in a stored record
+    known = {"CNN": CNN, "MLP": MLP, "ConvDense": ConvDense}[settings["architecture"]]
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k != "architecture"}
+    network = known(**given)
     return sum(a.size for a in jax.tree.leaves(jax.eval_shape(lambda key: network.init(key, shape), jax.random.key(0))))
 
 
@@ -149,7 +158,7 @@ def plot(summary: Summary) -> Figure:
     for p in panels:
         axes = grid[places.index((p["title"], p["kind"])), RULES.index(p["dynamics"])]
         axes.set_axis_on()
-        what = "3 × 3 kernels" if p["kind"] == "CNN" else "patches, exact"
+        what = WORDS[p["kind"]]
         draws = f"{p['draws']} draws of N = {p['n']}" if p["draws"] > 1 else f"N = {p['n']}"
         show_pair(axes, p, EACH, title=f"{p['title']}, {what}, {p['dynamics']}, {draws}", fontsize=6)
     for line, title in zip(below.subplots(len(titles), 3, squeeze=False), titles, strict=True):
@@ -190,13 +199,13 @@ def _curves(axes: Axes, rows: list[Row]) -> None:
 def _means(axes: Axes, rows: list[Row]) -> None:
     """Mean error over that of held-out images, by weights for each pixel of the training set: a point for each draw."""
     for r in rows:
-        mark = {"CNN": "o", "MLP": "s", "patches": "D"}[r["kind"]]
+        mark = MARKS[r["kind"]]
         colour = COLOURS[r["dynamics"]]
         axes.plot(r["weights_per_pixel"], r["error"] / r["held_out"], mark, color=colour, markersize=4, alpha=0.7)
     for rule in RULES:
         axes.plot([], [], "o", markersize=4, color=COLOURS[rule], label=LABELS[rule])
-    for kind, mark in (("CNN", "o"), ("MLP", "s"), ("patches, exact", "D")):
-        axes.plot([], [], mark, markersize=4, color="#444444", fillstyle="none", label=kind)
+    for kind, mark in MARKS.items():
+        axes.plot([], [], mark, markersize=4, color="#444444", fillstyle="none", label=WORDS.get(kind, kind))
     axes.axhline(1, color=COLOURS["held_out"], linewidth=1)
     axes.set_xscale("log")
     log_ticks(axes.xaxis)
@@ -230,11 +239,11 @@ def _against_held_out(summary: Summary, task: str, rule: str) -> Effect:
     return [ratio(label, over(widest, "held_out", "error"))]
 
 
-def _draws_certified_right(summary: Summary) -> Effect:
-    sure = [r for r in summary["rows"] if r["kind"] == "patches" and r["certified"]]
+def _draws_certified_right(summary: Summary, kind: str) -> Effect:
+    sure = [r for r in summary["rows"] if r["kind"] == kind and r["certified"]]
     right, certified = (sum(r[k] for r in sure) for k in ("certified_near", "certified"))
     label = f"Draws whose certificate is right ({right} of {certified} certified images within {NEAR})"
-    return [share(label, certified_right(sure))]
+    return [share(label, certified_right(sure))] if sure else []
 
 
 CLAIMS = (
@@ -246,7 +255,10 @@ CLAIMS = (
         for task, name in NAMES.items()
         for rule in RULES
     ),
-    Claim("patches-exact",
-          f"Beyond the paper: from an embedding of disjoint patches, in more than nine draws of ten {HONEST}.",
-          _draws_certified_right, *MOST),
+    *(
+        Claim(f"{kind}-exact", f"Beyond the paper: from {what}, in more than nine draws of ten {HONEST}.",
+              partial(_draws_certified_right, kind=kind), *MOST)
+        for kind, what in (("patches", "an embedding of disjoint patches"),
+                           ("features", "a hidden dense layer behind convolutions"))
+    ),
 )  # fmt: skip

@@ -27,6 +27,7 @@ from recon.dynamics import Descent, GradientFlow, Linearised
 from recon.dynamics.noised_linearised import NoisedLinearised
 from recon.networks import MLP
 from recon.networks.conv import CNN
+from recon.networks.conv_dense import ConvDense
 
 
 @singledispatch
@@ -67,6 +68,9 @@ def _(cell: AttackCell):
     if isinstance(cell.network, CNN):
         small = CNN((128,), patch=14) if cell.network.patch else CNN((4, 4))
         less |= {"task": "mnist_odd_even", "network": small}
+    if isinstance(cell.network, ConvDense):
+        less |= {"task": "mnist_odd_even", "n_train": 4, "network": ConvDense((8, 16), dense=(64,))}
+        less["options"] += (("repairs", 0),)
     if cell.task.startswith("tiny_imagenet"):  # as many as the package photographs allow, of one task
         less |= {"n_train": 6, "task": "tiny_imagenet_animal_object"}
         less["options"] += (("span", True),) if dict(cell.options).get("span") else ()
