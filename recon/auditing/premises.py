@@ -52,11 +52,13 @@ def unmet(params0: Tree, params1: Tree, from_state: bool, network: MLP) -> tuple
             "in float32: weights after more steps, or steps at a higher rate, show more"
         )
         if initial.dtype == params1["Dense_0"]["kernel"].dtype == np.float64:
-            words[-1] += ", and so does the difference of the two files, given as --gradient, if it is of one plain step"
+            words[-1] += (
+                ", and so does the difference of the two files, given as --gradient, if it is of one plain step"
+            )
     if (times := most_of_one(change)) > UNEQUAL:
         words.append(
-            f"one input changes the first layer {times:.2g} times as much as the middle one, as where a table's columns "
-            "were not standardised before training, which hides all but the largest columns"
+            f"one input changes the first layer {times:.0f} times as much as the middle one, as where columns of a "
+            "table were not standardised before training, so that rounding hides the small ones"
         )
     if network.parametrisation == "standard" and of_unit_kernels(params0):
         words.append(
