@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from recon.attacks.base import Attack, Problem, Reconstruction, Tree
+from recon.attacks.base import Attack, Problem, Reconstruction, Tree, refuse_overflow
 from recon.attacks.rank import first_layer_span
 from recon.errors import ReconError
 from recon.networks import MLP, Network, from_params
@@ -71,8 +71,8 @@ def reconstruct(
       The reconstruction; after Ctrl-C the best so far, with `interrupted` true.
 
     Raises:
-      ReconError: unknown attack or option, weights that are not finite, not alike or unchanged, a gradient beside
-        `params1` or `state` or for an attack that cannot use one, or no way to tell `m`.
+      ReconError: unknown attack or option, weights that are not finite, too large, not alike or unchanged, a gradient
+        beside `params1` or `state` or for an attack that cannot use one, or no way to tell `m`.
     """
     if (params1 is None) == (gradient is None):
         raise ReconError("Give the final weights, params1, or in their place one gradient.")
@@ -163,6 +163,7 @@ def _finite(params: Mapping[str, Mapping[str, Any]], which: str, dtype: Any = np
         for part, array in layer.items():
             if not np.isfinite(array).all():
                 raise ReconError(f"The {which} weights hold values that are not finite, in {name} {part}.")
+    refuse_overflow(tree, which)
     return tree
 
 

@@ -14,6 +14,8 @@ from recon.progress import Report
 
 Tree = dict[str, dict[str, np.ndarray]]
 
+LARGEST = 1e12  # weight: attacks still work at 1e10 times the usual, from 1e19 on squares overflow float32
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -174,3 +176,14 @@ class Attack:
             raise ReconError(
                 f"The attack {self.name!r} is for ReLU networks, not for those of {network.activation}: use {other}."
             )
+
+
+def refuse_overflow(params: Tree, which: str) -> None:
+    """Refuse weights as of a network that diverged, of which attacks' products would overflow.
+
+    Raises:
+      ReconError: names the largest.
+    """
+    largest = max((float(np.abs(array).max(initial=0.0)) for array in jax.tree.leaves(params)), default=0.0)
+    if largest > LARGEST:
+        raise ReconError(f"The {which} weights are as large as {largest:.2g}: give those of a network that computes.")

@@ -10,9 +10,10 @@ import jax
 import numpy as np
 
 from recon.attacks import CONTROLS, Reconstruction, attacks, reconstruct
+from recon.attacks.base import refuse_overflow
 from recon.attacks.membership import membership
 from recon.auditing.data import Images, compare, drawn, load_images
-from recon.auditing.premises import at_unknown_factors, of_unit_kernels, unmet, unrelated, weights_like
+from recon.auditing.premises import at_unknown_factors, of_unit_kernels, refuse_pruned, unmet, unrelated, weights_like
 from recon.auditing.result import Audit, count_certified, count_vouched
 from recon.auditing.verdict import verdict
 from recon.auditing.view import View, view_of
@@ -32,7 +33,6 @@ Pictures = str | Path | np.ndarray | Sequence[Any] | Mapping[str, Any]
 LIMIT, RELATIVE = 0.1, 1e-3  # L2 of pixels in [0, 1], and relative L2 of features, below which one is recovered
 TRIES = 4  # of the exact search: now and then one gets stuck where another, by other random numbers, does not;
 TRY_SECONDS = 60.0  # as long as that is quick
-LARGEST = 1e12  # weight: audits still work at 1e10 times the usual, at 1e30 products overflow float32
 SEEDS = 2**31  # keys are below
 
 
@@ -115,6 +115,8 @@ def audit(
         raise ReconError(
             f"Training did not change the first layer, {layout.names[0]}: say --features to audit the head behind it."
         )
+    if not one:
+        refuse_pruned(params0, params1, layout.names[0])
     state = None if optimizer_state is None else momentum(read(optimizer_state), last, after)
     if state is not None and any(weights_like(state, params) for params in (params0, params1)):
         raise ReconError(
@@ -297,9 +299,7 @@ def refuse_unusable(params: Tree, layout: Layout, which: str) -> None:
         raise ReconError(
             f"The {which} weights of the first layer, {layout.names[0]}, are all zero: give those the network had."
         )
-    largest = max(float(np.abs(part).max()) for part in jax.tree.leaves(params))
-    if largest > LARGEST:
-        raise ReconError(f"The {which} weights are as large as {largest:.2g}: give those of a network that computes.")
+    refuse_overflow(params, which)
 
 
 def describe(params: Tree) -> str:

@@ -28,8 +28,10 @@ def used(audit: Audit) -> str:
     if untold := told["no answer"]:
         words += f"; of {untold} it does not tell"
         words += f": {found.why}" if found.why else ", as rounding hides how they differ from similar images"
+    if told["not"] == n:
+        words += "; images in other units or another order than the network's inputs count as others"
     if share := found.false_positives:
-        rate = statistics.text(share, ".2g", lambda part: 100 * part, " %")
+        rate = statistics.text(share, ".3g", lambda part: 100 * part, " %")
         words += f". False positives, by {share['n']} held-out images: {rate}"
     return f"{words}."
 

@@ -312,3 +312,13 @@ def test_a_faint_copy_of_a_picture_is_not_taken_for_the_picture(kind):
     assert not found.certified[faint].any()
     # At their own size all the same: it is the one that the biases tell, as they do of the others.
     assert cdist(made.truth, x).min(1).max() < 0.01
+
+
+def test_faint_copies_of_pictures_alone_are_not_taken_for_the_pictures():
+    """No rate of biases is fifty times the kernels'; the doubt names the factor."""
+    faint = dataclasses.replace(kinds.KINDS[0], images=lambda x, y: (0.02 * x, y), steps=20)
+    found = attacked(made := make(faint, TASK, N, WIDTHS, True, 0), True)
+    assert found.up_to_scale.all()
+    assert not found.certified.any()
+    assert cdist(made.truth, found.images.reshape(N, -1)).min(1).max() < 0.01
+    assert any("at 50 times the size" in doubt and "fainter by it" in doubt for doubt in found.doubts)

@@ -27,6 +27,27 @@ def test_pictures_are_found_at_their_scale(digits, rng, factor, error):
     assert found.common == (factor == 1)
 
 
+@pytest.mark.parametrize(
+    ("brightness", "kept"),
+    [
+        ([1.0, 1.0, 0.5, 0.02], [True, True, False, False]),  # faint copies among others
+        ([0.5, 0.5, 0.5, 0.5], [True] * 4),  # as of biases at twice the rate
+        ([0.02, 0.02, 0.02, 0.01], [False] * 4),  # no rate is so large
+        ([0.1, 0.02, 0.02, 0.02], [False] * 4),
+        ([7.0, 7.0, 7.0, 7.0], [True] * 4),  # a small rate
+        ([0.98, 0.99, 1.0, 1.01], [True] * 4),  # decay on kernels
+    ],
+)
+def test_faint_copies_stay_at_the_scale_that_biases_tell(digits, brightness, kept):
+    x, low, high = digits
+    told = scale.grid(np.array(brightness)[:, None] * x[:4], low, high)
+    assert told.on.all()
+    found = scale.without_faint(told)
+    np.testing.assert_array_equal(found.on, kept)
+    np.testing.assert_allclose(found.factor[found.on], 1 / np.array(brightness)[found.on], rtol=1e-3)
+    assert (found.factor[~found.on] == 1).all()
+
+
 def test_what_is_no_picture_lies_on_no_grid(digits, rng):
     x, low, high = digits
     n, d = 300, x.shape[1]

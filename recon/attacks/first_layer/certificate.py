@@ -389,9 +389,9 @@ def certificate(
     rows = rows_of(seen, found)
     pixels, misfit = None, None
     if seen.low is not None and seen.high is not None:
-        pixels = scale.grid(x, seen.low, seen.high)
-        pixels = scale.without_faint(pixels) if seen.bias else pixels
-        misfit = pixels.other if seen.bias else None
+        levels = scale.grid(x, seen.low, seen.high)
+        pixels = scale.without_faint(levels) if seen.bias else levels
+        misfit = (pixels.other or levels.other) if seen.bias else None
         if misfit and by_network(seen, network, rows, x).mean() >= scale.COMMON_SHARE:
             # Biases or outputs confirm the size that the pixels contradict: it is the box that is not as told.
             none = np.zeros(len(x), bool)
@@ -495,6 +495,7 @@ def what_is_missing(
         words.append(
             f"the pixels are whole levels of 8 bits at {misfit:.4g} times the size that the first biases tell: these "
             "were trained at another rate than the kernel, or the std is wrong by that factor"
+            + (", or the images are fainter by it than 8-bit pictures" if misfit > 1 else "")
         )
     if outside:
         words.append(
@@ -509,7 +510,7 @@ def what_is_missing(
             f"as strong, in its biases, so that they do not tell the size of {unsized} images"
         )
     elif unsized and not seen.bias:
-        words.append(f"no bias was trained with the first kernel that would tell the size of {unsized} images")
+        words.append(f"no first bias that was trained as the kernel was tells the size of {unsized} images")
     elif unsized:
         words.append(
             f"only the first biases' change tells the size of {unsized} images, and it tells it wrongly if biases were "

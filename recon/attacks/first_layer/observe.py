@@ -292,7 +292,8 @@ def observe(
         return observe(ends[0][:-1], ends[1][:-1], False, box, still, rest, share, loose, double)
     n = len(cut.s)
     p0 = product(ends[0].T, cut.u)
-    scale = np.sqrt(n) / np.maximum(np.linalg.norm(p0, axis=1, keepdims=True), TINY)
+    size = np.linalg.norm(p0, axis=1, keepdims=True)
+    scale = np.sqrt(n) / np.where(size > 0, size, np.sqrt(n))  # units of zero weights, as pruned ones, stay as they are
     p0 = p0 * scale
     p1 = p0 if still else product(ends[1].T, cut.u) * scale
     low, high = (None, None) if box is None else box

@@ -52,6 +52,9 @@ COMMON_SHARE = 0.5  # of the images that must lie on the grid at one scale
 # rate of the biases scales all alike. Weight decay on kernels and a contrast that changes from step to step scale them
 # by different factors, 0.9 to 1.1 of each other at a contrast of 10 %.
 FAINT = 1.5
+# Times the kernel's rate that one of its biases may be: 2 is common, and the factor of a wrong std is 2 to 5. By more,
+# all images are faint copies of pictures.
+RATES = 6.0
 FLAT_SHARE = 0.05  # of the inputs that must lie at an edge of the box to be flat,
 FLAT_WIDTH = 0.002  # within this share of its width
 EDGE = 0.02  # least distance of such an edge from zero, as a share of the box's width: zero is at any scale
@@ -95,10 +98,13 @@ class Grid(NamedTuple):
 def without_faint(pixels: Grid) -> Grid:
     """The grid without images that are faint copies of pictures, which are left at the scale of the others.
 
+    If all are, that is the scale that the biases tell.
+
     Args:
       pixels: of images whose sizes biases tell but for one factor.
     """
     least = float(pixels.factor[pixels.on].min(initial=np.inf))
+    least = least if least < RATES else 1.0
     faint = pixels.on & (pixels.factor > FAINT * least)
     factor = np.where(faint, least, pixels.factor)
     return pixels._replace(on=pixels.on & ~faint, sure=pixels.sure & ~faint, factor=factor)
