@@ -17,7 +17,7 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from recon.attacks import Reconstruction, reconstruct
+from recon.attacks import CONTROLS, Reconstruction, reconstruct
 from recon.attacks.base import Tree
 from recon.auditing.result import Audit, Defences, count_certified, count_vouched
 from recon.errors import ReconError
@@ -233,7 +233,7 @@ def as_type(dtype: Any) -> Callable[[np.ndarray], np.ndarray]:
 
 def as_levels(a: np.ndarray) -> np.ndarray:
     """Rounding to whole levels of 8 bits, the largest number of an array being the last of them."""
-    step = max(float(np.abs(a).max()), np.finfo(np.float32).tiny) / LEVELS
+    step = max(float(np.abs(a).max()), float(np.finfo(np.float32).tiny)) / LEVELS
     return np.asarray(np.rint(a / step) * step, np.float32)
 
 
@@ -344,7 +344,7 @@ def attacked(seen: Seen, case: Case, seconds: float, key: int) -> Reconstruction
     """What the exact attack gets; nothing where it refuses, as of numbers that are not finite."""
     after = {"params1": jax.tree.map(lambda a, b: np.asarray(a + b, np.float32), seen.before, seen.change)}
     one = {"gradient": jax.tree.map(np.negative, seen.change)} if case.gradient else {**after, "linearised": True}
-    given = {"attack": "exact", "seconds": seconds, "progress": False, **(one if seen.one else after)}
+    given = {"attack": "exact", "m": CONTROLS, "seconds": seconds, "progress": False, **(one if seen.one else after)}
     best: Reconstruction | None = None
     for i in range(TRIES):
         try:

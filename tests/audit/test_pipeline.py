@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import recon
-from recon.auditing.pipeline import QUESTIONS, Checked, address, findings, junit, sarif
+from recon.auditing.pipeline import QUESTIONS, Checked, address, findings, junit, sarif, save_for_pipeline
+from recon.auditing.report import save
 from tests.audit.made import audit_of, images
 from tests.audit.training import checkpoints
 
@@ -68,17 +69,21 @@ def test_a_leaking_network_fails_a_pipeline(command, files, tmp_path, question):
     (suite,) = ElementTree.parse(tmp_path / "junit.xml").getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "0")
     assert [test.get("name") for test in suite if test.find("failure") is not None] == [question]
-    # Without the option it is a report as ever, and the files of the pipeline do not stay beside another audit.
-    assert command(*given, "--out", tmp_path, cwd=files).returncode == 0
-    assert not (tmp_path / "report.sarif").exists()
-    assert not (tmp_path / "junit.xml").exists()
+
+
+def test_files_of_a_pipeline_do_not_stay_beside_another_audit(rng, tmp_path):
+    x = rng.normal(size=(5, 12)).astype(np.float32)
+    save_for_pipeline([Checked(tmp_path / "w.npz", findings(audit_of(x)), 1.0)], "leak", tmp_path)
+    assert {"report.sarif", "junit.xml"} <= {file.name for file in tmp_path.iterdir()}
+    save(audit_of(x), tmp_path)
+    assert not {"report.sarif", "junit.xml"} & {file.name for file in tmp_path.iterdir()}
 
 
 def test_nothing_found_is_no_finding(command, files, tmp_path):
     with np.load(files / "init.npz") as weights:
         other = {name: np.random.default_rng(1).permutation(a.ravel()).reshape(a.shape) for name, a in weights.items()}
     np.savez(tmp_path / "other.npz", **other)
-    given = ["audit", "--init", files / "init.npz", "--final", tmp_path / "other.npz", "--attack", "exact"]
+    given = ["audit", "--init", files / "init.npz", "--final", tmp_path / "other.npz", "--attack", "exact", "-m", 20]
     done = command(*given, "--out", tmp_path / "out", "--fail-on", "leak")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out" / "report.sarif").read_text())["runs"][0]["results"] == []
