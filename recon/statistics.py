@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 import scipy  # its stats are loaded on first use
 from jaxtyping import Bool, Float, Int, Shaped
+from scipy import special
 
 Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
 Kind = Literal["above", "below", "alike", "exact"]
@@ -186,8 +187,8 @@ def share(holds: Bool[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"]) -> Es
     if not len(names):
         return NOTHING
     right, k, tail = sum(bool(holds[groups == g].all()) for g in names), len(names), (1 - LEVEL) / 2
-    low = scipy.stats.beta.ppf(tail, right, k - right + 1) if right else 0.0
-    high = scipy.stats.beta.ppf(1 - tail, right + 1, k - right) if right < k else 1.0
+    low = special.betaincinv(right, k - right + 1, tail) if right else 0.0
+    high = special.betaincinv(right + 1, k - right, 1 - tail) if right < k else 1.0
     return _estimate(right / k, low, high, len(holds), k)
 
 

@@ -82,7 +82,7 @@ def command(capsys, monkeypatch):
     Takes its words and the folder to work in; returns what `subprocess.run` would.
     """
     monkeypatch.setattr("recon.cli.interrupts.heed_interrupts", lambda: None)  # Ctrl-C stays pytest's
-    monkeypatch.setattr("recon.cli.audit.leave", lambda: None)
+    monkeypatch.setattr("recon.cli.audit.leave", lambda code=0: None)
 
     def run(*words, cwd=None):
         capsys.readouterr()

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from recon.auditing.data import Compared
+from recon.auditing.pipeline import JUNIT, SARIF
 from recon.auditing.result import Audit
 from recon.auditing.used import facts_of_use, used
 from recon.auditing.verdict import leaks, many, missing
@@ -86,7 +87,8 @@ def clear(folder: Path) -> None:
     """Remove an earlier audit's files, its report first: wherever this stops, none is left beside other arrays."""
     report = folder / "report.json"
     try:
-        old = [report, folder / "report.md", *([folder / "overview.png"] if report.exists() else [])]
+        old = [report, *(folder / name for name in ("report.md", SARIF, JUNIT))]
+        old += [folder / "overview.png"] if report.exists() else []
         old += [picture for picture in (folder / IMAGES).glob(NAME.format("*")) if OURS.fullmatch(picture.name)]
         for file in old:
             file.unlink(missing_ok=True)
@@ -139,6 +141,7 @@ def record(audit: Audit) -> dict[str, Any]:
         **{side: counted(getattr(audit, side)) for side in ("train", "held_out", "start")},
         "membership": facts_of_use(audit),
         "reconstructions": rows(audit),
+        "defences": None if audit.defences is None else asdict(audit.defences),
         "provenance": provenance(),
     }
 
@@ -211,6 +214,9 @@ def markdown(audit: Audit, facts: dict[str, Any]) -> str:
         parts.append(markdown_table(columns, table) + "\n")
     else:
         parts.append("None.\n")
+    if (tried := audit.defences) is not None:
+        parts += ["## What would stop this attack\n", tried.words + "\n"]
+        parts += [markdown_table(tried.columns, tried.rows) + "\n"] if tried.rows else []
     relative = ", relative to the length of the feature vector" if audit.features else ""
     relative += ", from the best multiple of a reconstruction" if audit.up_to_scale else ""
     parts += ["## How to read it\n", READ.format(relative=relative)]

@@ -13,6 +13,15 @@ OUT_OF_TIME = ("out of time", "time budget")  # as the exact and the gradient at
 
 
 @dataclass(frozen=True)
+class Defences:
+    """What would stop the attack, as it was measured, in words and as a table that the report shows as it is."""
+
+    words: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Audit:
     """What an attacker gets.
 
@@ -28,6 +37,7 @@ class Audit:
       up_to_scale: distances are to the best multiple of each reconstruction, as nothing tells how bright it is.
       train, held_out: distances to training images, and to others as a control; None where none were given.
       membership: which of the training images given were trained on; None where none were given.
+      defences: what would stop this attack, measured on this setting; None where nothing was measured.
       start: distances of the training images to what the attack started from.
       seconds: wall time of reading, attacking and comparing.
       allowed: seconds that a stage of the attack was allowed, None for no limit.
@@ -52,6 +62,7 @@ class Audit:
     held_out: Compared | None = None
     start: Compared | None = None
     membership: Membership | None = None
+    defences: Defences | None = None
     seconds: float = 0.0
     allowed: float | None = None
     skipped: str | None = None

@@ -13,6 +13,7 @@ from recon.attacks import CONTROLS, Reconstruction, attacks, reconstruct
 from recon.attacks.base import refuse_overflow
 from recon.attacks.membership import membership
 from recon.auditing.data import Images, compare, drawn, load_images
+from recon.auditing.defences import measure_defences
 from recon.auditing.premises import at_unknown_factors, of_unit_kernels, refuse_pruned, unmet, unrelated, weights_like
 from recon.auditing.result import Audit, count_certified, count_vouched
 from recon.auditing.verdict import verdict
@@ -20,7 +21,7 @@ from recon.auditing.view import View, view_of
 from recon.errors import ReconError, unknown
 from recon.memory import TooLarge
 from recon.networks import MLP, from_params
-from recon.progress import Report
+from recon.progress import Report, reporter
 from recon.weights import Layout, arranged_both, bare, flat, momentum, read_arrays, stored_bits, widths_of
 from recon.weights.layout import Tree
 
@@ -57,6 +58,7 @@ def audit(
     limit: float | None = None,
     seconds: float | None = None,
     key: int = 0,
+    defences: bool = False,
     progress: bool | Report = True,
 ) -> Audit:
     """Attack a network by its initial and final weights, or by one gradient, and say what comes back.
@@ -85,6 +87,7 @@ def audit(
         of features 0.001 of their length).
       seconds: stop each stage of an attack after so much time.
       key: seed of the attack.
+      defences: measure, too, what would stop the attack (a minute or so).
       progress: show a progress bar, or a `Report` to call.
 
     Raises:
@@ -169,6 +172,10 @@ def audit(
         doubts=(*unmet(params0, params1, one or state is not None, mlp), *(ran.doubts or found.doubts)),
         **comparisons(train, control, found, limit, features, sizeless),
     )
+    if defences and not made.interrupted:
+        with reporter("defences", progress) as report:
+            tried = measure_defences(made, first_weights, last_weights, common, seconds, int(key), report)
+        made = replace(made, defences=tried)
     return replace(made, verdict=verdict(made), seconds=time.perf_counter() - began)
 
 

@@ -1,27 +1,41 @@
 """`recon audit`: what a network's weights give away of the images it was trained on."""
 
 import re
+import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
-from recon.cli import completion
-from recon.cli.console import out, say
+from recon.cli import STOPPED, completion
+from recon.cli.checkpoints import audit_over_training
+from recon.cli.console import out, say, shown, table
 from recon.cli.interrupts import leave
 from recon.cli.options import flag
+from recon.cli.pipeline import FailOn, exit_code, require_answerable
 from recon.errors import ReconError
 from recon.records.places import folder_to_write
+
+if TYPE_CHECKING:
+    from recon.auditing.result import Defences
 
 WEIGHTS = ".safetensors (or a folder of them), .npz, Flax .msgpack or an Orbax folder."
 
 
 def audit(
     init: Annotated[
-        Path, typer.Option("--init", "--weights", help=f"Weights before training, or those of --gradient: {WEIGHTS}")
-    ],
+        Path | None,
+        typer.Option("--init", "--weights", help=f"Weights before training, or those of --gradient: {WEIGHTS}"),
+    ] = None,
     final: Annotated[Path | None, typer.Option(help="Weights after training, or a checkpoint.")] = None,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            help="In place of --final: a folder of checkpoints, each of which is audited. The same command goes on "
+            "where it was stopped."
+        ),
+    ] = None,
     gradient: Annotated[
         Path | None,
         typer.Option(help="In place of --final: the gradient of one batch at --weights, saved as weights are."),
@@ -80,6 +94,18 @@ def audit(
     ] = None,
     seconds: Annotated[float | None, typer.Option(help="Stop each stage of the attack after so long.")] = None,
     seed: Annotated[int, typer.Option(help="Of the attack.")] = 0,
+    defences: Annotated[
+        bool,
+        flag(
+            "--defences",
+            "Measure what would stop the attack: train on the images found again, one thing changed at "
+            "a time, and attack (a minute, or --seconds).",
+        ),
+    ] = False,
+    demo: Annotated[
+        bool, flag("--demo", "Audit a network that is trained on the spot, and say how it was done: needs no files.")
+    ] = False,
+    fail_on: FailOn = None,
     folder: Annotated[Path, typer.Option("--out", help="Folder for the report and the pictures.")] = Path(
         ".recon/audit"
     ),
@@ -92,38 +118,77 @@ def audit(
     Example: recon audit --init init.safetensors --final final.safetensors --data pictures/
 
     One gradient: recon audit --weights weights.npz --gradient gradient.npz
+
+    A first look: recon audit --demo
     """
+    require_answerable(fail_on, data, heldout)
+    folder_to_write(folder / "images")  # before hours of work, not after
+    if demo:
+        if any(given is not None for given in (init, final, checkpoints, gradient, data, heldout, mean, std)):
+            raise ReconError("--demo audits a network of its own: leave out the files, or --demo.")
+        init, final, data, heldout, mean = demonstrate(folder, seed)
+    if init is None:
+        raise ReconError("Give the weights before training by --init, or --demo for a first look.")
+    options: dict[str, Any] = {
+        "network": network,
+        "layers": layers or (),
+        "kernels": kernels,
+        "features": features,
+        "data": data,
+        "held_out": heldout,
+        "image_shape": None if image_shape is None else sizes(image_shape),
+        "mean": numbers(mean),
+        "std": numbers(std),
+        "linearised": linearised,
+        "attack": attack,
+        "m": m,
+        "limit": limit,
+        "seconds": seconds,
+        "key": seed,
+        "defences": defences,
+    }
+    if checkpoints is not None:
+        if any(given is not None for given in (final, gradient, optimizer_state)):
+            raise ReconError("--checkpoints takes the place of --final, --gradient and --optimizer-state: give one.")
+        audit_over_training(init, checkpoints, folder, fail_on, **options)
+        return
     from recon.auditing import audit as run
-    from recon.auditing.report import IMAGES, save
+    from recon.auditing.pipeline import Checked, findings
+    from recon.auditing.report import save
     from recon.auditing.verdict import leaks
 
-    folder_to_write(folder / IMAGES)  # before hours of work, not after
-    made = run(
-        init,
-        final,
-        gradient=gradient,
-        network=network,
-        layers=layers or (),
-        kernels=kernels,
-        optimizer_state=optimizer_state,
-        features=features,
-        data=data,
-        held_out=heldout,
-        image_shape=None if image_shape is None else sizes(image_shape),
-        mean=numbers(mean),
-        std=numbers(std),
-        linearised=linearised,
-        attack=attack,
-        m=m,
-        limit=limit,
-        seconds=seconds,
-        key=seed,
-    )
+    made = run(init, final, gradient=gradient, optimizer_state=optimizer_state, **options)
     save(made, folder)
     out.print(f"[{'red' if leaks(made) else 'yellow'}]{escape(made.verdict)}[/]", highlight=False, soft_wrap=True)
+    if made.defences is not None:
+        show_defences(made.defences)
     say(f"{made.seconds:.1f} s. Report: {folder / 'report.md'}")
+    code = exit_code([Checked(final or gradient or init, findings(made), made.seconds)], fail_on, folder)
     if made.interrupted or made.out_of_time:
-        leave()
+        leave(STOPPED if made.interrupted and fail_on and not code else code)
+    if code:
+        raise typer.Exit(code)
+
+
+def show_defences(measured: "Defences") -> None:
+    """Print what would stop the attack."""
+    drawn = table(*measured.columns)
+    for row in measured.rows:
+        drawn.add_row(*row)
+    out.print(drawn, markup=False)
+    say(measured.words)
+
+
+def demonstrate(folder: Path, seed: int) -> tuple[Path, Path, Path, Path, str]:
+    """Write files to audit, say how one would audit them, and give the options' values."""
+    from recon.auditing.demo import make_demo
+
+    made = make_demo(folder / "demo", seed)
+    mean = str(made.mean)
+    files = [shlex.quote(shown(path)) for path in (made.initial, made.final, made.data, made.held_out)]
+    say("A network was trained on 20 digits. To audit its files again, as you would your own:")
+    say(f"recon audit --init {files[0]} --final {files[1]} --data {files[2]} --heldout {files[3]} --mean {mean}")
+    return made.initial, made.final, made.data, made.held_out, mean
 
 
 def sizes(text: str) -> tuple[int, ...]:

@@ -40,11 +40,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     signal.default_int_handler(number, frame)
 
 
-def leave() -> None:
+def leave(code: int = 0) -> None:
     """End a command that is done: Python would first wait for what JAX still computes, which nobody wants any more."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 _put_off = threading.Event()

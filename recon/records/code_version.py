@@ -30,19 +30,37 @@ COMPUTING = {
     "neural_tangents": ("neural-tangents",),
     "dp_accounting": ("dp-accounting",),
 }
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def syntax_digest(source: str) -> str:
     """Hash of a module's syntax tree without docstrings; comments and layout are not in the tree."""
-    tree = ast.parse(source)
+    return _studied(source)[0]
+
+
+def imported(source: str) -> frozenset[str]:
+    """Names that a module's imports mention, whether modules or things inside them, anywhere in the file."""
+    return _studied(source)[1]
+
+
+def _studied(source: str) -> tuple[str, frozenset[str]]:
+    """Digest and imports, by one look at each node of the tree: a command that stores something waits for all files."""
+    tree, names = ast.parse(source), set[str]()
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or not body:
-            continue
-        first = body[0]
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-            first.value.value = ""
-    return hashlib.sha256(_dumped(tree).encode()).hexdigest()
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.module and not node.level:
+                names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, DOCUMENTED) and node.body:
+            first = node.body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(text := first.value, ast.Constant)
+                and isinstance(text.value, str)
+            ):
+                text.value = ""
+    return hashlib.sha256(_dumped(tree).encode()).hexdigest(), frozenset(names)
 
 
 def _dumped(tree: ast.AST) -> str:
@@ -64,22 +82,10 @@ def module_file(module: str, package: Path = PACKAGE) -> Path | None:
     return Path(loaded) if loaded and package == PACKAGE else None
 
 
-def imported(source: str) -> set[str]:
-    """Names that a module's imports mention, whether modules or things inside them, anywhere in the file."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
-
-
 @cache
 def _read(file: Path, changed: int) -> tuple[str, frozenset[str]]:  # noqa: ARG001 (names the file's state)
     """Digest and imports of a file: cells of a figure share most of theirs."""
-    source = file.read_text(encoding="utf-8")
-    return syntax_digest(source), frozenset(imported(source))
+    return _studied(file.read_text(encoding="utf-8"))
 
 
 def closure(modules: tuple[str, ...], package: Path = PACKAGE) -> dict[str, Path]:
