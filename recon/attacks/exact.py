@@ -159,9 +159,8 @@ def spectrum_of(seen: Observed) -> Spectrum | None:
     if seen.n >= len(seen.spectrum):
         return None
     first, below = float(seen.spectrum[0]), float(seen.spectrum[seen.n])
-    return Spectrum(
-        seen.spectrum, seen.n, DOUBLE_NOISE * first if seen.at_rounding else below / max(seen.rounding, TINY)
-    )
+    level = DOUBLE_NOISE * first if seen.at_rounding else below / max(seen.rounding, TINY)
+    return Spectrum(seen.spectrum, seen.n, level)
 
 
 def search_in_stages(state: State, problem: Problem, report: Report) -> str:
