@@ -22,14 +22,14 @@ def by_class(audit: Audit) -> list[dict[str, Any]]:
     train, found = audit.train, audit.found
     if train is not None and train.images.labels is not None:
         names, back = train.images.labels, train.distance < train.limit
-        said = [(when, predicted.train) for when, predicted in moments(audit)]
+        said = [(when, at.train) for when, at in moments(audit) if at.train is not None]
     elif found.labels is not None and found.up_to_scale is not None:
         told = found.up_to_scale & (found.labels >= 0)
         names, back = tuple(map(str, found.labels[told].tolist())), None
-        said = [(when, predicted.found[told]) for when, predicted in moments(audit)]
+        said = [(when, at.found[told]) for when, at in moments(audit)]
     else:
         return []
-    rows = [line(f"class {name}", np.array([n == name for n in names]), back) for name in in_order(names)]
+    rows = [line(f"class {name}", np.array([own == name for own in names]), back) for name in in_order(names)]
     index = numbered(names, audit.network.outputs)
     if index is None:
         return rows

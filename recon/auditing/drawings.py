@@ -42,7 +42,7 @@ class Axis:
     def ticks(self) -> list[tuple[float, str]]:
         """Numbers to label, with their labels."""
         if not self.log:
-            step = 10 ** math.floor(math.log10(self.high - self.low))
+            step = 10.0 ** math.floor(math.log10(self.high - self.low))
             step = next(s for s in (step / 5, step / 2, step, 2 * step) if (self.high - self.low) / s <= 6)
             first = math.ceil(self.low / step)
             return [(i * step, f"{i * step:g}") for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
@@ -66,9 +66,9 @@ def spectrum(values: Float[np.ndarray, " k"], places: Int[np.ndarray, " k"], cut
       cut: number of values above it.
     """
     level = [rounding] * (rounding > 0)
-    x = Axis(0, float(max(places[-1], cut + 1)), LEFT, WIDTH - RIGHT)
+    x = Axis(0.0, float(max(places[-1], cut + 1)), LEFT, WIDTH - RIGHT)
     y = Axis(*decades([*values, *level]), HEIGHT - BOTTOM, TOP, log=True)
-    marks = [dot(x(int(place)), y(float(v)), "a" if place <= cut else "b") for place, v in zip(places, values)]
+    marks = [dot(x(float(place)), y(float(v)), "a" if place <= cut else "b") for place, v in zip(places, values)]
     right = x(cut + 0.5) < WIDTH / 2
     marks += [
         line(x(cut + 0.5), TOP, x(cut + 0.5), HEIGHT - BOTTOM, "mark"),
@@ -79,7 +79,7 @@ def spectrum(values: Float[np.ndarray, " k"], places: Int[np.ndarray, " k"], cut
     return chart("Singular values of the first layer's change", x, y, "number", "singular value", marks)
 
 
-def strip(rows: Sequence[tuple[str, Float[np.ndarray, " n"]]], limit: float) -> Markup:
+def strip(rows: Sequence[tuple[str, Float[np.ndarray, "_"]]], limit: float) -> Markup:
     """Distances on a line for each set of images, and the limit under which an image counts as recovered.
 
     Args:
@@ -99,13 +99,13 @@ def strip(rows: Sequence[tuple[str, Float[np.ndarray, " n"]]], limit: float) -> 
     return chart("Distances to the nearest reconstruction", x, None, "distance", "", marks)
 
 
-def roc(curves: Sequence[tuple[str, Float[np.ndarray, " k"], Float[np.ndarray, " k"]]]) -> Markup:
+def roc(curves: Sequence[tuple[str, Float[np.ndarray, "_"], Float[np.ndarray, "_"]]]) -> Markup:
     """True over false positive rates, a line for each way to tell images, and the diagonal that guesses have."""
-    x, y = Axis(0, 1, LEFT, WIDTH - RIGHT), Axis(0, 1, HEIGHT - BOTTOM, TOP)
-    marks = [line(x(0), y(0), x(1), y(1), "level")]
+    x, y = Axis(0.0, 1.0, LEFT, WIDTH - RIGHT), Axis(0.0, 1.0, HEIGHT - BOTTOM, TOP)
+    marks = [line(x(0.0), y(0.0), x(1.0), y(1.0), "level")]
     for i, (name, false, true) in enumerate(curves):
         points = " ".join(f"{x(float(f)):.1f},{y(float(t)):.1f}" for f, t in zip(false, true, strict=True))
-        kind, height = "ab"[i % 2], y(0) - 12 - 14 * (len(curves) - 1 - i)
+        kind, height = "ab"[i % 2], y(0.0) - 12 - 14 * (len(curves) - 1 - i)
         marks += [
             Markup('<polyline class="{}" points="{}"/>').format(kind, points),
             line(x(0.34), height - 4, x(0.4), height - 4, kind),
@@ -127,7 +127,7 @@ def chart(title: str, x: Axis, y: Axis | None, below: str, beside: str, marks: I
             frame += [line(LEFT - 4, y(value), LEFT, y(value), "axis"), text(LEFT - 6, y(value) + 4, label, "end")]
         frame.append(
             Markup('<g transform="translate(11 {:g}) rotate(-90)">{}</g>').format(
-                (TOP + HEIGHT - BOTTOM) / 2, text(0, 0, beside, "middle")
+                (TOP + HEIGHT - BOTTOM) / 2, text(0.0, 0.0, beside, "middle")
             )
         )
     return Markup('<svg viewBox="0 0 {:g} {:g}" role="img" aria-label="{}"><title>{}</title>{}</svg>').format(

@@ -4,13 +4,16 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from markupsafe import Markup, escape
 
 from recon.publish import markdown_table
 
+LONG = 12  # rows of a table, about what a phone's screen shows
 
+
+@runtime_checkable
 class Part(Protocol):
     """A piece of a section."""
 
@@ -75,7 +78,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; on a phone each row is a card.
+    """A table; on a phone each row is a card. Long ones are folded on a screen.
 
     Attributes:
       title: for those who do not see it.
@@ -95,7 +98,10 @@ class Table:
         head = Markup().join(Markup('<th scope="col">{}</th>').format(name) for name in self.columns)
         head = Markup("<thead><tr>{}</tr></thead>").format(head) if any(self.columns) else Markup()
         body = Markup().join(self._row(row) for row in self.rows)
-        return Markup('<table aria-label="{}">{}<tbody>{}</tbody></table>').format(self.title, head, body)
+        made = Markup('<table aria-label="{}">{}<tbody>{}</tbody></table>').format(self.title, head, body)
+        if len(self.rows) <= LONG:
+            return made
+        return Markup("<details><summary>{}: {} lines</summary>{}</details>").format(self.title, len(self.rows), made)
 
     def _row(self, row: Sequence[str]) -> Markup:
         cells = Markup().join(
@@ -166,5 +172,6 @@ class Drawing:
 
 
 def coded(words: str) -> Markup:
-    """A text as markup, with what stands between backticks as code."""
-    return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", str(escape(words))))
+    """A text as markup, with options and what stands between backticks as code."""
+    made = re.sub(r"`(.+?)`", r"<code>\1</code>", str(escape(words)))
+    return Markup(re.sub(r"(?<![\w-])--?[a-z][a-z-]*", r'<code class="option">\g<0></code>', made))

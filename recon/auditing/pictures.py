@@ -55,7 +55,7 @@ def pairs(audit: Audit) -> tuple[Pair, ...]:
         return tuple(pair(j, (), str(j)) for j in range(min(len(pixels), MOST)))
     index, names = matched(audit), train.images.names
     return tuple(
-        pair(int(train.index[i]), ((small(x), f"Training image {names[i]}"),), names[i], f"{train.distance[i]:.2g}")
+        pair(int(train.index[i]), ((small(x), f"Training image {names[i]}"),), names[i], f"L2 {train.distance[i]:.2g}")
         for i, x in zip(index, originals(audit, index), strict=True)
     )
 

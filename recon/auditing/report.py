@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.resources import files
@@ -15,6 +15,7 @@ import numpy as np
 from recon.auditing.classes import by_class, moments
 from recon.auditing.data import Compared
 from recon.auditing.evidence import facts_of_rocs, facts_of_spectrum
+from recon.auditing.parts import Section
 from recon.auditing.pictures import overview, png, shown
 from recon.auditing.result import Audit
 from recon.auditing.sections import OVERVIEW, sections
@@ -84,8 +85,9 @@ def save(audit: Audit, folder: str | Path) -> None:
                 write_bytes(images / NAME.format(f"{i:03d}"), png(picture))
             write_bytes(folder / OVERVIEW, png(overview(audit)))
         write_bytes(folder / "report.json", json_bytes(facts))
-        write_bytes(folder / "report.md", markdown(audit, facts).encode())
-        write_bytes(folder / "report.html", page(audit, facts).encode())
+        model, made_by = sections(audit, facts), origin(facts)
+        write_bytes(folder / "report.md", markdown(model, made_by).encode())
+        write_bytes(folder / "report.html", page(model, made_by).encode())
 
 
 def record(audit: Audit) -> dict[str, Any]:
@@ -144,16 +146,16 @@ def rows(audit: Audit) -> list[dict[str, Any]]:
     return made
 
 
-def markdown(audit: Audit, facts: dict[str, Any]) -> str:
-    """The report as Markdown."""
+def markdown(model: Sequence[Section], made_by: str) -> str:
+    """A report as Markdown."""
     parts = ["# Audit"]
-    for section in sections(audit, facts):
+    for section in model:
         parts += [f"## {section.title}", *(part.markdown() for part in section.parts)]
-    return "\n\n".join([*parts, origin(facts)]) + "\n"
+    return "\n\n".join([*parts, made_by]) + "\n"
 
 
-def page(audit: Audit, facts: dict[str, Any]) -> str:
-    """The report as one HTML file with everything inside."""
+def page(model: Sequence[Section], made_by: str) -> str:
+    """A report as one HTML file with everything inside."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -164,8 +166,7 @@ def page(audit: Audit, facts: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     style = (files("recon.auditing") / "templates" / "style.css").read_text(encoding="utf-8")
-    template = environment.get_template("report.html.j2")
-    return str(template.render(sections=sections(audit, facts), origin=origin(facts), style=style))
+    return str(environment.get_template("report.html.j2").render(sections=model, origin=made_by, style=style))
 
 
 def origin(facts: dict[str, Any]) -> str:

@@ -208,7 +208,8 @@ def predicted(
         return ()
 
     def told(params: Tree, x: np.ndarray) -> np.ndarray:
-        return np.asarray(network.apply(params, x.reshape(len(x), -1))).argmax(axis=1)
+        classes: np.ndarray = np.asarray(network.apply(params, x.reshape(len(x), -1))).argmax(axis=1)
+        return classes
 
     known = [params for params in weights if params is not None]
     return tuple(Predicted(told(params, found), None if train is None else told(params, train)) for params in known)
@@ -241,6 +242,11 @@ class Ran:
         return tuple(stage.attack for stage in self.stages)
 
 
+def one_stage(attack: str, found: Reconstruction) -> Ran:
+    """A run of one attack by itself."""
+    return Ran((stage(attack, found),), found, interrupted=found.interrupted)
+
+
 def stage(attack: str, found: Reconstruction) -> Stage:
     """What came of a run."""
     return Stage(attack, len(found.images), count_vouched(found), found.seconds.get("run", 0.0), found.why)
@@ -261,7 +267,7 @@ def run_attacks(
             raise unknown("attack", attack, ["auto", *sorted(attacks())])
         timed: dict[str, Any] = {} if seconds is None else {"seconds": seconds}  # which not all take
         found = without_unsure_rank(reconstruct(params0, params1, attack=attack, m=m, key=key, **timed, **common))
-        return Ran((stage(attack, found),), found, interrupted=found.interrupted)
+        return one_stage(attack, found)
     ran = search(params0, params1, m, key, seconds, common)
     n = ran.found.n_estimated
     if ran.interrupted or (m is None if n is None else ran.found.why == "complete"):
@@ -280,7 +286,7 @@ def search(
     began = time.perf_counter()
     options: dict[str, Any] = {"attack": "exact", "m": m or CONTROLS, "seconds": seconds, **common}
     exact = reconstruct(params0, params1, key=key, **options)
-    ran = Ran((stage("exact", exact),), exact, interrupted=exact.interrupted)
+    ran = one_stage("exact", exact)
     while not ran.interrupted and count_vouched(ran.found) < (exact.n_estimated or 0) and len(ran.attacks) < TRIES:
         if time.perf_counter() - began > TRY_SECONDS:
             break

@@ -15,7 +15,7 @@ from recon.auditing.parts import Drawing, Items, Part, Pictures, Section, Table,
 from recon.auditing.pictures import MOST, pairs
 from recon.auditing.result import Audit
 from recon.auditing.used import used
-from recon.auditing.verdict import answer, details, leaks, many, missing, reasons
+from recon.auditing.verdict import answer, details, many, missing
 
 OVERVIEW = "overview.png"
 # Why a stage stopped, as attacks say it, in plain words.
@@ -54,7 +54,8 @@ USED = (
     ),
     (
         "Up to its size",
-        "some multiple of it does. The first biases do not confirm its own size, or were not trained as the kernel was.",
+        "some multiple of it does. The first layer's biases do not confirm its own size, or were not trained as the "
+        "kernel was.",
     ),
     (
         "No",
@@ -94,14 +95,14 @@ def threat(audit: Audit) -> Iterable[Part]:
     """Who holds what, and what is not needed."""
     known = "the network's architecture"
     if audit.from_gradient:
-        holds = f"{known}, its weights and one gradient of a single batch at these weights"
-        who = "a server of federated learning, or whoever listens"
+        holds = [known, "its weights", "one gradient of a single batch at these weights"]
+        who = "a server of federated learning, or whoever listens to it"
     else:
-        holds = f"{known}, the weights from before and those from after training"
-        holds += " and the optimiser's state" if audit.from_state else ""
-        who = "whoever gets two checkpoints, or a server that gets a client's weights back"
-    holds += ", and how pixels were normalised" if audit.view.box is not None else ""
-    yield Text(f"The attacker holds {holds}: {who}.", chief=True)
+        holds = [known, "the weights from before training", "those from after it"]
+        holds += ["the optimiser's state"] * audit.from_state
+        who = "whoever gets both checkpoints, or a server that a client sends its update"
+    holds += ["how pixels were normalised"] * (audit.view.box is not None)
+    yield Text(f"The attacker holds {', '.join(holds[:-1])} and {holds[-1]}, as does {who}.", chief=True)
     needless = "any training image, labels, the loss, the learning rate, the number of steps or the order of batches"
     given = [name for name, x in (("--data", audit.train), ("--heldout", audit.held_out)) if x is not None]
     words = f"The attack does not need {needless}."
@@ -147,10 +148,8 @@ def evidence(audit: Audit, facts: dict[str, Any]) -> Iterable[Part]:
     if (seen := facts["spectrum"]) is not None:
         yield spectrum(audit, seen)
     compared = (("training", audit.train), ("held-out", audit.held_out), ("training, from the start", audit.start))
-    rows = [(name, *summary(these)) for name, these in compared if these is not None]
-    if rows:
-        columns = ("images", "number", "within the limit", "least", "median", "largest")
-        yield Table("Distances", columns, rows)
+    if rows := [(name, *summary(these)) for name, these in compared if these is not None]:
+        yield Table("Distances", ("images", "number", "within the limit", "least", "median", "largest"), rows)
     if audit.nearest is not None and audit.train is not None:
         sides = (("training images", audit.nearest.train), ("held-out images", audit.nearest.held_out))
         if any(side.any() for _, side in sides):
@@ -241,10 +240,6 @@ def tried(audit: Audit, facts: dict[str, Any]) -> Iterable[Part]:
     """What was run on what, and why it ended."""
     if audit.stages:
         yield Items(tuple((stage["attack"], ended(stage, audit.certified is not None)) for stage in facts["stages"]))
-    if audit.skipped:
-        yield Text(audit.skipped)
-    if audit.doubts and not leaks(audit):
-        yield Text(reasons(audit.doubts))
     yield Table("What was audited", ("", ""), [*about(audit, facts).items()])
 
 
@@ -285,9 +280,7 @@ def defences(audit: Audit) -> Iterable[Part]:
     if audit.n:
         units = audit.network.widths[0]
         yield Text(f"This network has {units} units for {audit.n} images, {units / audit.n:.3g} for each.")
-    yield Text(
-        "Without the initial weights the exact attack has nothing to go by: a seed that can be guessed is these."
-    )
+    yield Text("The exact attack needs the initial weights. A seed that can be guessed gives them away.")
 
 
 def limits(audit: Audit) -> Iterable[Part]:

@@ -11,6 +11,7 @@ from recon.auditing.used import used
 from recon.weights.names import few
 
 VIEWS = " (of one that was augmented, each view counts)"
+NO_PROOF = "This is no proof of privacy: it is what these attacks found."
 FORMATS = {8: "bfloat16", 11: "float16 or TF32"}  # by significant bits
 
 
@@ -46,12 +47,14 @@ def basis(audit: Audit) -> str:
     if train is None and control is None:
         if audit.vouched:
             return "No images were given to compare with (--data, --heldout): this rests on certificates alone."
-        return "Without --data nothing tells which of them are training images." if len(audit.found.images) else ""
-    first, kind = (control, "held-out image") if train is None else (train, "training image")
-    words = f"Of {many(len(first.distance), kind)} given, {near(first, unit)}"
-    if train is not None and control is not None:
-        words += f", and of {many(len(control.distance), 'held-out image')} {control.within}{span(control)}"
-    return f"{words}."
+        return (
+            "Without --data nothing tells which of them are training images." if len(audit.found.images) else NO_PROOF
+        )
+    words = [] if train is None else [f"Of {many(len(train.distance), 'training image')} given, {near(train, unit)}"]
+    if control is not None:
+        whole = near(control, unit) if train is None else f"{control.within}{span(control)}"
+        words.append(f"{'and of' if words else 'Of'} {many(len(control.distance), 'held-out image')} {whole}")
+    return f"{', '.join(words)}."
 
 
 def assumption(audit: Audit) -> str:
@@ -209,5 +212,5 @@ def caveats(audit: Audit) -> str:
         if audit.n is None and not audit.from_state and "exact" in audit.attacks:
             words += "After Adam, --optimizer-state may tell more. "
             words += "" if audit.skipped or audit.certified is None else "-m runs ntk-fast. "
-        words += "This is no proof of privacy: it is what these attacks found."
+        words += NO_PROOF if NO_PROOF not in answer(audit) else ""
     return words.strip()

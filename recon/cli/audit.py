@@ -87,7 +87,8 @@ def audit(
     """Attack your own model: how many training images do its weights before and after training, or one gradient, show?
 
     Takes plain ReLU MLPs of PyTorch, Flax, Keras, scikit-learn or anything else that saves arrays. Ctrl-C reports what
-    was found so far. Writes report.md, report.json, reconstructions.npz and a PNG of each reconstruction.
+    was found so far. Writes report.html, the same as report.md and report.json, reconstructions.npz and a PNG of each
+    reconstruction.
 
     Example: recon audit --init init.safetensors --final final.safetensors --data pictures/
 
@@ -121,7 +122,7 @@ def audit(
     )
     save(made, folder)
     out.print(f"[{'red' if leaks(made) else 'yellow'}]{escape(made.verdict)}[/]", highlight=False, soft_wrap=True)
-    say(f"{made.seconds:.1f} s. Report: {folder / 'report.md'}")
+    say(f"{made.seconds:.1f} s. Report: {folder / 'report.html'}")
     if made.interrupted or made.out_of_time:
         leave()
 
