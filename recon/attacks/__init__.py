@@ -7,14 +7,14 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from recon.attacks.base import Attack, Problem, Reconstruction, Tree, refuse_overflow
+from recon.attacks.base import Attack, Problem, Reconstruction, Spectrum, Tree, refuse_overflow
 from recon.attacks.rank import first_layer_span
 from recon.errors import ReconError
 from recon.networks import MLP, Network, from_params
 from recon.progress import Report, reporter
 from recon.registry import changed, defined
 
-__all__ = ["Attack", "Problem", "Reconstruction", "attacks", "reconstruct", "with_options"]
+__all__ = ["Attack", "Problem", "Reconstruction", "Spectrum", "attacks", "reconstruct", "with_options"]
 
 CONTROLS = 64  # start images where nothing tells how many images there are
 

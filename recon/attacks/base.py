@@ -85,6 +85,21 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Spectrum:
+    """Singular values of the first layer's change, or of what is attacked in its place.
+
+    Attributes:
+      values: in falling order.
+      cut: how many are above the largest gap. It is the number of training images if the gap is clear.
+      rounding: the largest that errors have as large as one rounding of each number, to the precision it was given in.
+    """
+
+    values: Float[np.ndarray, " k"]
+    cut: int
+    rounding: float
+
+
+@dataclass(frozen=True)
 class Reconstruction:
     """What an attack found.
 
@@ -108,6 +123,7 @@ class Reconstruction:
       work: counts and sizes of what was done: FLOPs and bytes a step as XLA reports them, peak temporary memory.
       seconds: wall time of "trace", "compile" and "run".
       snapshots: images on the way, where they were asked for or cost nothing.
+      spectrum: what the rank was told from, where the attack looked at it.
     """
 
     attack: str
@@ -127,6 +143,7 @@ class Reconstruction:
     work: dict[str, float | int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     snapshots: tuple[Snapshot, ...] = ()
+    spectrum: Spectrum | None = None
 
     @property
     def interrupted(self) -> bool:

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, PRNGKeyArray
 
-from recon.attacks.base import Attack, Problem, Reconstruction, Tree
+from recon.attacks.base import Attack, Problem, Reconstruction, Spectrum, Tree
 from recon.attacks.first_layer.certificate import Network, certificate, rows_of, shared, why_unclear
 from recon.attacks.first_layer.flops import counted
 from recon.attacks.first_layer.joint import TRUST, leaked, placed
@@ -30,6 +30,7 @@ from recon.attacks.first_layer.settings import Exact
 from recon.attacks.first_layer.tangent import Tangent
 from recon.attacks.first_layer.vectors import Vectors, judged, merged, narrowed, none
 from recon.attacks.first_layer.zeros import Zeros
+from recon.attacks.rank import DOUBLE_NOISE, TINY
 from recon.errors import ReconError
 from recon.networks import MLP
 from recon.progress import Report
@@ -149,7 +150,17 @@ def recover(
         },
         seconds=seconds,
         snapshots=tuple(state.snapshots),
+        spectrum=spectrum_of(whole),
     )
+
+
+def spectrum_of(seen: Observed) -> Spectrum | None:
+    """The singular values, and where rounding begins among them."""
+    if seen.n >= len(seen.spectrum):
+        return None
+    first, below = float(seen.spectrum[0]), float(seen.spectrum[seen.n])
+    level = DOUBLE_NOISE * first if seen.at_rounding else below / max(seen.rounding, TINY)
+    return Spectrum(seen.spectrum, seen.n, level)
 
 
 def search_in_stages(state: State, problem: Problem, report: Report) -> str:

@@ -17,6 +17,8 @@ from recon.weights import read_arrays
 from recon.weights.names import few
 
 NAMES = ("x", "images", "data", "features")  # of the array to take, where a file holds several
+LABELS = ("y", "label", "labels", "target", "targets")  # of the array beside it that has a class for each image
+CONTROL = 1_000  # held-out images are enough to show what 0.1 % of false positives are
 SAME = 1e-2  # of an image's length: of pictures saved in eight bits and as numbers that much differs at most
 
 
@@ -29,12 +31,14 @@ class Images:
       names: files, or numbers in the order of the array.
       pixels: they were pixels, which the view's mean and std made inputs.
       converted: so many were grey pictures stored in colour, or stored in grey for a network that takes colour.
+      labels: the class of each, as its folder is called or an array of numbers tells; None where nothing does.
     """
 
     x: Float[np.ndarray, "n *shape"]
     names: tuple[str, ...]
     pixels: bool = False
     converted: int = 0
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,18 @@ class Compared:
     def within(self) -> int:
         """Number of images recovered."""
         return int((self.distance < self.limit).sum())
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """How far images are from their nearest reconstruction, which may be that of several.
+
+    Attributes:
+      train, held_out: distances of training images and of others, whatever the number of either.
+    """
+
+    train: Float[np.ndarray, " n"]
+    held_out: Float[np.ndarray, " m"]
 
 
 def load_images(source: Any, view: View) -> Images:
@@ -86,7 +102,9 @@ def load_images(source: Any, view: View) -> Images:
         raise ReconError(f"{path} holds no picture: add some ({', '.join(sorted(SUFFIXES))}).")
     names = tuple(f.relative_to(path).as_posix() for f in files)
     pixels, others = pictures_in(files, view.shape[-1])
-    return Images(shaped(pixels, view, str(path)), names, pixels=True, converted=others)
+    folders = tuple(f.parent.name for f in files)
+    labels = folders if len(set(folders)) > 1 and all(f.parent.parent == path for f in files) else None
+    return Images(shaped(pixels, view, str(path)), names, pixels=True, converted=others, labels=labels)
 
 
 def array(value: Any) -> np.ndarray:
@@ -101,12 +119,15 @@ def array(value: Any) -> np.ndarray:
 
 def chosen(arrays: Mapping[str, np.ndarray], view: View, where: str) -> Images:
     """Images of the array that holds them, as its name tells."""
+    beside = [arrays[name] for name in LABELS if name in arrays]
     arrays = {name: a for name, a in arrays.items() if a.ndim > 1}
     named = [name for name in (*NAMES, *(arrays if len(arrays) == 1 else ())) if name in arrays]
     if not named:
         which = f" ({few([printable(name) for name in arrays])})" if arrays else ""
         raise ReconError(f"{where} holds {len(arrays)} arrays of images{which}: name the one to take x.")
-    return of_array(arrays[named[0]], view, where)
+    images = of_array(arrays[named[0]], view, where)
+    fits = [a for a in beside if a.dtype.kind in "iu" and a.shape == (len(images.x),)]
+    return replace(images, labels=tuple(map(str, fits[0].tolist()))) if fits else images
 
 
 def of_array(x: np.ndarray, view: View, where: str) -> Images:
@@ -141,12 +162,31 @@ def compare(
       relative: measure distances in lengths of the image.
       scaled: brightness does not count: of each reconstruction the multiple counts that is nearest to the image.
     """
-    apart = (multiples_apart if scaled else distances)(images.x, found) if len(found) else np.zeros((len(images.x), 0))
+    matched = greedy(apart(images, found, relative, scaled))
+    return Compared(images, matched.index, matched.distance, limit, scaled)
+
+
+def nearest(
+    train: Images, held_out: Images, found: Float[np.ndarray, "m *shape"], relative: bool, scaled: bool
+) -> Nearest | None:
+    """How far images are from their nearest reconstruction, None where there is none; options as of `compare`."""
+    if not len(found):
+        return None
+    sides = (apart(images, found, relative, scaled).min(axis=1) for images in (train, drawn(held_out, CONTROL)))
+    return Nearest(*sides)
+
+
+def apart(
+    images: Images, found: Float[np.ndarray, "m *shape"], relative: bool, scaled: bool
+) -> Float[np.ndarray, "n m"]:
+    """Distances from images to reconstructions; options as of `compare`."""
+    if not len(found):
+        return np.zeros((len(images.x), 0))
+    away = (multiples_apart if scaled else distances)(images.x, found)
     if relative:
         size = np.linalg.norm(images.x.reshape(len(images.x), -1), axis=1, keepdims=True)
-        apart = apart / np.maximum(size, np.finfo(float).tiny)
-    matched = greedy(apart)
-    return Compared(images, matched.index, matched.distance, limit, scaled)
+        away = away / np.maximum(size, np.finfo(float).tiny)
+    return away
 
 
 def drawn(control: Images, most: int) -> Images:
@@ -155,7 +195,7 @@ def drawn(control: Images, most: int) -> Images:
     They are drawn, the same each time: files lie ordered by class, and their first are of few.
     """
     chosen = np.sort(np.random.default_rng(0).permutation(len(control.x))[:most])
-    return replace(control, x=control.x[chosen], names=tuple(control.names[i] for i in chosen))
+    return replace(control, x=control.x[chosen], names=tuple(control.names[i] for i in chosen), labels=None)
 
 
 def shared(control: Images, train: Images) -> int:

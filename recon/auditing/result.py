@@ -2,14 +2,48 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Int
+
 from recon.attacks import Reconstruction
 from recon.attacks.membership import Membership
-from recon.auditing.data import Compared
+from recon.auditing.data import Compared, Nearest
 from recon.auditing.view import View
 from recon.networks import MLP
 from recon.weights import Layout
 
 OUT_OF_TIME = ("out of time", "time budget")  # as the exact and the gradient attacks say it
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of an attack.
+
+    Attributes:
+      attack: its name.
+      images: how many reconstructions it made, `vouched` of which it vouches for, at their size or up to it.
+      seconds: wall time of running, without tracing and compiling.
+      why: it stopped, as its result says.
+    """
+
+    attack: str
+    images: int
+    vouched: int
+    seconds: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The class that the network has for each image, by its greatest output.
+
+    Attributes:
+      found: of reconstructions.
+      train: of training images given, None where none were.
+    """
+
+    found: Int[np.ndarray, " m"]
+    train: Int[np.ndarray, " n"] | None
 
 
 @dataclass(frozen=True)
@@ -31,12 +65,16 @@ class Audit:
       view: how its inputs are pictures.
       found: the reconstruction, in the network's input space.
       attacks: what was run, in order; `found.attack` is what `found` is from.
+      stages: the same, with what came of each.
       from_state: the optimiser's state was used.
       from_gradient: one gradient was, in the place of final weights.
       features: reconstructions are features that a frozen extractor gave the trained head, not images.
       up_to_scale: distances are to the best multiple of each reconstruction, as nothing tells how bright it is.
       train, held_out: distances to training images, and to others as a control; None where none were given.
+      nearest: distances of training images and others given to their nearest reconstruction; None without both.
       membership: which of the training images given were trained on; None where none were given.
+      predicted: classes as the network tells them, before and after training where these were the weights given, or at
+        the weights of a gradient; none where its outputs are no classes.
       defences: what would stop this attack, measured on this setting; None where nothing was measured.
       start: distances of the training images to what the attack started from.
       seconds: wall time of reading, attacking and comparing.
@@ -54,6 +92,7 @@ class Audit:
     view: View
     found: Reconstruction
     attacks: tuple[str, ...]
+    stages: tuple[Stage, ...] = ()
     from_state: bool = False
     from_gradient: bool = False
     features: bool = False
@@ -61,7 +100,9 @@ class Audit:
     train: Compared | None = None
     held_out: Compared | None = None
     start: Compared | None = None
+    nearest: Nearest | None = None
     membership: Membership | None = None
+    predicted: tuple[Predicted, ...] = ()
     defences: Defences | None = None
     seconds: float = 0.0
     allowed: float | None = None

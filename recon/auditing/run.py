@@ -12,10 +12,10 @@ import numpy as np
 from recon.attacks import CONTROLS, Reconstruction, attacks, reconstruct
 from recon.attacks.base import refuse_overflow
 from recon.attacks.membership import membership
-from recon.auditing.data import Images, compare, drawn, load_images
+from recon.auditing.data import Images, compare, drawn, load_images, nearest
 from recon.auditing.defences import measure_defences
 from recon.auditing.premises import at_unknown_factors, of_unit_kernels, refuse_pruned, unmet, unrelated, weights_like
-from recon.auditing.result import Audit, count_certified, count_vouched
+from recon.auditing.result import Audit, Predicted, Stage, count_certified, count_vouched
 from recon.auditing.verdict import verdict
 from recon.auditing.view import View, view_of
 from recon.errors import ReconError, unknown
@@ -154,12 +154,15 @@ def audit(
         layout = replace(layout, left_out=tuple(dict.fromkeys((*layout.left_out, *last.left_out))))
     # Without biases the change is that of any multiple of the images; only their pixels' box may tell it.
     sizeless = view.box is None and "bias" not in params0["Dense_0"]
+    ends = () if unknown or linearised else (first_weights, last_weights)  # of which the files tell the outputs
+    classes = predicted(mlp, ends, found.images, None if train is None else train.x)
     made = Audit(
         network=mlp,
         layout=layout,
         view=view,
         found=found,
         attacks=ran.attacks,
+        stages=ran.stages,
         from_state=state is not None,
         from_gradient=one,
         features=features,
@@ -169,6 +172,7 @@ def audit(
         unrelated=not one and unrelated(params0, params1),
         bits=(stored_bits(jax.tree.leaves(params0)), stored_bits(jax.tree.leaves(params1))),
         membership=used,
+        predicted=classes,
         doubts=(*unmet(params0, params1, one or state is not None, mlp), *(ran.doubts or found.doubts)),
         **comparisons(train, control, found, limit, features, sizeless),
     )
@@ -187,19 +191,35 @@ def comparisons(
     Args:
       sizeless: nothing can tell how bright an image is.
     """
-    if control is not None:
-        control = drawn(control, len(control.x) if train is None else len(train.x))
+    few = None if control is None else drawn(control, len(control.x) if train is None else len(train.x))
 
     def sides(scaled: bool) -> dict[str, Any]:
-        given = {"train": (train, found.images), "start": (train, found.start), "held_out": (control, found.images)}
+        given = {"train": (train, found.images), "start": (train, found.start), "held_out": (few, found.images)}
         apart = {k: x and compare(x, made, limit, features, scaled) for k, (x, made) in given.items()}
         return {**apart, "up_to_scale": scaled}
 
-    plain = sides(sizeless)
-    if sizeless or train is None or count_certified(found) or not count_vouched(found):
-        return plain
-    scaled = sides(True)
-    return scaled if scaled["train"].within > plain["train"].within else plain
+    told = sides(sizeless)
+    if not (sizeless or train is None or count_certified(found) or not count_vouched(found)):
+        scaled = sides(True)
+        told = scaled if scaled["train"].within > told["train"].within else told
+    if train is not None and control is not None:
+        told["nearest"] = nearest(train, control, found.images, features, told["up_to_scale"])
+    return told
+
+
+def predicted(
+    network: MLP, weights: Sequence[Tree | None], found: np.ndarray, train: np.ndarray | None
+) -> tuple[Predicted, ...]:
+    """Classes of images at each of the weights that are known, by the greatest output; none of a single output."""
+    if network.outputs < 2:
+        return ()
+
+    def told(params: Tree, x: np.ndarray) -> np.ndarray:
+        classes: np.ndarray = np.asarray(network.apply(params, x.reshape(len(x), -1))).argmax(axis=1)
+        return classes
+
+    known = [params for params in weights if params is not None]
+    return tuple(Predicted(told(params, found), None if train is None else told(params, train)) for params in known)
 
 
 def check(seconds: Any, limit: Any, m: Any, key: Any) -> None:
@@ -217,11 +237,26 @@ def check(seconds: Any, limit: Any, m: Any, key: Any) -> None:
 class Ran:
     """What was run of the attacks, in order, and the best result; the others as of `Audit`."""
 
-    attacks: tuple[str, ...]
+    stages: tuple[Stage, ...]
     found: Reconstruction
     skipped: str | None = None
     interrupted: bool = False
     doubts: tuple[str, ...] = ()
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """Names of what was run."""
+        return tuple(stage.attack for stage in self.stages)
+
+
+def one_stage(attack: str, found: Reconstruction) -> Ran:
+    """A run of one attack by itself."""
+    return Ran((stage(attack, found),), found, interrupted=found.interrupted)
+
+
+def stage(attack: str, found: Reconstruction) -> Stage:
+    """What came of a run."""
+    return Stage(attack, len(found.images), count_vouched(found), found.seconds.get("run", 0.0), found.why)
 
 
 def run_attacks(
@@ -239,7 +274,7 @@ def run_attacks(
             raise unknown("attack", attack, ["auto", *sorted(attacks())])
         timed: dict[str, Any] = {} if seconds is None else {"seconds": seconds}  # which not all take
         found = without_unsure_rank(reconstruct(params0, params1, attack=attack, m=m, key=key, **timed, **common))
-        return Ran((attack,), found, interrupted=found.interrupted)
+        return one_stage(attack, found)
     ran = search(params0, params1, m, key, seconds, common)
     n = ran.found.n_estimated
     if ran.interrupted or (m is None if n is None else ran.found.why == "complete"):
@@ -258,7 +293,7 @@ def search(
     began = time.perf_counter()
     options: dict[str, Any] = {"attack": "exact", "m": m or CONTROLS, "seconds": seconds, **common}
     exact = reconstruct(params0, params1, key=key, **options)
-    ran = Ran(("exact",), exact, interrupted=exact.interrupted)
+    ran = one_stage("exact", exact)
     while not ran.interrupted and count_vouched(ran.found) < (exact.n_estimated or 0) and len(ran.attacks) < TRIES:
         if time.perf_counter() - began > TRY_SECONDS:
             break
@@ -280,7 +315,8 @@ def add_stage(ran: Ran, params0: Tree, params1: Tree | None, *, attack: str, **o
         return replace(ran, interrupted=True)
     more, before = ((count_vouched(made), count_certified(made)) for made in (found, ran.found))
     better = more > before or (more == before and attack != "exact")
-    return Ran((*ran.attacks, attack), found if better else ran.found, interrupted=found.interrupted)
+    best = replace(found, spectrum=found.spectrum or ran.found.spectrum) if better else ran.found
+    return Ran((*ran.stages, stage(attack, found)), best, interrupted=found.interrupted)
 
 
 def without_unsure_rank(found: Reconstruction) -> Reconstruction:

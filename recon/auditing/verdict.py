@@ -11,6 +11,7 @@ from recon.auditing.used import used
 from recon.weights.names import few
 
 VIEWS = " (of one that was augmented, each view counts)"
+NO_PROOF = "This is no proof of privacy: it is what these attacks found."
 FORMATS = {8: "bfloat16", 11: "float16 or TF32"}  # by significant bits
 
 
@@ -24,9 +25,36 @@ def leaks(audit: Audit) -> bool:
 
 
 def verdict(audit: Audit) -> str:
-    """How many training images an attacker gets, of how many, how surely, and against the control."""
-    parts = [assumption(audit), gain(audit), comparison(audit), used(audit), caveats(audit)]
-    return " ".join(part for part in parts if part)
+    """How many training images an attacker gets, of how many, how surely, and against the control: the answer first."""
+    return " ".join(part for part in (*answer(audit), *details(audit)) if part)
+
+
+def answer(audit: Audit) -> tuple[str, str]:
+    """What an attacker gets, and what it rests on, each in a sentence."""
+    return gain(audit), basis(audit)
+
+
+def details(audit: Audit) -> tuple[str, ...]:
+    """What else is to be said, most important first."""
+    parts = (assumption(audit), comparison(audit), used(audit), caveats(audit))
+    return tuple(part for part in parts if part)
+
+
+def basis(audit: Audit) -> str:
+    """What the answer rests on: images given and the control, or certificates alone, or nothing."""
+    train, control = audit.train, audit.held_out
+    unit = "relative L2" if audit.features else "L2"
+    if train is None and control is None:
+        if audit.vouched:
+            return "No images were given to compare with (--data, --heldout): this rests on certificates alone."
+        return (
+            "Without --data nothing tells which of them are training images." if len(audit.found.images) else NO_PROOF
+        )
+    words = [] if train is None else [f"Of {many(len(train.distance), 'training image')} given, {near(train, unit)}"]
+    if control is not None:
+        whole = near(control, unit) if train is None else f"{control.within}{span(control)}"
+        words.append(f"{'and of' if words else 'Of'} {many(len(control.distance), 'held-out image')} {whole}")
+    return f"{', '.join(words)}."
 
 
 def assumption(audit: Audit) -> str:
@@ -114,25 +142,23 @@ def reasons(words: Sequence[str]) -> str:
 
 
 def comparison(audit: Audit) -> str:
-    """What the distances to the given images say."""
+    """What else the distances to the given images say."""
     train, control = audit.train, audit.held_out
-    unit = "relative L2" if audit.features else "L2"
     if train is None:
-        return "" if control is None else f"Of {many(len(control.distance), 'held-out image')}, {near(control, unit)}."
-    words = f"Of {many(len(train.distance), 'training image')} given, {near(train, unit)}"
+        return ""
+    words = ""
     if control is not None:
         closer = int((train.distance < control.distance.min()).sum())
-        words += (
-            f"; of {many(len(control.distance), 'held-out image')}, {near(control, unit)}. "
+        words = (
             f"{many(closer, 'training image')} {'has' if closer == 1 else 'have'} a reconstruction nearer than any "
             "held-out image has"
         )
         if len(control.distance) < len(train.distance):
             words += ", of which more would come nearer by chance"
-        words += misplaced(train, control)
+        words += f"{misplaced(train, control)}."
     elif audit.start is not None:
-        words += f"; from what the attack started from, {near(audit.start, unit)}"
-    words += "."
+        unit = "relative L2" if audit.features else "L2"
+        words = f"As a control, of what the attack started from {near(audit.start, unit)}."
     if audit.n is not None and audit.n != len(train.distance):
         least = "" if audit.vouched == audit.n else "at least "
         given = f"{len(train.distance)} {'was' if len(train.distance) == 1 else 'were'} given"
@@ -156,11 +182,15 @@ def misplaced(train: Compared, control: Compared) -> str:
 
 def near(these: Compared, unit: str) -> str:
     """How many of some images are within the limit, and the range of the distances."""
-    reached = these.distance[np.isfinite(these.distance)]
-    span = f" ({reached.min():.2g} to {reached.max():.2g})" if len(reached) else ""
     multiple = " at its best brightness" if these.scaled else ""
     verb = "is" if these.within == 1 else "are"
-    return f"{these.within} {verb} within {unit} {these.limit:g} of a reconstruction{multiple}{span}"
+    return f"{these.within} {verb} within {unit} {these.limit:g} of a reconstruction{multiple}{span(these)}"
+
+
+def span(these: Compared) -> str:
+    """The range of some distances in brackets, nothing where none is finite."""
+    reached = these.distance[np.isfinite(these.distance)]
+    return f" ({reached.min():.2g} to {reached.max():.2g})" if len(reached) else ""
 
 
 def caveats(audit: Audit) -> str:
@@ -170,8 +200,6 @@ def caveats(audit: Audit) -> str:
         words += "The two files look like two different networks: their weights are at right angles to each other. "
     if audit.skipped:
         words += f"{audit.skipped} "
-    if audit.certified is None and audit.train is None:
-        words += "Without --data nothing tells which of them are training images. "
     if told := missing(audit):
         words += f"{told} "
     if told := causes(audit):
@@ -184,5 +212,5 @@ def caveats(audit: Audit) -> str:
         if audit.n is None and not audit.from_state and "exact" in audit.attacks:
             words += "After Adam, --optimizer-state may tell more. "
             words += "" if audit.skipped or audit.certified is None else "-m runs ntk-fast. "
-        words += "This is no proof of privacy: it is what these attacks found."
+        words += NO_PROOF if NO_PROOF not in answer(audit) else ""
     return words.strip()

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 
 from recon.attacks import Reconstruction, reconstruct
 from recon.auditing.data import multiples_apart
-from recon.auditing.run import Ran, search
+from recon.auditing.run import Ran, one_stage, search
 from recon.cells.base import Cell
 from recon.cells.instances import Instance
 from recon.cells.kinds import BY_NAME, OWN, PATCHES, SHARED, make
@@ -109,7 +109,7 @@ class CertificateCell(Cell):
         network = instance.network
         if not isinstance(network, MLP):
             common |= {"network": network, "m": m, "seconds": SECONDS}
-            return Ran(("exact-patches",), reconstruct(*weights, attack="exact-patches", **common))
+            return one_stage("exact-patches", reconstruct(*weights, attack="exact-patches", **common))
         if network.parametrisation != "standard":
             common |= {"network": network}
         return search(*weights, 2 * m, 0, SECONDS, common)

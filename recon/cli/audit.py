@@ -113,7 +113,8 @@ def audit(
     """Attack your own model: how many training images do its weights before and after training, or one gradient, show?
 
     Takes plain ReLU MLPs of PyTorch, Flax, Keras, scikit-learn or anything else that saves arrays. Ctrl-C reports what
-    was found so far. Writes report.md, report.json, reconstructions.npz and a PNG of each reconstruction.
+    was found so far. Writes report.html, the same as report.md and report.json, reconstructions.npz and a PNG of each
+    reconstruction.
 
     Example: recon audit --init init.safetensors --final final.safetensors --data pictures/
 
@@ -162,7 +163,7 @@ def audit(
     out.print(f"[{'red' if leaks(made) else 'yellow'}]{escape(made.verdict)}[/]", highlight=False, soft_wrap=True)
     if made.defences is not None:
         show_defences(made.defences)
-    say(f"{made.seconds:.1f} s. Report: {folder / 'report.md'}")
+    say(f"{made.seconds:.1f} s. Report: {folder / 'report.html'}")
     code = exit_code([Checked(final or gradient or init, findings(made), made.seconds)], fail_on, folder)
     if made.interrupted or made.out_of_time:
         leave(STOPPED if made.interrupted and fail_on and not code else code)

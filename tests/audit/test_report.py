@@ -9,6 +9,7 @@ import pytest
 
 from recon import ReconError
 from recon.auditing import report, save
+from recon.auditing.sections import sections
 from tests.audit.made import audit_of
 
 
@@ -81,6 +82,6 @@ def test_what_cannot_be_replaced_is_refused(tmp_path):
 def test_report_reads_as_sentences(rng):
     three = audit_of(rng.normal(size=(3, 5, 5, 1)))
     again = dataclasses.replace(three, attacks=("exact", "exact", "hybrid"))
-    text = report.markdown(again, report.record(again))
+    text = report.markdown(sections(again, report.record(again)), "")
     assert "24 hidden units, 1 output; ReLU" in text
     assert "exact (2 times), then hybrid; the result is that of exact, which ended with: complete" in text

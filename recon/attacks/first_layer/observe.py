@@ -45,6 +45,7 @@ class Observed:
         nothing tells.
       slack: share of the units on which a right vector may disagree with its image's pattern at the known weights.
       low, high: least and greatest value of each input, or None.
+      spectrum: all singular values of the change, those below the cut, too.
       at_rounding: the cut is where singular values fall to the rounding of float64. What is below is no other image's.
     """
 
@@ -65,6 +66,7 @@ class Observed:
     slack: float
     low: Float[np.ndarray, " d"] | None
     high: Float[np.ndarray, " d"] | None
+    spectrum: Float[np.ndarray, " k"]
     at_rounding: bool = False
 
     @property
@@ -128,6 +130,7 @@ class Factors(NamedTuple):
       noise: rms of an entry of the rest, from the largest singular value below the cut.
       tail: that value over the one that so strong a rest has if it is noise, the same in every entry.
       fall: that value over the one `FALL` places later.
+      spectrum: all singular values, one for each input that was lit or unit that was active, whichever are fewer.
       at_rounding: the cut is where rounding of float64 begins, be there a gap or not.
     """
 
@@ -138,6 +141,7 @@ class Factors(NamedTuple):
     noise: float
     tail: float
     fall: float
+    spectrum: Float[np.ndarray, " k"]
     at_rounding: bool = False
 
 
@@ -167,12 +171,12 @@ def factors(z: Float[np.ndarray, "D w"], double: bool = False) -> Factors:
     tail = noise * np.sqrt(used * alive) / max(float(np.linalg.norm(s[n:])), TINY)
     last = min(n + FALL, int(min(used, alive)) - 1)
     fall = float(s[n] / max(s[last], TINY)) if last > n else 1.0
-    s = s[:n]
+    spectrum, s = s[: min(used, alive)], s[:n]
     if double:
-        return Factors(left[:, :n], s, right[:n], gap, noise, tail, fall, at_rounding)
+        return Factors(left[:, :n], s, right[:n], gap, noise, tail, fall, spectrum, at_rounding)
     basis = vectors[:, ::-1][:, :n]
     u, v = (basis, product((basis / s).T, z)) if wide else (product(z, basis / s), basis.T)
-    return Factors(u, s, v, gap, noise, tail, fall)
+    return Factors(u, s, v, gap, noise, tail, fall, spectrum)
 
 
 def leading(z: Float[np.ndarray, "d w"], count: int) -> Float[np.ndarray, "d k"]:
@@ -315,5 +319,6 @@ def observe(
         slack=STATE_SLACK if loose or (state is not None and not still) else SLACK,
         low=low,
         high=high,
+        spectrum=cut.spectrum,
         at_rounding=cut.at_rounding,
     )
