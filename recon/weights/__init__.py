@@ -1,7 +1,7 @@
 """Weights from files of this or other programs: read without running anything in them, brought into Flax layout."""
 
 from recon.weights.arrange import arranged, arranged_both
-from recon.weights.files import flat, load_weights, read_arrays, save_weights
+from recon.weights.files import flat, load_weights, read_arrays, save_weights, told_activation
 from recon.weights.layout import Layout
 from recon.weights.moments import momentum
 from recon.weights.names import bare
@@ -19,5 +19,6 @@ __all__ = [
     "read_arrays",
     "save_weights",
     "stored_bits",
+    "told_activation",
     "widths_of",
 ]
