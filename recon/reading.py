@@ -73,7 +73,7 @@ def archive(file: Path | io.BytesIO, limit: int = LIMIT) -> Iterator[zipfile.Zip
         if end and end[zipfile._ECD_SIZE] > CONTENTS_LIMIT:  # type: ignore[attr-defined]
             raise ValueError(f"its table of contents is longer than {CONTENTS_LIMIT >> 20} MiB")
         with zipfile.ZipFile(opened) as found:
-            total = 0
+            total, size = 0, opened.seek(0, io.SEEK_END)
             for told in found.infolist():
                 total += told.file_size
                 # Nothing is ever unpacked to its name; but whoever wrote such a name means harm.
@@ -85,6 +85,8 @@ def archive(file: Path | io.BytesIO, limit: int = LIMIT) -> Iterator[zipfile.Zip
                     raise ValueError("it is packed in another way than DEFLATE")
                 if told.file_size > (DEFLATE * told.compress_size if told.compress_type else told.compress_size):
                     raise ValueError("a member claims to be larger than it can be")
+                if told.compress_size > size:
+                    raise ValueError("a member claims to be larger than the archive")
             if total > limit:
                 raise ValueError(f"it unpacks to more than {limit >> 20} MiB")
             yield found

@@ -45,8 +45,8 @@ def refuse_scaled(names: Iterable[str], where: str) -> None:
     for name in names:
         if SCALE_OF.fullmatch(parts(name)[-1]):
             raise ReconError(
-                f"{where} holds scaled numbers and their scale ({name}): multiply them, as a library's dequantize does, "
-                "and save the weights as float32."
+                f"{where} holds scaled numbers and their scale ({name}): multiply them, as a library's dequantize "
+                "does, and save the weights as float32."
             )
 
 

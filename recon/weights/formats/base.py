@@ -141,7 +141,7 @@ def widened(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.name in NARROW else array
 
 
-def narrow(held: bytes | memoryview | np.ndarray, kind: str) -> np.ndarray:
+def narrow(held: bytes | bytearray | memoryview, kind: str) -> np.ndarray:
     """Numbers of one of the `NARROW` kinds, from their bytes, as float32."""
     import ml_dtypes
 

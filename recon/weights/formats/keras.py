@@ -1,6 +1,5 @@
 """Keras 3's .keras: a zip of the weights in HDF5 and a configuration in JSON. No class that it names is imported."""
 
-import io
 from pathlib import Path
 
 import msgspec
@@ -17,8 +16,8 @@ def read(path: Path) -> Arrays:
     """The arrays."""
     refuse_packed(path)
     with reading.archive(path, LIMIT) as archive:
-        held = io.BytesIO(reading.member(archive, WEIGHTS, LIMIT))
-    return hdf5.opened(held, path, lambda opened: hdf5.arrays_of(opened, path))
+        held = reading.member(archive, WEIGHTS, LIMIT)
+    return hdf5.read(path, held)
 
 
 def activation(path: Path) -> str | None:
