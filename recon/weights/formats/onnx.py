@@ -55,7 +55,7 @@ class Node:
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    options: Mapping[str, float | str]
+    options: Mapping[str, float | int | str]
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def graph(path: Path) -> Graph:
 def node(reader: Reader, message: memoryview) -> Node:
     """An operator of the graph."""
     fields = reader.fields(message)
-    options: dict[str, float | str] = {}
+    options: dict[str, float | int | str] = {}
     for attribute in messages(fields, 5):
         own = reader.fields(attribute)
         if 2 in own:

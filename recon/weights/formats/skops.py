@@ -56,9 +56,7 @@ def found(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
         tree = plain(msgspec.json.decode(reading.member(archive, SCHEMA, JSON_LIMIT)))
     own = list(networks(tree))
     if not own:
-        raise ReconError(
-            f"{path} holds no network with coefs_ and intercepts_: save a fitted MLPClassifier or MLPRegressor."
-        )
+        raise ReconError(f"{path} holds no trained network: save an MLPClassifier or MLPRegressor that was fitted.")
     return own
 
 
