@@ -68,13 +68,14 @@ def tell(title: str, rows: Sequence[tuple[str, str]]) -> None:
 
 def described(one: "Examined") -> list[tuple[str, str]]:
     """What a file holds, as rows of a table."""
+    from recon.weights.names import natural
     from recon.weights.precision import ROUNDED
 
     numbers = sum(array.size for array in one.arrays.values())
     rows = [("format", f"{one.format}, {len(one.arrays)} arrays, {numbers:,} numbers")]
     layout = one.layout
     if layout is None:
-        names = [*one.arrays]
+        names = sorted(one.arrays, key=natural)
         rows += [("array", array_of(one, name)) for name in names[:SHOWN]]
         rows += [("", f"and {len(names) - SHOWN} more")] if len(names) > SHOWN else []
     else:
@@ -88,7 +89,8 @@ def described(one: "Examined") -> list[tuple[str, str]]:
         lost = f"a change below {2.0**-one.bits:.1%} of a weight is lost" if one.bits < 24 else "stored as float64"
         rows.append(("rounding", f"to {one.bits} significant bits, as of {ROUNDED[one.bits]}: {lost}"))
     rows += [("normalisation", path or "without a name") for path in one.normalised]
-    for reason, names in one.left_out.items():
+    for reason, left in one.left_out.items():
+        names = sorted(left, key=natural)
         some = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
         rows.append(("left out", f"{reason}: {some}"))
     return rows + ([] if one.problem is None else [("problem", one.problem)])
