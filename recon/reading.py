@@ -9,9 +9,9 @@ import math
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -73,13 +73,20 @@ def archive(file: Path | io.BytesIO, limit: int = LIMIT) -> Iterator[zipfile.Zip
         if end and end[zipfile._ECD_SIZE] > CONTENTS_LIMIT:  # type: ignore[attr-defined]
             raise ValueError(f"its table of contents is longer than {CONTENTS_LIMIT >> 20} MiB")
         with zipfile.ZipFile(opened) as found:
-            total = 0
+            total, size = 0, opened.seek(0, io.SEEK_END)
             for told in found.infolist():
                 total += told.file_size
+                # Nothing is ever unpacked to its name; but whoever wrote such a name means harm.
+                if PurePosixPath(told.filename).is_absolute() or ".." in PurePosixPath(told.filename).parts:
+                    raise ValueError("a member's name leads out of it")
+                if stat.S_ISLNK(told.external_attr >> 16):
+                    raise ValueError("a member is a link")
                 if told.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or told.flag_bits & 1:
                     raise ValueError("it is packed in another way than DEFLATE")
                 if told.file_size > (DEFLATE * told.compress_size if told.compress_type else told.compress_size):
                     raise ValueError("a member claims to be larger than it can be")
+                if told.compress_size > size:
+                    raise ValueError("a member claims to be larger than the archive")
             if total > limit:
                 raise ValueError(f"it unpacks to more than {limit >> 20} MiB")
             yield found
@@ -94,11 +101,19 @@ def member(opened: zipfile.ZipFile, name: str, limit: int) -> bytes:
         return file.read(told.file_size)  # without a number the library unpacks first and looks afterwards
 
 
-def arrays(file: Path | io.BytesIO, limit: int = LIMIT) -> dict[str, np.ndarray]:
-    """The arrays of an .npz, by name: plain numbers of the sizes that their headers tell, and nothing else."""
+def arrays(
+    file: Path | io.BytesIO, limit: int = LIMIT, members: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
+    """The arrays of an .npz, by name: plain numbers of the sizes that their headers tell, and nothing else.
+
+    Args:
+      members: of the archive, that are read (default: all).
+    """
     found = {}
     with archive(file, limit) as opened:
         for told in opened.infolist():
+            if members is not None and told.filename not in members:
+                continue
             with opened.open(told) as held:
                 found[told.filename.removesuffix(".npy")] = _array(held, told.file_size)
     return found

@@ -21,7 +21,7 @@ from recon.weights import read_arrays, save_weights
 from tests.fuzz import mutations, readers
 
 # Of those that take longer an input, fewer.
-EXAMPLES = {"figure": 10, "tiny-imagenet": 5, "prepared": 10, "weights-orbax": 10}
+EXAMPLES = {"figure": 10, "tiny-imagenet": 5, "prepared": 10, "weights-orbax": 10, "weights-keras": 5}
 
 
 @pytest.fixture(scope="module")

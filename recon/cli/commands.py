@@ -16,6 +16,7 @@ from recon.cli.cache import cache_app
 from recon.cli.check import check, compare_with_stored
 from recon.cli.console import out, overall, say, show
 from recon.cli.data import data_app
+from recon.cli.doctor import doctor
 from recon.cli.options import Activation, Draw, Figure, Force, Rule, Run, flag, grouped
 from recon.cli.sets import distill, dynamics_of, train
 from recon.cli.settings import Set, options_of, told_how_to_set
@@ -111,6 +112,7 @@ def attack_(
 
 
 app.command("audit", no_args_is_help=True)(audit)
+app.command("doctor", no_args_is_help=True)(doctor)
 
 
 @app.command()

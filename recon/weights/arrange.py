@@ -23,6 +23,7 @@ from recon.weights.strangers import (
     normalisations,
     refuse_adapters,
     refuse_normalisation,
+    refuse_scaled,
 )
 
 MOST_ARRAYS = 2_000  # to be compared with each other: of the most layers and an optimiser's state there are fewer
@@ -107,6 +108,7 @@ def find(arrays: Mapping[str, np.ndarray], wanted: Wanted, names: Collection[str
       names: of the arrays that count (default: all).
     """
     refuse_adapters(arrays, wanted.where)
+    refuse_scaled(arrays, wanted.where)
     every = considered(arrays)
     beside = {name for one in normalisations(every) for name in one.arrays.values()}
     plain = {n: shape for n, shape in every.items() if shape and n not in beside and (names is None or n in names)}

@@ -11,7 +11,7 @@ from recon.networks import Params
 from recon.reading import LIMIT, Objects, plain, refused
 from recon.records.files import npz_bytes, write_bytes
 from recon.weights.arrange import arranged
-from recon.weights.formats import formats
+from recon.weights.formats import Format, formats
 from recon.weights.formats.base import FOREIGN, KIND, PICKLE, Arrays, foreign, leaves, widened
 from recon.weights.names import natural
 
@@ -29,25 +29,7 @@ def read_arrays(path: str | Path) -> Arrays:
       ReconError: the file is absent, damaged, too large, a pickle, or of no known format.
     """
     path = Path(path)
-    known = formats()
-    try:
-        size = 0 if path.is_dir() else path.stat().st_size
-        head = b""
-        if path.is_file():
-            with path.open("rb") as file:
-                head = file.read(16)
-    except OSError as error:
-        raise ReconError(f"{path} cannot be read ({error.strerror}): give a file of weights.") from error
-    chosen = next((f for f in known.values() if f.holds(path, head)), None)
-    if PICKLED.match(head) or (path.suffix in PICKLES and chosen is None and not path.is_dir()):
-        raise ReconError(PICKLE.format(path))
-    if (other := program(path, head)) is not None:
-        raise ReconError(foreign(path, other))
-    if size > LIMIT:
-        raise ReconError(f"{path} holds more than {LIMIT >> 30} GiB: save the weights by themselves.")
-    if chosen is None:
-        names = ", ".join(suffix for f in known.values() for suffix in f.suffixes)
-        raise ReconError(f"{path} is of no format that holds weights here ({names}, an Orbax folder): save it as one.")
+    chosen = format_of(path)
     with refused(f"{path} holds no weights", "save them again"):
         try:
             arrays = chosen.read(path)
@@ -66,13 +48,57 @@ def read_arrays(path: str | Path) -> Arrays:
     return arrays
 
 
-def program(path: Path, head: bytes) -> str | None:
+def told_activation(path: str | Path) -> str | None:
+    """The activation of the hidden layers, where a file describes the network beside its weights.
+
+    Keras's files do, scikit-learn's by skops, ONNX's graphs, and folders with Hugging Face's config.json.
+
+    Returns:
+      A name as `recon.networks.activations.named` takes it; other words where it has none such, or where hidden layers
+      differ ("relu and tanh"); None where the file does not tell.
+
+    Raises:
+      ReconError: as `read_arrays`.
+    """
+    path = Path(path)
+    chosen = format_of(path)
+    with refused(f"The network's description in {path} cannot be read", "save it again"):
+        return chosen.activation(path)
+
+
+def format_of(path: Path) -> Format:
+    """The format of a file or folder.
+
+    Raises:
+      ReconError: there is none, it is too large, a pickle, or of no known format.
+    """
+    known = formats()
+    try:
+        size = 0 if path.is_dir() else path.stat().st_size
+        head = b""
+        if path.is_file():
+            with path.open("rb") as file:
+                head = file.read(16)
+    except OSError as error:
+        raise ReconError(f"{path} cannot be read ({error.strerror}): give a file of weights.") from error
+    chosen = next((f for f in known.values() if f.holds(path, head)), None)
+    if PICKLED.match(head) or (path.suffix in PICKLES and chosen is None and not path.is_dir()):
+        raise ReconError(PICKLE.format(path))
+    if (other := program(path)) is not None:
+        raise ReconError(foreign(path, other))
+    if size > LIMIT:
+        raise ReconError(f"{path} holds more than {LIMIT >> 30} GiB: save the weights by themselves.")
+    if chosen is None:
+        names = ", ".join(suffix for f in known.values() for suffix in f.suffixes)
+        raise ReconError(f"{path} is of no format that holds weights here ({names}, an Orbax folder): save it as one.")
+    return chosen
+
+
+def program(path: Path) -> str | None:
     """The suffix, in `FOREIGN`, of another program's file or folder."""
     if path.is_dir():
         marks = {"saved_model.pb": ".pb", "*.data-*-of-*": ".index"}
         return next((suffix for mark, suffix in marks.items() if any(path.glob(mark))), None)
-    if head.startswith(b"\x89HDF"):
-        return ".h5"
     if ".data-" in path.name:  # of a TensorFlow checkpoint
         return ".index"
     return path.suffix if path.suffix in FOREIGN else None

@@ -179,6 +179,9 @@ def other_first(layout: Layout, shapes: Mapping[str, Shape]) -> bool:
     pairs = sorted(layout.layers, key=lambda pair: natural(pair[0]))
     ends = ends_of(pairs, shapes, layout.transposed)
     kinds = [kind(kernel) for kernel, _ in pairs]
+    tops = {parts(kernel)[0] for kernel, _ in pairs}
+    if len(tops) == len(pairs) and len({kind(top) for top in tops}) == 1:
+        return False  # by the numbers that they begin with, as of 'stage1.a.weight' and 'stage2.b.weight'
     first, last = (pairs.index(layout.layers[i]) for i in (0, -1))
     size = ends[first][0]
     if len({*kinds}) == 1 or ([fan_in for fan_in, _ in ends].count(size) == 1 and ends[last][1] != size):

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-ROUNDED = {8: "bfloat16", 11: "float16 or TF32", 24: "float32"}  # significant bits, the leading one included
+# Significant bits, the leading one included.
+ROUNDED = {3: "FP8 (E5M2)", 4: "FP8 (E4M3)", 8: "bfloat16", 11: "float16 or TF32", 24: "float32"}
 STORED = {np.dtype(np.float16): 11, np.dtype(np.float32): 24, np.dtype(np.float64): 53}
 CHUNK = 1 << 16  # numbers at a time: where they are not rounded the first few tell
 ENOUGH = 64  # numbers: one not rounded has its last bits zero with a chance of 1 in 2**13 (of float32, to TF32)

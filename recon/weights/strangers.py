@@ -13,6 +13,7 @@ from recon.weights.names import BIAS, COLLECTIONS, Shape, called, module, natura
 ADAPTER = re.compile(
     r"(lora|loha|hada|lokr|oft|boft|ia3|vera|dora|fourierft|adapters?|prompt_(encoder|embeddings))([_A-Z].*)?"
 )
+SCALE_OF = re.compile(r"(weight|kernel)_scale(_inv|_\d)?|scale_weight")  # of FP8 and integers
 RECURRENT = re.compile(r"weight_h[hr](_l\d+.*)?|recurrent_kernel")  # of PyTorch and Keras
 # Sets of a module's last words, by what they tell of its kernel, with what brings it back.
 REPARAMETRISED = (
@@ -36,6 +37,16 @@ def refuse_adapters(names: Iterable[str], where: str) -> None:
             raise ReconError(
                 f"{where} holds an adapter ({name}), which is no layer of its own but changes one: merge the adapter "
                 "into the base model and audit the base before and after."
+            )
+
+
+def refuse_scaled(names: Iterable[str], where: str) -> None:
+    """Refuse numbers of a few bits, as FP8 is, that are weights only times a scale beside them."""
+    for name in names:
+        if SCALE_OF.fullmatch(parts(name)[-1]):
+            raise ReconError(
+                f"{where} holds scaled numbers and their scale ({name}): multiply them, as a library's dequantize "
+                "does, and save the weights as float32."
             )
 
 

@@ -26,6 +26,8 @@ Files = dict[str, bytes]
 BY_SUFFIX: dict[str, damage.Damage] = {
     ".json": damage.in_json,
     ".npz": damage.in_zip,
+    ".skops": damage.in_zip,
+    ".keras": damage.in_zip,
     ".safetensors": damage.in_safetensors,
     ".png": damage.in_png,
     ".jpg": damage.in_jpeg,
@@ -262,6 +264,23 @@ def make_orbax(folder: Path) -> None:
         writer.save((folder / "checkpoint").absolute(), weights())
 
 
+def make_program(folder: Path, name: str) -> None:
+    """A network's file as another program writes it."""
+    from tests.weights import written
+
+    layers = written.relu_network(np.random.default_rng(0), (3, 4, 2))
+    write = {".keras": written.keras, ".h5": written.keras_weights, ".skops": written.skops, ".onnx": written.onnx}
+    write[Path(name).suffix](folder / name, layers)
+
+
+def read_told(folder: Path) -> None:
+    """As `recon doctor` reads files."""
+    from recon.weights import examine
+
+    for path in sorted(folder.iterdir()):
+        examine(path)
+
+
 def read_weights(folder: Path) -> None:
     from recon.weights import load_weights
 
@@ -409,6 +428,7 @@ KINDS = (
 FIGURES = (make_figure, partial(make_figure, record="quick-tfds"))
 FOLDERS = tuple(partial(make_folder, kind=kind, mode=mode) for kind, mode in KINDS)
 SETS = tuple(partial(make_weights, suffix=suffix) for suffix in (".npz", ".safetensors"))
+PROGRAMS = tuple(partial(make_program, name=f"net{suffix}") for suffix in (".keras", ".h5", ".skops", ".onnx"))
 READERS = {
     reader.name: reader
     for reader in (
@@ -427,6 +447,9 @@ READERS = {
         Reader("figure", FIGURES, read_figure),
         Reader("tiny-imagenet", (make_archive,), read_archive),
         Reader("prepared", (make_prepared,), read_prepared),
+        Reader("weights-keras", PROGRAMS[:2], read_told),
+        Reader("weights-skops", PROGRAMS[2:3], read_told, ("recon", "zipfile")),
+        Reader("weights-onnx", PROGRAMS[3:], read_told, ("recon",)),
         Reader("weights-orbax", (make_orbax,), read_weights),
     )
 }

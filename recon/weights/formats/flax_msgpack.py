@@ -8,21 +8,19 @@ import numpy as np
 
 from recon.errors import ReconError
 from recon.reading import content, plain
-from recon.weights.formats.base import KIND, Arrays, Format, float32, leaves
+from recon.weights.formats.base import NARROW, Arrays, Format, leaves, narrow
 
 ARRAY, SCALAR = 1, 3  # codes of flax.serialization's extension types
 CHUNKED = "__msgpack_chunked_array__"
 
 
 def extension(code: int, data: memoryview) -> Any:
-    """An array, or whatever else, which is no weight; of bfloat16 as float32."""
+    """An array, or whatever else, which is no weight; of one of the `NARROW` kinds as float32."""
     if code not in (ARRAY, SCALAR):
         return None
     shape, name, held = msgspec.msgpack.decode(bytes(data), type=tuple[list[int], str, bytes])
-    if name == "bfloat16":
-        return float32(np.frombuffer(held, "<u2")).reshape(shape)
-    if name.startswith("float8"):
-        raise ReconError(KIND.format("The file", name))
+    if name in NARROW:
+        return narrow(held, name).reshape(shape)
     dtype = np.dtype(name)
     if not plain(dtype):
         raise ValueError(f"an array of {name}")

@@ -12,6 +12,8 @@ from recon.weights.formats.base import Arrays, Format
 from recon.weights.names import few
 
 INDEX = ".safetensors.index.json"
+CONFIG = "config.json"
+WORDS = ("hidden_act", "activation_function", "hidden_activation", "activation")  # of the activation, in it
 
 
 class Index(msgspec.Struct):
@@ -50,9 +52,17 @@ def read(path: Path) -> Arrays:
     return {name: held[file][name] for name, file in index.weight_map.items()}
 
 
+def activation(path: Path) -> str | None:
+    """As the configuration beside the weights tells that Hugging Face's libraries write."""
+    config = (path if path.is_dir() else path.parent) / CONFIG
+    told = reading.json(config) if config.is_file() else None
+    words = [told[key] for key in WORDS if isinstance(told.get(key), str)] if isinstance(told, dict) else []
+    return words[0] if words else None
+
+
 def holds(path: Path, _: bytes) -> bool:
     """The index, or the folder around it or one file."""
     return path.name.endswith(INDEX) or (path.is_dir() and any(path.glob("*.safetensors")))
 
 
-FORMAT = Format("safetensors in parts", (INDEX,), holds, read)
+FORMAT = Format("safetensors in parts", (INDEX,), holds, read, activation)

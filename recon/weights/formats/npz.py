@@ -3,31 +3,20 @@
 from pathlib import Path
 
 from recon import reading
-from recon.errors import ReconError
 from recon.reading import LIMIT
-from recon.weights.formats.base import PICKLE, Arrays, Format, foreign
-
-# Weights are packed to a half at best, with most of them pruned to a tenth; images of few colours to a fiftieth.
-DENSEST = 100  # times that an archive may unpack to its size,
-SMALL = 256 << 20  # if to more bytes than this, which are read in a moment
-MEMBERS = {"model.weights.h5": ".keras", "schema.json": ".skops"}  # of other programs' zips
+from recon.weights.formats import keras, skops
+from recon.weights.formats.base import Arrays, Format, refuse_packed
 
 
 def read(path: Path) -> Arrays:
     """The arrays, each of the size that its header tells."""
-    with reading.archive(path, LIMIT) as opened:
-        told = opened.infolist()
-    if any(member.filename.endswith(".pkl") for member in told):
-        raise ReconError(PICKLE.format(path))
-    for member in told:
-        if member.filename in MEMBERS:
-            raise ReconError(foreign(path, MEMBERS[member.filename]))
-    unpacked, packed = sum(member.file_size for member in told), sum(member.compress_size for member in told)
-    if unpacked > max(SMALL, DENSEST * packed):
-        raise ReconError(
-            f"{path} unpacks from {packed >> 20} to {unpacked >> 20} MiB, as no weights do: save the network's alone."
-        )
+    refuse_packed(path)
     return reading.arrays(path, LIMIT)
 
 
-FORMAT = Format("npz", (".npz",), lambda _, head: head.startswith(b"PK"), read)
+def holds(path: Path, head: bytes) -> bool:
+    """A zip of no other format."""
+    return head.startswith(b"PK") and not any(other.holds(path, head) for other in (keras, skops))
+
+
+FORMAT = Format("npz", (".npz",), holds, read)

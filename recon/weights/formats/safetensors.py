@@ -6,20 +6,20 @@ import numpy as np
 
 from recon.errors import ReconError
 from recon.reading import LIMIT, content
-from recon.weights.formats.base import KIND, Arrays, Format, float32
+from recon.weights.formats.base import KIND, Arrays, Format, narrow
 
-# By their names in the header; bfloat16 by its bits.
+# By their names in the header.
 KINDS = {
     **{f"F{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
     **{f"I{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
     **{f"U{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
     "BOOL": np.dtype(bool),
-    "BF16": np.dtype("<u2"),
 }
+NARROWS = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 
 
 def read(path: Path) -> Arrays:
-    """The arrays; those of bfloat16 as float32."""
+    """The arrays; those of the `NARROW` kinds as float32."""
     from safetensors import SafetensorError, deserialize
 
     try:
@@ -29,10 +29,13 @@ def read(path: Path) -> Arrays:
     made = {}
     for name, told in found:
         kind = told["dtype"]
-        if kind not in KINDS:
+        if kind in NARROWS:
+            array = narrow(told["data"], NARROWS[kind])
+        elif kind in KINDS:
+            array = np.frombuffer(told["data"], KINDS[kind])
+        else:
             raise ReconError(KIND.format(path, kind))
-        array = np.frombuffer(told["data"], KINDS[kind]).reshape(told["shape"])
-        made[name] = float32(array) if kind == "BF16" else array
+        made[name] = array.reshape(told["shape"])
     return made
 
 
