@@ -82,7 +82,15 @@ def onnx_of(path, **changes):
     path.write_bytes(written.onnx_model(written.field(5, made)))
 
 
+def many_members(path):
+    """A table of contents of 8,000 long names without anything in them."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for i in range(8_000):
+            archive.writestr(zipfile.ZipInfo(f"{i:0100}.npy"), b"")
+
+
 HOSTILE = {
+    "many.npz": many_members,
     "bomb.npz": lambda path: zipped(path, {"W1.npy": None}),
     "bomb.keras": lambda path: zipped(path, {"config.json": b"{}", "model.weights.h5": None}),
     "bomb.skops": lambda path: skops_of(path, None),

@@ -45,10 +45,10 @@ def test_keras_3(sizes, bias, tmp_path, rng):
     assert told_activation(tmp_path / "net.weights.h5") is None
 
 
-@pytest.mark.parametrize("sizes", [(6, 9, 9, 2), SQUARE])
-def test_keras_older_layout_has_the_order_in_a_list(sizes, tmp_path, rng):
+@pytest.mark.parametrize(("sizes", "end"), [((6, 9, 9, 2), ""), (SQUARE, ""), (SQUARE, ":0")])
+def test_keras_older_layout_has_the_order_in_a_list(sizes, end, tmp_path, rng):
     layers = written.relu_network(rng, sizes)
-    written.keras_legacy(tmp_path / "net.h5", layers, ("zz", "mm", "aa"), "tanh")
+    written.keras_legacy(tmp_path / "net.h5", layers, ("zz", "mm", "aa"), "tanh", end)
     arrays = same_layers(tmp_path / "net.h5", layers)
     assert arranged(arrays, layers="zz,mm,aa") == arranged(arrays)
     state = momentum(arrays, arranged(arrays), arrays)

@@ -34,6 +34,7 @@ def names(shapes: Mapping[str, Shape], layers: Sequence[str], slots: Sequence[st
         above, _, word = path.partition(":")[0].rpartition("/")
         module = above.removeprefix("model_weights/")
         made[path] = numbered(modules.setdefault(module, len(modules)), f"{module}/{word}")
+    made |= {path: f"opt_state/{path}" for path in slots}
     kinds = {path: found[1] is not None for path in slots if (found := SLOT.fullmatch(path))}
     made |= moments([p for p, first in kinds.items() if first], [p for p, first in kinds.items() if not first])
     variables: dict[str, dict[int, str]] = {}
@@ -43,6 +44,7 @@ def names(shapes: Mapping[str, Shape], layers: Sequence[str], slots: Sequence[st
     for module, own in variables.items():
         paths = [own[i] for i in sorted(own)]
         if module == "optimizer":
+            made |= {path: f"opt_state/{path}" for path in paths}
             made |= by_algorithm([path for path in paths if shapes[path]], shapes, algorithm)
         else:
             words = roles(module.rpartition("/")[2], [shapes[path] for path in paths])

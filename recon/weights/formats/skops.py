@@ -9,7 +9,7 @@ import msgspec
 from recon import reading
 from recon.errors import ReconError
 from recon.reading import JSON_LIMIT, LIMIT
-from recon.weights.formats.base import LINEAR, Arrays, Format, leaves, members, refuse_packed
+from recon.weights.formats.base import LINEAR, TABLE, Arrays, Format, leaves, members, refuse_packed
 
 SCHEMA = "schema.json"
 # Attributes of scikit-learn's networks and of their optimisers that are read, and what the latter are called here.
@@ -52,7 +52,7 @@ def found(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
     Raises:
       ReconError: there is none.
     """
-    with reading.archive(path, LIMIT) as archive:
+    with reading.archive(path, LIMIT, TABLE) as archive:
         tree = plain(msgspec.json.decode(reading.member(archive, SCHEMA, JSON_LIMIT)))
     own = list(networks(tree))
     if not own:
@@ -71,7 +71,7 @@ def read(path: Path) -> Arrays:
         parts = {word: network[word] for word in WEIGHTS}
         parts |= {f"opt_state/{MOMENTS[k]}": v for k, v in (optimiser or {}).items() if k in MOMENTS}
         names |= {f"{top}{name}": leaf.name for name, leaf in leaves(parts) if isinstance(leaf, Path)}
-    arrays = reading.arrays(path, LIMIT, set(names.values()))
+    arrays = reading.arrays(path, LIMIT, TABLE, set(names.values()))
     return {name: arrays[file.removesuffix(".npy")] for name, file in names.items()}
 
 
