@@ -124,6 +124,11 @@ HOSTILE = {
 }
 
 
+WORDS = {"bomb": "as no weights do", "many": "table of contents", "absolute": "leads out of it", "link": "is a link",
+         "parent.npz": "leads out of it", "parent.onnx": "not beside it", "outside": "not beside it",
+         "other-file": "another file", "inner": "as no weights do"}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_refused_in_one_sentence_without_memory(name, tmp_path):
     HOSTILE[name](tmp_path / name)
@@ -134,6 +139,7 @@ def test_refused_in_one_sentence_without_memory(name, tmp_path):
     words = str(caught.value)
     assert words.isprintable()
     assert words.endswith(".")
+    assert all(told in words for begins, told in WORDS.items() if name.startswith(begins))
     assert str(tmp_path / name) in words
     with pytest.raises(ReconError):
         examine(tmp_path / name)
