@@ -122,7 +122,7 @@ def skops(path, layers, activation="relu", pipeline=False, moments=None):
 
     kernels, biases = zip(*layers, strict=True)
     own = {"activation": word(activation), "coefs_": several(kernels), "intercepts_": several(biases)}
-    own["_best_coefs"] = word(None)
+    own |= {"_best_coefs": word(None), "tol": word(float("nan"))}
     if moments is not None:
         optimiser = {"t": word(3), "ms": several(moments), "vs": several([m**2 for m in moments])}
         own["_optimizer"] = thing("AdamOptimizer", "sklearn.neural_network._stochastic_optimizers", **optimiser)

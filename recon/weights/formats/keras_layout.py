@@ -15,6 +15,8 @@ VARIABLE = re.compile(r"(?:(.*)/)?vars/(\d+)")
 SLOT = re.compile(r".*[_/](?:(m|momentum)|v|velocity)(?::0)?")
 # Layers with a kernel, by their class; others, such as Flatten and Dropout, do not come between two of them.
 KERNELS = re.compile(r"(Einsum)?Dense|(Depthwise|Separable)?Conv\d?D(Transpose)?|Embedding|LSTM|GRU|SimpleRNN")
+# Layers that put several together: a network with one is no chain of layers.
+MERGES = ("Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract")
 # What Keras calls activations and means by them where it says no more.
 WORDS = {"swish": "silu", "leaky_relu": "leaky_relu:0.2", "leakyrelu": "leaky_relu:0.3", "identity": LINEAR}
 SLOPES = ("negative_slope", "alpha")  # of today's Keras and of Keras 2
@@ -59,6 +61,8 @@ def roles(layer: str, shapes: Sequence[Shape]) -> Sequence[str]:
       layer: its own part of the path: its class in snake case, or what a model's own class calls it.
     """
     axes = [len(shape) for shape in shapes]
+    if layer.startswith("normalization"):
+        return ("mean", "variance", "count")
     if len(shapes) == 3 and axes[:2] == [2, 2]:
         return ("kernel", "recurrent_kernel", "bias")
     if axes[:1] > [1]:
@@ -107,7 +111,9 @@ def steps(layer: Mapping[str, Any]) -> Iterator[str | None]:
         return
     if KERNELS.fullmatch(kind):
         yield None
-    if kind in ("ReLU", "LeakyReLU", "ELU", "PReLU", "Softmax"):
+    if kind in MERGES:
+        yield kind
+    elif kind in ("ReLU", "LeakyReLU", "ELU", "PReLU", "Softmax"):
         yield word(kind, config)
     elif (one := config.get("activation")) is not None:
         yield word(one["class_name"], one.get("config") or {}) if isinstance(one, Mapping) else word(one, {})

@@ -1,5 +1,6 @@
 """skops' .skops: scikit-learn's objects as a tree in JSON beside their arrays. No class that it names is imported."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,14 @@ Tree = Any
 
 
 def plain(node: Tree) -> Tree:
-    """A tree of skops' nodes without them: mappings, lists, values; of an array its member's name, as a `Path`."""
+    """A tree of skops' nodes without them: mappings, lists, values in JSON; of an array its member's name, a `Path`."""
     if not isinstance(node, Mapping):
         return None
     content = node.get("content")
     if node.get("type") == "numpy" and isinstance(node.get("file"), str):
         return Path(node["file"])
     if node.get("is_json") and isinstance(content, str):
-        return msgspec.json.decode(content)
+        return content
     if isinstance(content, list):
         return [plain(one) for one in content]
     if not isinstance(content, Mapping):
@@ -77,7 +78,7 @@ def read(path: Path) -> Arrays:
 
 def activation(path: Path) -> str | None:
     """As the network's own parameter tells."""
-    told = {str(network.get("activation")) for _, network in found(path)}
+    told = {str(json.loads(network.get("activation", "null"))) for _, network in found(path)}
     return " and ".join(sorted(WORDS.get(word, word) for word in told))
 
 
