@@ -63,15 +63,19 @@ def json(path: Path, kind: Any = Any) -> Any:
 
 
 @contextmanager
-def archive(file: Path | io.BytesIO, limit: int = LIMIT) -> Iterator[zipfile.ZipFile]:
-    """A zip archive of at most `limit` bytes unpacked, as its table of contents tells; `member` holds it to that."""
+def archive(file: Path | io.BytesIO, limit: int = LIMIT, contents: int = CONTENTS_LIMIT) -> Iterator[zipfile.ZipFile]:
+    """A zip archive of at most `limit` bytes unpacked, as its table of contents tells; `member` holds it to that.
+
+    Args:
+      contents: bytes that the table may have.
+    """
     if isinstance(file, Path) and file.exists() and not file.is_file():
         raise ValueError("it is no plain file")
     with open(file, "rb") if isinstance(file, Path) else file as opened:
         # The library makes objects of the whole table before it can be asked for its length.
         end = zipfile._EndRecData(opened)  # type: ignore[attr-defined]
-        if end and end[zipfile._ECD_SIZE] > CONTENTS_LIMIT:  # type: ignore[attr-defined]
-            raise ValueError(f"its table of contents is longer than {CONTENTS_LIMIT >> 20} MiB")
+        if end and end[zipfile._ECD_SIZE] > contents:  # type: ignore[attr-defined]
+            raise ValueError(f"its table of contents is longer than {contents >> 20} MiB")
         with zipfile.ZipFile(opened) as found:
             total, size = 0, opened.seek(0, io.SEEK_END)
             for told in found.infolist():
@@ -102,15 +106,19 @@ def member(opened: zipfile.ZipFile, name: str, limit: int) -> bytes:
 
 
 def arrays(
-    file: Path | io.BytesIO, limit: int = LIMIT, members: Collection[str] | None = None
+    file: Path | io.BytesIO,
+    limit: int = LIMIT,
+    contents: int = CONTENTS_LIMIT,
+    members: Collection[str] | None = None,
 ) -> dict[str, np.ndarray]:
     """The arrays of an .npz, by name: plain numbers of the sizes that their headers tell, and nothing else.
 
     Args:
+      limit, contents: as `archive` takes them.
       members: of the archive, that are read (default: all).
     """
     found = {}
-    with archive(file, limit) as opened:
+    with archive(file, limit, contents) as opened:
         for told in opened.infolist():
             if members is not None and told.filename not in members:
                 continue

@@ -86,7 +86,9 @@ def described(one: "Examined") -> list[tuple[str, str]]:
             rows.append(("layer", f"{array_of(one, kernel)}, {'no bias' if bias is None else array_of(one, bias)}"))
     rows.append(("activation", one.activation or "the file does not tell"))
     if one.bits is not None and one.bits in ROUNDED:
-        lost = f"a change below {2.0**-one.bits:.1%} of a weight is lost" if one.bits < 24 else "stored as float64"
+        lost = (
+            f"changes below {100 * 2.0**-one.bits:.1g} % of a weight are lost" if one.bits < 24 else "stored as float64"
+        )
         rows.append(("rounding", f"to {one.bits} significant bits, as of {ROUNDED[one.bits]}: {lost}"))
     rows += [("normalisation", path or "without a name") for path in one.normalised]
     for reason, left in one.left_out.items():

@@ -12,7 +12,7 @@ from recon.weights.arrange import arranged, arranged_both
 from recon.weights.candidates import considered
 from recon.weights.files import format_of, read_arrays, told_activation
 from recon.weights.formats.base import Arrays
-from recon.weights.layout import Layout, Tree
+from recon.weights.layout import Layout
 from recon.weights.names import bare, parts
 from recon.weights.precision import stored_bits
 from recon.weights.states import STATE
@@ -20,6 +20,7 @@ from recon.weights.strangers import normalisations
 
 # Inputs or units, whichever are fewer, up to which the rank is computed here: at most about ten seconds.
 LARGEST = 1_024
+ROWS = 1_024  # of a kernel that are compared at a time
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Compared:
     """Two files as initial and final weights.
 
     Attributes:
-      moved: change of the first kernel over its initial size.
+      moved: change of the first layer over its initial size.
       rank: of the first layer's change; None: it is not clear, or the layer too large to see at once.
       gap: ratio of the singular values on the two sides of the rank; None as well where it was not computed.
     """
@@ -150,17 +151,26 @@ def compare(
         raise ReconError(
             f"{where[0]} and {where[1]} are of networks of different sizes: give two files of one network."
         )
-    initial, final = (stacked(tree) for tree in (before, after))
-    if np.array_equal(initial, final):
+    moved = moved_by(before["Dense_0"], after["Dense_0"])
+    if not moved:
         raise ReconError(f"{where[0]} and {where[1]} have the same first layer: there is no change to attack.")
-    moved = float(np.linalg.norm(final - initial) / max(np.linalg.norm(initial), np.finfo(float).tiny))
-    if min(initial.shape) > LARGEST:
+    if min(shapes[0][0]) > LARGEST:
         return Compared(moved, None, None)
+    initial, final = (stacked(tree["Dense_0"]) for tree in (before, after))
     seen = observe(initial, final, "bias" in before["Dense_0"])
     return Compared(moved, seen.n if seen.clear else None, float(seen.gap))
 
 
-def stacked(tree: Tree) -> np.ndarray:
-    """The first layer, its biases, if it has them, below its kernel, in float64."""
-    first = tree["Dense_0"]
-    return np.vstack([first["kernel"], *(first[part][None] for part in ("bias",) if part in first)]).astype(np.float64)
+def moved_by(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> float:
+    """Norm of a layer's change over that of the layer, a few rows at a time: it may be a large one."""
+    change = size = 0.0
+    for part in before:
+        for start in range(0, len(before[part]), ROWS):
+            one, two = (layer[part][start : start + ROWS].astype(np.float64) for layer in (before, after))
+            change, size = change + float(np.sum((two - one) ** 2)), size + float(np.sum(one**2))
+    return float(np.sqrt(change / max(size, np.finfo(float).tiny)))
+
+
+def stacked(layer: Mapping[str, np.ndarray]) -> np.ndarray:
+    """A layer, its biases, if it has them, below its kernel, in float64."""
+    return np.vstack([layer["kernel"], *(layer[part][None] for part in ("bias",) if part in layer)]).astype(np.float64)

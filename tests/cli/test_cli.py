@@ -56,7 +56,7 @@ def test_help_is_quick_and_loads_nothing_heavy(checkout):
 
 def test_commands_are_listed_in_the_order_in_which_one_needs_them():
     commands = [*typer.main.get_command(app).commands]
-    assert commands[:5] == ["list", "attack", "audit", "reproduce", "plot"]
+    assert commands[:6] == ["list", "attack", "audit", "doctor", "reproduce", "plot"]
     assert commands.index("report") < commands.index("check") < commands.index("cache")
 
 

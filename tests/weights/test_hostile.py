@@ -82,7 +82,15 @@ def onnx_of(path, **changes):
     path.write_bytes(written.onnx_model(written.field(5, made)))
 
 
+def many_members(path):
+    """A table of contents of 8,000 long names without anything in them."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for i in range(8_000):
+            archive.writestr(zipfile.ZipInfo(f"{i:0100}.npy"), b"")
+
+
 HOSTILE = {
+    "many.npz": many_members,
     "bomb.npz": lambda path: zipped(path, {"W1.npy": None}),
     "bomb.keras": lambda path: zipped(path, {"config.json": b"{}", "model.weights.h5": None}),
     "bomb.skops": lambda path: skops_of(path, None),
@@ -116,6 +124,11 @@ HOSTILE = {
 }
 
 
+WORDS = {"bomb": "as no weights do", "many": "table of contents", "absolute": "leads out of it", "link": "is a link",
+         "parent.npz": "leads out of it", "parent.onnx": "not beside it", "outside": "not beside it",
+         "other-file": "another file", "inner": "as no weights do"}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_refused_in_one_sentence_without_memory(name, tmp_path):
     HOSTILE[name](tmp_path / name)
@@ -126,6 +139,7 @@ def test_refused_in_one_sentence_without_memory(name, tmp_path):
     words = str(caught.value)
     assert words.isprintable()
     assert words.endswith(".")
+    assert all(told in words for begins, told in WORDS.items() if name.startswith(begins))
     assert str(tmp_path / name) in words
     with pytest.raises(ReconError):
         examine(tmp_path / name)

@@ -45,10 +45,10 @@ def test_keras_3(sizes, bias, tmp_path, rng):
     assert told_activation(tmp_path / "net.weights.h5") is None
 
 
-@pytest.mark.parametrize("sizes", [(6, 9, 9, 2), SQUARE])
-def test_keras_older_layout_has_the_order_in_a_list(sizes, tmp_path, rng):
+@pytest.mark.parametrize(("sizes", "end"), [((6, 9, 9, 2), ""), (SQUARE, ""), (SQUARE, ":0")])
+def test_keras_older_layout_has_the_order_in_a_list(sizes, end, tmp_path, rng):
     layers = written.relu_network(rng, sizes)
-    written.keras_legacy(tmp_path / "net.h5", layers, ("zz", "mm", "aa"), "tanh")
+    written.keras_legacy(tmp_path / "net.h5", layers, ("zz", "mm", "aa"), "tanh", end)
     arrays = same_layers(tmp_path / "net.h5", layers)
     assert arranged(arrays, layers="zz,mm,aa") == arranged(arrays)
     state = momentum(arrays, arranged(arrays), arrays)
@@ -77,6 +77,7 @@ def test_keras_normalisations_and_recurrent_layers_are_told_by_their_variables(t
         for name, arrays in {
             "embedding": [np.ones((9, 4))],
             "p_re_lu": [np.ones(3)],
+            "normalization": [np.ones(4), np.ones(4), np.int32(3)],
             "lstm/cell": [np.ones((2, 12)), np.ones((3, 12)), np.ones(12)],
         }.items():
             for i, array in enumerate(arrays):
@@ -84,6 +85,7 @@ def test_keras_normalisations_and_recurrent_layers_are_told_by_their_variables(t
     found = read_arrays(tmp_path / "net.weights.h5")
     assert found["layers/batch_normalization/moving_variance"][0] == 3
     assert {"layers/embedding/embeddings", "layers/p_re_lu/alpha", "layers/lstm/cell/recurrent_kernel"} <= set(found)
+    assert found["layers/normalization/count"] == 3
     with pytest.raises(ReconError, match="recurrent"):
         arranged({name: a for name, a in found.items() if "lstm" in name})
 
@@ -117,6 +119,9 @@ def test_activation_layers_between_count_and_those_behind_the_last_do_not(tmp_pa
         made = [inner, two, *between, three, {"class_name": "Softmax", "config": {}}]
         written.keras(tmp_path / "net.keras", layers, {"class_name": "Sequential", "config": {"layers": made}})
         assert told_activation(tmp_path / "net.keras") == (expected or "leaky_relu:0.3 and linear")
+    added = {"class_name": "Functional", "config": {"layers": [inner, {"class_name": "Add", "config": {}}, three]}}
+    written.keras(tmp_path / "net.keras", layers, added)
+    assert told_activation(tmp_path / "net.keras") == "leaky_relu:0.3 then Add"
     written.keras(tmp_path / "net.keras", layers, {"class_name": "Net", "config": {}})
     assert told_activation(tmp_path / "net.keras") is None
 

@@ -69,8 +69,12 @@ def keras(path, layers, config=None, **options):
         archive.writestr("model.weights.h5", out.getvalue())
 
 
-def keras_legacy(path, layers, names, activation="relu"):
-    """`model.save("….h5")`, of layers with names of their own, after training by SGD with momentum."""
+def keras_legacy(path, layers, names, activation="relu", end=""):
+    """`model.save("….h5")`, of layers with names of their own, after training by SGD with momentum.
+
+    Args:
+      end: of variables' names; ":0" in Keras 2.
+    """
     with h5py.File(path, "w") as held:
         held.attrs["model_config"] = json.dumps(keras_config(layers, activation, names))
         top = held.create_group("model_weights")
@@ -81,10 +85,10 @@ def keras_legacy(path, layers, names, activation="relu"):
         held["optimizer_weights/sgd/learning_rate"] = np.float32(0.1)
         for name, (kernel, bias) in zip(names, layers, strict=True):
             group = top.create_group(name)
-            group.attrs["weight_names"] = [f"{name}/kernel", f"{name}/bias"]
-            group[f"{name}/kernel"], group[f"{name}/bias"] = kernel, bias
+            group.attrs["weight_names"] = [f"{name}/kernel{end}", f"{name}/bias{end}"]
+            group[f"{name}/kernel{end}"], group[f"{name}/bias{end}"] = kernel, bias
             for word, array in (("kernel", kernel), ("bias", bias)):
-                slots.append(f"sgd/{name}_{word}_momentum")
+                slots.append(f"sgd/{name}_{word}_momentum{end}")
                 held[f"optimizer_weights/{slots[-1]}"] = 2 * array
         held["optimizer_weights"].attrs["weight_names"] = slots
 
@@ -118,7 +122,7 @@ def skops(path, layers, activation="relu", pipeline=False, moments=None):
 
     kernels, biases = zip(*layers, strict=True)
     own = {"activation": word(activation), "coefs_": several(kernels), "intercepts_": several(biases)}
-    own["_best_coefs"] = word(None)
+    own |= {"_best_coefs": word(None), "tol": word(float("nan"))}
     if moments is not None:
         optimiser = {"t": word(3), "ms": several(moments), "vs": several([m**2 for m in moments])}
         own["_optimizer"] = thing("AdamOptimizer", "sklearn.neural_network._stochastic_optimizers", **optimiser)

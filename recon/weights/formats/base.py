@@ -35,6 +35,7 @@ NARROW = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 # Weights are packed to a half at best, with most of them pruned to a tenth; images of few colours to a fiftieth.
 DENSEST = 100  # times that a file may unpack to its size,
 SMALL = 256 << 20  # if to more bytes than this, which are read in a moment
+TABLE = 1 << 20  # bytes of an archive's table of contents: of thousands of arrays they are fewer, and read at once
 LINEAR = "linear"  # no activation
 
 
@@ -69,7 +70,7 @@ def members(path: Path, head: bytes) -> frozenset[str]:
     if not head.startswith(b"PK"):
         return frozenset()
     try:
-        with reading.archive(path) as opened:
+        with reading.archive(path, LIMIT, TABLE) as opened:
             return frozenset(opened.namelist())
     except Exception:  # whatever a damaged archive makes the library raise: its reader says so
         return frozenset()
@@ -91,7 +92,7 @@ def refuse_bomb(path: Path, packed: int, unpacked: int) -> None:
 
 def refuse_packed(path: Path) -> None:
     """Refuse a zip archive that is damaged, that holds a pickle, or that unpacks to more than weights do."""
-    with reading.archive(path, LIMIT) as opened:
+    with reading.archive(path, LIMIT, TABLE) as opened:
         inside = opened.infolist()
     if any(member.filename.endswith(".pkl") for member in inside):
         raise ReconError(PICKLE.format(path))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 FILTERS = (1, 2, 3, 32000)  # DEFLATE, shuffle, checksum, LZF: others are programs of their own, which HDF5 would load
-MOST = 100_000  # arrays and groups: a file of more is no network
+MOST = 10_000  # arrays and groups: a file of more is no network
 SECONDS, SPEED = 1.0, 20e6  # of processor time that a file may take, and one more for so many bytes
 ROOM = 1 << 30  # bytes of memory beyond four times the file, and what it may unpack to
 

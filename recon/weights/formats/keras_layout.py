@@ -15,6 +15,8 @@ VARIABLE = re.compile(r"(?:(.*)/)?vars/(\d+)")
 SLOT = re.compile(r".*[_/](?:(m|momentum)|v|velocity)(?::0)?")
 # Layers with a kernel, by their class; others, such as Flatten and Dropout, do not come between two of them.
 KERNELS = re.compile(r"(Einsum)?Dense|(Depthwise|Separable)?Conv\d?D(Transpose)?|Embedding|LSTM|GRU|SimpleRNN")
+# Layers that put several together: a network with one is no chain of layers.
+MERGES = ("Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract")
 # What Keras calls activations and means by them where it says no more.
 WORDS = {"swish": "silu", "leaky_relu": "leaky_relu:0.2", "leakyrelu": "leaky_relu:0.3", "identity": LINEAR}
 SLOPES = ("negative_slope", "alpha")  # of today's Keras and of Keras 2
@@ -34,6 +36,7 @@ def names(shapes: Mapping[str, Shape], layers: Sequence[str], slots: Sequence[st
         above, _, word = path.partition(":")[0].rpartition("/")
         module = above.removeprefix("model_weights/")
         made[path] = numbered(modules.setdefault(module, len(modules)), f"{module}/{word}")
+    made |= {path: f"opt_state/{path}" for path in slots}
     kinds = {path: found[1] is not None for path in slots if (found := SLOT.fullmatch(path))}
     made |= moments([p for p, first in kinds.items() if first], [p for p, first in kinds.items() if not first])
     variables: dict[str, dict[int, str]] = {}
@@ -43,6 +46,7 @@ def names(shapes: Mapping[str, Shape], layers: Sequence[str], slots: Sequence[st
     for module, own in variables.items():
         paths = [own[i] for i in sorted(own)]
         if module == "optimizer":
+            made |= {path: f"opt_state/{path}" for path in paths}
             made |= by_algorithm([path for path in paths if shapes[path]], shapes, algorithm)
         else:
             words = roles(module.rpartition("/")[2], [shapes[path] for path in paths])
@@ -57,6 +61,8 @@ def roles(layer: str, shapes: Sequence[Shape]) -> Sequence[str]:
       layer: its own part of the path: its class in snake case, or what a model's own class calls it.
     """
     axes = [len(shape) for shape in shapes]
+    if layer.startswith("normalization"):
+        return ("mean", "variance", "count")
     if len(shapes) == 3 and axes[:2] == [2, 2]:
         return ("kernel", "recurrent_kernel", "bias")
     if axes[:1] > [1]:
@@ -105,7 +111,9 @@ def steps(layer: Mapping[str, Any]) -> Iterator[str | None]:
         return
     if KERNELS.fullmatch(kind):
         yield None
-    if kind in ("ReLU", "LeakyReLU", "ELU", "PReLU", "Softmax"):
+    if kind in MERGES:
+        yield kind
+    elif kind in ("ReLU", "LeakyReLU", "ELU", "PReLU", "Softmax"):
         yield word(kind, config)
     elif (one := config.get("activation")) is not None:
         yield word(one["class_name"], one.get("config") or {}) if isinstance(one, Mapping) else word(one, {})

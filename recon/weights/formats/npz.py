@@ -5,13 +5,13 @@ from pathlib import Path
 from recon import reading
 from recon.reading import LIMIT
 from recon.weights.formats import keras, skops
-from recon.weights.formats.base import Arrays, Format, refuse_packed
+from recon.weights.formats.base import TABLE, Arrays, Format, refuse_packed
 
 
 def read(path: Path) -> Arrays:
     """The arrays, each of the size that its header tells."""
     refuse_packed(path)
-    return reading.arrays(path, LIMIT)
+    return reading.arrays(path, LIMIT, TABLE)
 
 
 def holds(path: Path, head: bytes) -> bool:

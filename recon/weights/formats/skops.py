@@ -1,5 +1,6 @@
 """skops' .skops: scikit-learn's objects as a tree in JSON beside their arrays. No class that it names is imported."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import msgspec
 from recon import reading
 from recon.errors import ReconError
 from recon.reading import JSON_LIMIT, LIMIT
-from recon.weights.formats.base import LINEAR, Arrays, Format, leaves, members, refuse_packed
+from recon.weights.formats.base import LINEAR, TABLE, Arrays, Format, leaves, members, refuse_packed
 
 SCHEMA = "schema.json"
 # Attributes of scikit-learn's networks and of their optimisers that are read, and what the latter are called here.
@@ -20,14 +21,14 @@ Tree = Any
 
 
 def plain(node: Tree) -> Tree:
-    """A tree of skops' nodes without them: mappings, lists, values; of an array its member's name, as a `Path`."""
+    """A tree of skops' nodes without them: mappings, lists, values in JSON; of an array its member's name, a `Path`."""
     if not isinstance(node, Mapping):
         return None
     content = node.get("content")
     if node.get("type") == "numpy" and isinstance(node.get("file"), str):
         return Path(node["file"])
     if node.get("is_json") and isinstance(content, str):
-        return msgspec.json.decode(content)
+        return content
     if isinstance(content, list):
         return [plain(one) for one in content]
     if not isinstance(content, Mapping):
@@ -52,7 +53,7 @@ def found(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
     Raises:
       ReconError: there is none.
     """
-    with reading.archive(path, LIMIT) as archive:
+    with reading.archive(path, LIMIT, TABLE) as archive:
         tree = plain(msgspec.json.decode(reading.member(archive, SCHEMA, JSON_LIMIT)))
     own = list(networks(tree))
     if not own:
@@ -71,13 +72,13 @@ def read(path: Path) -> Arrays:
         parts = {word: network[word] for word in WEIGHTS}
         parts |= {f"opt_state/{MOMENTS[k]}": v for k, v in (optimiser or {}).items() if k in MOMENTS}
         names |= {f"{top}{name}": leaf.name for name, leaf in leaves(parts) if isinstance(leaf, Path)}
-    arrays = reading.arrays(path, LIMIT, set(names.values()))
+    arrays = reading.arrays(path, LIMIT, TABLE, set(names.values()))
     return {name: arrays[file.removesuffix(".npy")] for name, file in names.items()}
 
 
 def activation(path: Path) -> str | None:
     """As the network's own parameter tells."""
-    told = {str(network.get("activation")) for _, network in found(path)}
+    told = {str(json.loads(network.get("activation", "null"))) for _, network in found(path)}
     return " and ".join(sorted(WORDS.get(word, word) for word in told))
 
 
