@@ -14,8 +14,7 @@ VIEWS = " (of one that was augmented, each view counts)"
 NO_PROOF = "This is no proof of privacy: it is what these attacks found."
 FEW_STEPS = (
     "Images come back of any units after one step, a few small ones or linearised training; after more, gradients "
-    "have moved too far, and of smooth units such as GELU or tanh "
-    "nothing comes back."
+    "have moved too far, and of smooth units such as GELU or tanh nothing comes back."
 )
 LEAKY = (
     "Of leaky ReLU units with one hidden layer the attack finds images and vouches for none: compare them with --data."
@@ -79,8 +78,8 @@ def assumption(audit: Audit) -> str:
         words = "ReLU units are taken, as told."
     elif activation.trials:
         words = (
-            "Which units the network has the files do not tell: ReLU is assumed, as none of the "
-            f"{len(activation.trials)} activations tried explains the change. {FEW_STEPS}"
+            f"ReLU units are assumed, which the files do not tell: none of {len(activation.trials)} activations tried "
+            f"explains the change. {FEW_STEPS}"
         )
     else:
         words = "ReLU units are assumed, which the files do not tell, nor can others be tried on them."
