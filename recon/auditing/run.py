@@ -22,7 +22,7 @@ from recon.auditing.verdict import verdict
 from recon.auditing.view import View, view_of
 from recon.errors import ReconError, unknown
 from recon.memory import TooLarge
-from recon.networks import MLP, from_params
+from recon.networks import MLP, Network, from_params
 from recon.networks.conv_dense import ConvDense
 from recon.progress import Report, reporter
 from recon.weights import Layout, arranged_both, bare, flat, momentum, read_arrays, stored_bits, widths_of
@@ -272,7 +272,7 @@ class Ran:
 
     stages: tuple[Stage, ...]
     found: Reconstruction
-    network: MLP
+    network: Network
     activation: Activation
     skipped: str | None = None
     interrupted: bool = False
@@ -284,7 +284,7 @@ class Ran:
         return tuple(stage.attack for stage in self.stages)
 
 
-def one_stage(attack: str, found: Reconstruction, network: MLP, activation: Activation) -> Ran:
+def one_stage(attack: str, found: Reconstruction, network: Network, activation: Activation) -> Ran:
     """A run of one attack by itself."""
     return Ran((stage(attack, found),), found, network, activation, interrupted=found.interrupted)
 
