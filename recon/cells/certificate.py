@@ -8,8 +8,8 @@ from jaxtyping import Float
 from scipy.spatial.distance import cdist
 
 from recon.attacks import Reconstruction, reconstruct
-from recon.auditing.data import multiples_apart
 from recon.auditing.activation import Activation
+from recon.auditing.data import multiples_apart
 from recon.auditing.run import Ran, one_stage, search
 from recon.cells.base import Cell
 from recon.cells.instances import Instance
@@ -110,6 +110,7 @@ class CertificateCell(Cell):
         network = instance.network
         if not isinstance(network, MLP):
             common |= {"network": network, "m": m, "seconds": SECONDS}
+            assert network is not None
             found = reconstruct(*weights, attack="exact-patches", **common)
             return one_stage("exact-patches", found, network, Activation(told=True))
         common |= {"network": from_params(weights[0]) if network.parametrisation == "standard" else network}
