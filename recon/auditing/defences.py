@@ -269,7 +269,10 @@ def measure_defences(
     if len(x) < FEWEST:
         what = "certified with a label" if audit.from_gradient else "certified or given by --data"
         return Defences(f"Nothing was measured: it takes {FEWEST} images that are {what}.", COLUMNS, ())
-    network, flat = audit.network, np.asarray(x.reshape(len(x), -1), np.float32)
+    network = audit.network
+    if not isinstance(network, MLP) or network.activation != "relu":
+        return Defences("Nothing was measured: networks of ReLU units without convolutions alone are.", COLUMNS, ())
+    flat = np.asarray(x.reshape(len(x), -1), np.float32)
     if params1 is None:
         labels = np.asarray(found.labels)[sure]
         softmax = network.outputs > 1

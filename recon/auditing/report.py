@@ -100,6 +100,11 @@ def record(audit: Audit) -> dict[str, Any]:
         "answer": [sentence for sentence in answer(audit) if sentence],
         "leaks": leaks(audit),
         "network": asdict(audit.network),
+        "activation": {
+            "name": audit.network.activation,
+            "known": audit.activation.known(audit.network, audit.vouched),
+            "tried": audit.activation.lines(),
+        },
         "arrays": audit.layout.layers,
         "kernels": KERNELS[audit.layout.transposed],
         "left_out": audit.layout.left_out,

@@ -1,15 +1,17 @@
 """What an audit found."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Int
 
 from recon.attacks import Reconstruction
 from recon.attacks.membership import Membership
+from recon.auditing.activation import Activation
 from recon.auditing.data import Compared, Nearest
 from recon.auditing.view import View
 from recon.networks import MLP
+from recon.networks.conv_dense import ConvDense
 from recon.weights import Layout
 
 OUT_OF_TIME = ("out of time", "time budget")  # as the exact and the gradient attacks say it
@@ -66,6 +68,7 @@ class Audit:
       found: the reconstruction, in the network's input space.
       attacks: what was run, in order; `found.attack` is what `found` is from.
       stages: the same, with what came of each.
+      activation: how the network's activation is known.
       from_state: the optimiser's state was used.
       from_gradient: one gradient was, in the place of final weights.
       features: reconstructions are features that a frozen extractor gave the trained head, not images.
@@ -87,12 +90,13 @@ class Audit:
       verdict: the result in plain words.
     """
 
-    network: MLP
+    network: MLP | ConvDense
     layout: Layout
     view: View
     found: Reconstruction
     attacks: tuple[str, ...]
     stages: tuple[Stage, ...] = ()
+    activation: Activation = field(default_factory=Activation)
     from_state: bool = False
     from_gradient: bool = False
     features: bool = False
@@ -131,6 +135,11 @@ class Audit:
     def vouched(self) -> int:
         """Number of reconstructions that are certified, or would be if their brightness were known."""
         return count_vouched(self.found)
+
+    @property
+    def one_layer_leaks(self) -> bool:
+        """Whether it is a network of leaky units in one layer, whose images nothing but their own gradients tell."""
+        return isinstance(self.network, MLP) and bool(self.network.units.leak) and len(self.network.widths) == 1
 
     @property
     def out_of_time(self) -> bool:

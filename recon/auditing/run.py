@@ -12,6 +12,8 @@ import numpy as np
 from recon.attacks import CONTROLS, Reconstruction, attacks, reconstruct
 from recon.attacks.base import refuse_overflow
 from recon.attacks.membership import membership
+from recon.auditing import convolutional
+from recon.auditing.activation import AUTO, TRIED, Activation, asked, point, tell
 from recon.auditing.data import Images, compare, drawn, load_images, nearest
 from recon.auditing.defences import measure_defences
 from recon.auditing.premises import at_unknown_factors, of_unit_kernels, refuse_pruned, unmet, unrelated, weights_like
@@ -20,9 +22,11 @@ from recon.auditing.verdict import verdict
 from recon.auditing.view import View, view_of
 from recon.errors import ReconError, unknown
 from recon.memory import TooLarge
-from recon.networks import MLP, from_params
+from recon.networks import MLP, Network, from_params
+from recon.networks.conv_dense import ConvDense
 from recon.progress import Report, reporter
 from recon.weights import Layout, arranged_both, bare, flat, momentum, read_arrays, stored_bits, widths_of
+from recon.weights.convolutional import is_convolutional
 from recon.weights.layout import Tree
 
 Source = str | Path | Mapping[str, Any]
@@ -34,6 +38,7 @@ Pictures = str | Path | np.ndarray | Sequence[Any] | Mapping[str, Any]
 LIMIT, RELATIVE = 0.1, 1e-3  # L2 of pixels in [0, 1], and relative L2 of features, below which one is recovered
 TRIES = 4  # of the exact search: now and then one gets stuck where another, by other random numbers, does not;
 TRY_SECONDS = 60.0  # as long as that is quick
+QUICK = 7  # dry batches after which other activations are tried; above those that a last faint image is given
 SEEDS = 2**31  # keys are below
 
 
@@ -42,7 +47,8 @@ def audit(
     final: Source | None = None,
     *,
     gradient: Source | None = None,
-    network: str | Sequence[int] | MLP | None = None,
+    network: str | Sequence[int] | MLP | ConvDense | None = None,
+    activation: str = AUTO,
     layers: str | Sequence[str] = (),
     kernels: str | None = None,
     optimizer_state: Source | None = None,
@@ -68,7 +74,11 @@ def audit(
       gradient: in the place of `final`, the loss's gradient at the initial weights, of one batch: a file or arrays
         that are named or shaped as the weights are. Numbers of float64 count as such.
       network: 'mlp:1024x1024', widths or an `MLP`, to be checked against the weights (default: as they tell); an `MLP`
-        tells the activation, too, and in the NTK parametrisation the factors that weights act with.
+        tells the activation, too; convolutions before hidden dense layers as 'conv:…', see
+        `recon.weights.convolutional`, or a `ConvDense`; in the NTK parametrisation the factors that weights act with.
+      activation: of the hidden units, by a name that `recon.networks.named` takes; 'auto' tries ReLU, and where the
+        attack vouches for nothing then the others, of which the right one alone explains the change after one step, a
+        few small ones or linearised training.
       layers, kernels: as `recon.weights.arranged` takes them, where shapes and names do not tell.
       optimizer_state: of a checkpoint, the file or arrays with Adam's first moment or SGD's momentum buffer; it is
         attacked in place of the weights' change.
@@ -95,12 +105,28 @@ def audit(
     """
     began = time.perf_counter()
     check(seconds, limit, m, key)
+    activation = asked(activation, network, initial)
     other, one = (final, False) if gradient is None else (gradient, True)
     if other is None or (one and (final is not None or optimizer_state is not None or features or linearised)):
         raise ReconError("Give the final weights or, without an optimiser's state and --features, one gradient.")
     what = "gradient" if one else "final weights"
     before, after = read(initial), read(other)
     where = name_of(initial, "The tree of initial weights"), name_of(other, f"The tree of the {what}")
+    if is_convolutional(network):
+        if features or layers or optimizer_state is not None or attack not in ("auto", convolutional.ATTACK):
+            raise ReconError(
+                "Through convolutions one attack alone goes, exact-features, from weights or a gradient: leave out "
+                "--features, --layers, --optimizer-state and --attack."
+            )
+        made, train, control = convolutional.attacked(
+            convolutional.Given(
+                before, after, where, one, network, activation, image_shape, kernels, data, held_out, mean, std,
+                linearised, m, seconds, int(key), progress,
+            )
+        )  # fmt: skip
+        limit = LIMIT * made.view.width if limit is None else limit
+        made = replace(made, **comparisons(train, control, made.found, limit, False, False))
+        return replace(made, verdict=verdict(made), seconds=time.perf_counter() - began)
     options: dict[str, Any] = {"widths": widths_of(network), "layers": layers, "kernels": kernels}
     layout, last = arranged_both(before, after, **options, trained=features, where=where)
     params0, params1 = layout.tree(before), last.tree(after)
@@ -109,6 +135,7 @@ def audit(
         raise ReconError(f"The initial weights are of {describe(params0)}, the {what} of {describe(params1)}.")
     if isinstance(network, MLP):
         mlp = replace(network, outputs=mlp.outputs, bias=mlp.bias)
+    mlp = replace(mlp, activation="relu" if activation == AUTO else activation)
     refuse_unusable(params0, layout, "initial")
     refuse_unusable(params1, last, "gradient's" if one else "final")
     if one and weights_like(params1, params0):
@@ -147,7 +174,8 @@ def audit(
         summed = common["gradient"] if one else common["state"]
         end = first_weights if last_weights is None else last_weights
         used = membership(first_weights, end, train.x, others, network=mlp, state=summed)
-    ran = run_attacks(first_weights, last_weights, attack, m, seconds, int(key), common)
+    ran = run_attacks(first_weights, last_weights, attack, m, seconds, int(key), common, activation != AUTO)
+    mlp = replace(mlp, activation=ran.network.activation)
     unknown = mlp.parametrisation == "standard" and of_unit_kernels(params0)
     found = at_unknown_factors(ran.found, view) if unknown else ran.found
     if state is None:  # which holds what the final weights' file does
@@ -169,6 +197,7 @@ def audit(
         allowed=seconds,
         skipped=ran.skipped,
         interrupted=ran.interrupted,
+        activation=ran.activation,
         unrelated=not one and unrelated(params0, params1),
         bits=(stored_bits(jax.tree.leaves(params0)), stored_bits(jax.tree.leaves(params1))),
         membership=used,
@@ -235,10 +264,16 @@ def check(seconds: Any, limit: Any, m: Any, key: Any) -> None:
 
 @dataclass(frozen=True)
 class Ran:
-    """What was run of the attacks, in order, and the best result; the others as of `Audit`."""
+    """What was run of the attacks, in order, and the best result; the others as of `Audit`.
+
+    Attributes:
+      network: that `found` is of, with its activation.
+    """
 
     stages: tuple[Stage, ...]
     found: Reconstruction
+    network: Network
+    activation: Activation
     skipped: str | None = None
     interrupted: bool = False
     doubts: tuple[str, ...] = ()
@@ -249,9 +284,9 @@ class Ran:
         return tuple(stage.attack for stage in self.stages)
 
 
-def one_stage(attack: str, found: Reconstruction) -> Ran:
+def one_stage(attack: str, found: Reconstruction, network: Network, activation: Activation) -> Ran:
     """A run of one attack by itself."""
-    return Ran((stage(attack, found),), found, interrupted=found.interrupted)
+    return Ran((stage(attack, found),), found, network, activation, interrupted=found.interrupted)
 
 
 def stage(attack: str, found: Reconstruction) -> Stage:
@@ -267,39 +302,100 @@ def run_attacks(
     seconds: float | None,
     key: int,
     common: Mapping[str, Any],
+    told: bool,
 ) -> Ran:
-    """Run an attack, or the strongest that applies."""
+    """Run an attack, or the strongest that applies.
+
+    Args:
+      told: the network's activation was said; else it is ReLU, and others are tried.
+    """
     if attack != "auto":
         if attack not in attacks():
             raise unknown("attack", attack, ["auto", *sorted(attacks())])
         timed: dict[str, Any] = {} if seconds is None else {"seconds": seconds}  # which not all take
         found = without_unsure_rank(reconstruct(params0, params1, attack=attack, m=m, key=key, **timed, **common))
-        return one_stage(attack, found)
-    ran = search(params0, params1, m, key, seconds, common)
+        return one_stage(attack, found, common["network"], Activation(told))
+    ran = search(params0, params1, m, key, seconds, common, told)
     n = ran.found.n_estimated
     if ran.interrupted or (m is None if n is None else ran.found.why == "complete"):
         return ran
-    options: dict[str, Any] = {"seconds": seconds, "key": key, **common}
+    options: dict[str, Any] = {"seconds": seconds, "key": key, **common, "network": ran.network}
     if n is None:
         made = add_stage(ran, params0, params1, attack="ntk-fast", m=m, **options)
         return replace(made, doubts=ran.found.doubts)
-    return add_stage(ran, params0, params1, attack="hybrid", m=m or 2 * n, gradient_seconds=seconds, **options)
+    if ran.network.activation == "relu":
+        return add_stage(ran, params0, params1, attack="hybrid", m=m or 2 * n, gradient_seconds=seconds, **options)
+    # Another attack's images are no better than those that the right activation's search found.
+    if len(ran.found.images):
+        return ran
+    return add_stage(ran, params0, params1, attack="ntk-fast", m=m or 2 * n, **options)
 
 
 def search(
-    params0: Tree, params1: Tree | None, m: int | None, key: int, seconds: float | None, common: Mapping[str, Any]
+    params0: Tree,
+    params1: Tree | None,
+    m: int | None,
+    key: int,
+    seconds: float | None,
+    common: Mapping[str, Any],
+    told: bool,
 ) -> Ran:
-    """The exact attack; where it leaves images out, a few times if it is quick, with other random numbers."""
+    """The exact attack; where it leaves images out, a few times if it is quick, with other random numbers.
+
+    Where it vouches for nothing and nobody told the activation, others are tried.
+    """
     began = time.perf_counter()
     options: dict[str, Any] = {"attack": "exact", "m": m or CONTROLS, "seconds": seconds, **common}
-    exact = reconstruct(params0, params1, key=key, **options)
-    ran = one_stage("exact", exact)
+    network, activation = common["network"], Activation(told)
+    if network.activation != "relu":
+        activation = replace(activation, trials=tell(params0, params1, (network.activation,), key, seconds, common))
+        if activation.trials:
+            params0, params1, options = point(params0, params1, activation.trials[0], options)
+    quick: dict[str, Any] = {} if told else {"patience": QUICK}
+    exact = reconstruct(params0, params1, key=key, **options, **quick)
+    ran = one_stage("exact", exact, network, activation.ran(network.activation, count_vouched(exact)))
+    if not (told or ran.interrupted or count_vouched(exact) or exact.n_estimated is None):
+        ran = search_others(ran, params0, params1, key, seconds, options)
+    if ran.network != network:
+        params0, params1, options = point(params0, params1, ran.activation.trials[0], options)
+    elif not (told or ran.interrupted) and exact.why == "nothing more found":
+        exact = reconstruct(params0, params1, key=key, **options)
+        activation = ran.activation.ran(network.activation, count_vouched(exact))
+        ran = replace(one_stage("exact", exact, network, activation), skipped=ran.skipped)
     while not ran.interrupted and count_vouched(ran.found) < (exact.n_estimated or 0) and len(ran.attacks) < TRIES:
         if time.perf_counter() - began > TRY_SECONDS:
             break
+        if ran.found.why == "complete" and ran.network.units.leak:
+            break  # all are found: what keeps them from being vouched for is no chance
         # On odd tries the patterns alone are searched, more loosely.
         ran = add_stage(ran, params0, params1, key=key + len(ran.attacks), loose=bool(len(ran.attacks) % 2), **options)
     return ran
+
+
+def search_others(
+    ran: Ran, params0: Tree, params1: Tree | None, key: int, seconds: float | None, options: Mapping[str, Any]
+) -> Ran:
+    """The exact attack with the activation that explains the change best, if one does better than ReLU.
+
+    Its result stands if it vouches for something, or the change is explained as nothing but the right one explains it.
+    """
+    try:
+        trials = tell(params0, params1, TRIED, key, seconds, options)
+        ran = replace(ran, activation=replace(ran.activation, trials=trials))
+        if not trials or not trials[0].near or trials[0].activation == "relu":
+            return ran
+        before, after, there = point(params0, params1, trials[0], options)
+        found = reconstruct(before, after, key=key, **there)
+    except KeyboardInterrupt:
+        return replace(ran, interrupted=True)
+    vouched = count_vouched(found)
+    made = replace(
+        ran,
+        stages=(*ran.stages, stage("exact", found)),
+        activation=ran.activation.ran(trials[0].activation, vouched),
+        interrupted=found.interrupted,
+    )
+    return replace(made, found=found, network=there["network"]) if vouched or trials[0].right else made
 
 
 def add_stage(ran: Ran, params0: Tree, params1: Tree | None, *, attack: str, **options: Any) -> Ran:
@@ -316,7 +412,13 @@ def add_stage(ran: Ran, params0: Tree, params1: Tree | None, *, attack: str, **o
     more, before = ((count_vouched(made), count_certified(made)) for made in (found, ran.found))
     better = more > before or (more == before and attack != "exact")
     best = replace(found, spectrum=found.spectrum or ran.found.spectrum) if better else ran.found
-    return Ran((*ran.stages, stage(attack, found)), best, interrupted=found.interrupted)
+    return replace(
+        ran,
+        stages=(*ran.stages, stage(attack, found)),
+        found=best,
+        activation=ran.activation.ran(ran.network.activation, more[0]) if attack == "exact" else ran.activation,
+        interrupted=found.interrupted,
+    )
 
 
 def without_unsure_rank(found: Reconstruction) -> Reconstruction:

@@ -8,13 +8,14 @@ from jaxtyping import Float
 from scipy.spatial.distance import cdist
 
 from recon.attacks import Reconstruction, reconstruct
+from recon.auditing.activation import Activation
 from recon.auditing.data import multiples_apart
 from recon.auditing.run import Ran, one_stage, search
 from recon.cells.base import Cell
 from recon.cells.instances import Instance
 from recon.cells.kinds import BY_NAME, OWN, PATCHES, SHARED, make
 from recon.errors import ReconError
-from recon.networks import MLP
+from recon.networks import MLP, from_params
 from recon.progress import Report, silent
 from recon.records import Stored
 from recon.tasks import TaskData
@@ -109,10 +110,11 @@ class CertificateCell(Cell):
         network = instance.network
         if not isinstance(network, MLP):
             common |= {"network": network, "m": m, "seconds": SECONDS}
-            return one_stage("exact-patches", reconstruct(*weights, attack="exact-patches", **common))
-        if network.parametrisation != "standard":
-            common |= {"network": network}
-        return search(*weights, 2 * m, 0, SECONDS, common)
+            assert network is not None
+            found = reconstruct(*weights, attack="exact-patches", **common)
+            return one_stage("exact-patches", found, network, Activation(told=True))
+        common |= {"network": from_params(weights[0]) if network.parametrisation == "standard" else network}
+        return search(*weights, 2 * m, 0, SECONDS, {**common, "state": None, "gradient": None}, told=True)
 
 
 def flat(found: Reconstruction, dim: int) -> Flat:

@@ -43,6 +43,14 @@ def audit(
     network: Annotated[
         str | None, typer.Option(help="Architecture, mlp:1024x1024, to check (default: as the weights tell).")
     ] = None,
+    activation: Annotated[
+        str,
+        typer.Option(
+            help="Of the hidden units: relu, leaky_relu (leaky_relu:0.2 for another slope), gelu, silu, tanh, elu, "
+            "softplus, sigmoid; auto tries ReLU, and where nothing comes back the others.",
+            autocompletion=completion.activations,
+        ),
+    ] = "auto",
     data: Annotated[
         Path | None, typer.Option(help="Training images, to measure distances to: a folder of pictures or an .npz.")
     ] = None,
@@ -112,9 +120,9 @@ def audit(
 ) -> None:
     """Attack your own model: how many training images do its weights before and after training, or one gradient, show?
 
-    Takes plain ReLU MLPs of PyTorch, Flax, Keras, scikit-learn or anything else that saves arrays. Ctrl-C reports what
-    was found so far. Writes report.html, the same as report.md and report.json, reconstructions.npz and a PNG of each
-    reconstruction.
+    Takes multi-layer perceptrons of PyTorch, Flax, Keras, scikit-learn or anything else that saves arrays. Ctrl-C
+    reports what was found so far. Writes report.html, the same as report.md and report.json, reconstructions.npz and a
+    PNG of each reconstruction.
 
     Example: recon audit --init init.safetensors --final final.safetensors --data pictures/
 
@@ -132,6 +140,7 @@ def audit(
         raise ReconError("Give the weights before training by --init, or --demo for a first look.")
     options: dict[str, Any] = {
         "network": network,
+        "activation": activation,
         "layers": layers or (),
         "kernels": kernels,
         "features": features,

@@ -70,7 +70,10 @@ def widths_of(network: object) -> tuple[int, ...] | None:
         return network.widths
     if isinstance(network, str):
         if not re.fullmatch(r"mlp:[1-9]\d{0,8}(x[1-9]\d{0,8})*", network, re.ASCII):
-            raise ReconError(f"{network!r} cannot be audited: only plain ReLU MLPs, by their widths, mlp:1024x1024.")
+            raise ReconError(
+                f"{network!r} cannot be audited: only plain MLPs, by their widths, mlp:1024x1024, and convolutions "
+                "before hidden dense layers, conv:down=max."
+            )
         return tuple(map(int, network.removeprefix("mlp:").split("x")))
     if not isinstance(network, Sequence) or not all(isinstance(w, int | np.integer) and w > 0 for w in network):
         raise ReconError(f"{network!r} is no network: give 'mlp:1024x1024', widths as in (1024, 1024), or an MLP.")

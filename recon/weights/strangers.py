@@ -60,7 +60,8 @@ def refuse_other_layers(shapes: Mapping[str, Shape], where: str) -> None:
     if axes:
         raise NoNetwork(
             f"{where} is of no plain MLP: {axes[0]} has {len(shapes[axes[0]])} axes; if it belongs to a frozen feature "
-            f"extractor, say --features to audit the trained head, or name the head's --layers."
+            f"extractor, say --features to audit the trained head, or name the head's --layers; if it is a "
+            "convolution before hidden dense layers, say --network conv."
         )
     recurrent = [name for name in shapes if any(RECURRENT.fullmatch(part) for part in parts(name))]
     if recurrent:

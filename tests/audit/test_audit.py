@@ -285,7 +285,7 @@ def test_what_cannot_be_audited_is_refused(command, sgd, tmp_path):
         ((before, times(after, 0)), {}, r"final weights of the first layer, coefs_/0, are all zero"),
         ((times(before, 1e30), times(after, 1e30)), {}, r"initial weights are as large as .*e\+29"),
         ((before, after), {"network": "mlp:64x64"}, "hidden layers of 64 and 64"),
-        ((before, after), {"network": "resnet18"}, "only plain ReLU MLPs"),
+        ((before, after), {"network": "resnet18"}, "only plain MLPs"),
         ((before, after), {"attack": "magic"}, "Unknown attack"),
         ((before, after), {"image_shape": (28, 29)}, "not the 784 numbers"),
         ((before, after), {"mean": (0.1, 0.2)}, "one number, or one for each of 1 channels"),

@@ -1,0 +1,162 @@
+"""Audits of convolutions with hidden dense layers: arrays as PyTorch and Flax have them, geometry told or asked for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import recon
+from recon.weights.convolutional import convolved, parsed
+
+SHAPE, N = (8, 8, 1), 6
+NAMES = "The weights", "The gradient"
+# Channels, kernel size, stride and padding of each convolution; how it pools; hidden units; and how that is told.
+KINDS = {
+    "stride": ((24, 64), 3, 2, (1, 1), None, "conv:24,64:size=3,down=stride,valid=none:dense=96"),
+    "average": ((6, 16), 3, 1, (1, 0), "average", "conv:down=average,valid=1"),
+    "max": ((6, 16), 3, 1, (1, 1), "max", "conv:down=max,stride=2,valid=none"),
+}
+
+
+def drawn(kind, seed=0):
+    """Weights as PyTorch's Sequential names and stores them, for 8 × 8 pixels and three outputs."""
+    widths, size, stride, padding, pooling, _ = KINDS[kind]
+    rng, made, last, side = np.random.default_rng(seed), {}, 1, SHAPE[0]
+    for i, (width, pad) in enumerate(zip(widths, padding, strict=True)):
+        made[f"{i}.weight"] = rng.normal(size=(width, last, size, size)) / np.sqrt(last * size**2)
+        made[f"{i}.bias"] = rng.normal(size=width) / 10
+        last, side = width, ((side + 2 * pad - size) // stride + 1) // (2 if pooling else 1)
+    for name, (a, b) in {"7": (last * side**2, 96), "9": (96, 3)}.items():
+        made[f"{name}.weight"], made[f"{name}.bias"] = rng.normal(size=(b, a)) / np.sqrt(a), rng.normal(size=b) / 10
+    return {name: a.astype(np.float32) for name, a in made.items()}
+
+
+def outputs(weights, x, kind):
+    """Of the network for images (n, c, h, w), by XLA's own convolutions and windows."""
+    _, _, stride, padding, pooling, _ = KINDS[kind]
+    h = x
+    for i, pad in enumerate(padding):
+        kernel, bias = weights[f"{i}.weight"], weights[f"{i}.bias"]
+        h = lax.conv_general_dilated(h, kernel, (stride, stride), [(pad, pad)] * 2) + bias[:, None, None]
+        h = jnp.maximum(h, 0)
+        if pooling == "max":
+            h = lax.reduce_window(h, -jnp.inf, lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+        elif pooling:
+            h = lax.reduce_window(h, 0.0, lax.add, (1, 1, 2, 2), (1, 1, 2, 2), "VALID") / 4
+    h = jnp.maximum(h.reshape(len(h), -1) @ weights["7.weight"].T + weights["7.bias"], 0)
+    return h @ weights["9.weight"].T + weights["9.bias"]
+
+
+@pytest.fixture(scope="module")
+def images():
+    x = np.clip(np.random.default_rng(0).uniform(-1, 1, size=(N, *SHAPE)), -0.5, 0.5)
+    return x.astype(np.float32)
+
+
+def gradient_of(weights, x, kind):
+    """Of softmax with cross-entropy."""
+    y = jnp.arange(N) % 3
+    first = x.transpose(0, 3, 1, 2)
+    made = jax.grad(lambda w: -jax.nn.log_softmax(outputs(w, first, kind))[jnp.arange(N), y].mean())(weights)
+    return jax.tree.map(np.asarray, made)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_network_read_computes_what_the_other_program_does(kind, images):
+    weights = drawn(kind)
+    made = convolved(weights, weights, KINDS[kind][-1], SHAPE, "relu", where=NAMES)
+    x = images[:, ::-1, ::-1] if made.mirrored else images
+    assert made.mirrored is (kind == "stride")
+    theirs = outputs(weights, images.transpose(0, 3, 1, 2), kind)
+    np.testing.assert_allclose(made.network.apply(made.params0, x), theirs, atol=1e-5)
+
+
+def flax_like(weights):
+    """The same arrays, kernels as (h, w, in, out) and (in, out), features in the order (h, w, c)."""
+    made = {}
+    for name, a in weights.items():
+        module, word = name.split(".")
+        layer = {"0": "Conv_0", "1": "Conv_1", "7": "Dense_0", "9": "Dense_1"}[module]
+        if a.ndim == 4:
+            a = a.transpose(2, 3, 1, 0)
+        elif module == "7" and word == "weight":
+            side = int(np.sqrt(a.shape[1] // weights["1.bias"].size))
+            a = a.reshape(len(a), -1, side, side).transpose(2, 3, 1, 0).reshape(a.shape[1], -1)
+        elif a.ndim == 2:
+            a = a.T
+        made[f"params/{layer}/{'bias' if word == 'bias' else 'kernel'}"] = np.ascontiguousarray(a)
+    return made
+
+
+def test_flax_arrays_are_read_as_well(images):
+    weights = drawn("max")
+    made = convolved(flax_like(weights), flax_like(weights), KINDS["max"][-1], SHAPE, "relu", where=NAMES)
+    theirs = outputs(weights, images.transpose(0, 3, 1, 2), "max")
+    np.testing.assert_allclose(made.network.apply(made.params0, images), theirs, atol=1e-5)
+
+
+def test_frozen_batch_normalisations_are_folded_and_trained_ones_refused(images):
+    weights, rng = drawn("max"), np.random.default_rng(5)
+    plain, scale = dict(weights), {}
+    for i, width in enumerate(KINDS["max"][0]):
+        scale[i] = rng.uniform(0.5, 2, width).astype(np.float32)
+        mean = rng.normal(size=width).astype(np.float32)
+        weights |= {f"bn{i}.weight": scale[i] * np.sqrt(np.float32(2.0) + 1e-5), f"bn{i}.bias": mean,
+                    f"bn{i}.running_mean": mean, f"bn{i}.running_var": np.full(width, 2.0, np.float32)}  # fmt: skip
+        plain[f"{i}.weight"] = plain[f"{i}.weight"] * scale[i][:, None, None, None]
+        plain[f"{i}.bias"] = (plain[f"{i}.bias"] - mean) * scale[i] + mean
+    made = convolved(weights, weights, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
+    theirs = outputs(plain, images.transpose(0, 3, 1, 2), "max")
+    np.testing.assert_allclose(made.network.apply(made.params0, images), theirs, atol=1e-4)
+    moved = weights | {"bn0.running_mean": weights["bn0.running_mean"] + 1}
+    with pytest.raises(recon.ReconError, match="changed in training"):
+        convolved(weights, moved, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
+
+
+def test_one_gradient_of_a_strided_network_gives_its_images_back(images):
+    weights = drawn("stride")
+    gradient = gradient_of(weights, images, "stride")
+    told = {"network": KINDS["stride"][-1], "image_shape": SHAPE, "mean": 0.5, "std": 1.0, "progress": False}
+    made = recon.audit(weights, gradient=gradient, data=images, **told)
+    assert made.from_gradient
+    assert made.certified == made.train.within == N
+    assert "gets all 6 training images" in made.verdict
+
+
+def test_weights_after_more_than_a_step_say_that_features_moved(images):
+    weights = drawn("stride")
+    gradient = gradient_of(weights, images, "stride")
+    after = {name: a - gradient[name] for name, a in weights.items()}
+    told = {"network": "conv:down=stride,valid=none", "image_shape": SHAPE, "seconds": 0.1, "progress": False}
+    made = recon.audit(weights, after, data=images, **told)
+    assert made.membership is None
+    assert made.vouched == 0
+    assert "after one plain step say --linearised" in made.verdict
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "message"),
+    [
+        ("conv", SHAPE, "do not tell how the resolution falls.*conv:down="),
+        ("conv:down=max", None, "say --image-shape"),
+        ("conv:down=max", (100, 100), "No geometry as told fits"),
+        ("conv:down=max,size=5", SHAPE, "the weights have 3"),
+        ("conv:down=max", (8, 8, 3), "images of 1 channels"),
+        ("conv:sideways=2", SHAPE, "says nothing of a convolutional network"),
+        ("conv:down=max,valid=7", SHAPE, "valid counts convolutions from 0"),
+        (None, SHAPE, "say --network conv"),
+    ],
+)
+def test_what_arrays_do_not_tell_is_asked_for(network, shape, message):
+    weights = drawn("max")
+    with pytest.raises(recon.ReconError, match=message):
+        recon.audit(weights, gradient=weights, network=network, image_shape=shape, progress=False)
+
+
+def test_the_geometry_as_it_is_written():
+    assert parsed("conv") == {}
+    assert parsed("conv:6,16:size=5,down=average,valid=1+2:dense=120x84") == {
+        "widths": (6, 16), "size": 5, "down": "average", "valid": (1, 2), "dense": (120, 84),
+    }  # fmt: skip
+    assert parsed("conv:valid=all")["valid"] is None
