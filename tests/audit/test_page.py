@@ -208,9 +208,10 @@ def test_it_fits_a_phone_and_prints_whole(browser, folder):
         )
         assert (ink < paper) == (scheme == "light")
         page.evaluate("document.querySelectorAll('details').forEach((e) => { e.open = false; })")
+        seen = "document.querySelector('#reconstructions td').checkVisibility()"
+        assert not page.evaluate(seen)
         page.emulate_media(media="print")
-        row = page.locator("#reconstructions td").first
-        assert row.bounding_box()["height"] > 0
+        assert page.evaluate(seen)
         white = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert re.findall(r"\d+", white)[:3] == ["255"] * 3
         context.close()
