@@ -287,7 +287,10 @@ def defences(audit: Audit) -> Iterable[Part]:
         yield Text(own.words)
         yield Table("Defences", own.columns, own.rows)
         return
-    yield Text("Nothing was measured on this network. Of others this suite has records, which tell of these alone:")
+    yield Text(
+        "Nothing was measured on this network: --defences does so. Of others this suite has records, which tell of "
+        "these alone:"
+    )
     yield Items(tuple((found.title, f"{found.words} (`results/{found.record}.json`)") for found in FINDINGS))
     if audit.n:
         units = audit.network.widths[0]

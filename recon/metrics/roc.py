@@ -48,7 +48,7 @@ class Roc:
         false, true = self.curve
         value = float(np.trapezoid(true, false))
         n, m = len(self.members), len(self.others)
-        z, mean = float(scipy.stats.norm.ppf((1 + LEVEL) / 2)), (n + m) / 2 - 1
+        z, mean = float(scipy.special.ndtri((1 + LEVEL) / 2)), (n + m) / 2 - 1
 
         def beyond(theta: float) -> float:
             spread = 1 + mean * ((1 - theta) / (2 - theta) + theta / (1 + theta))

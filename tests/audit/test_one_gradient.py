@@ -6,6 +6,7 @@ import pytest
 
 from recon import ReconError, audit
 from recon.auditing import save
+from recon.auditing.classes import by_class
 from recon.auditing.verdict import missing
 from tests.attacks.test_one_gradient import N, cross_entropy, drawn, gradient_of, outputs_of
 
@@ -52,6 +53,20 @@ def test_the_report_names_the_threat_and_the_labels(made, batch, tmp_path):
     assert "*Label*" in report
     right = made.train.index >= 0
     np.testing.assert_array_equal(made.found.labels[made.train.index[right]], labels[right])
+
+
+def test_images_are_counted_by_class_and_by_what_the_network_says(made, batch):
+    params, x, labels, _ = batch
+    index = made.train.index
+    assert by_class(made)[-2:] == [
+        {"images": "classified rightly at these weights", "came back": 0},
+        {"images": "classified wrongly at these weights", "came back": N - 1},
+    ]
+    wrong = np.asarray(outputs_of(params, x)).argmax(axis=1) != labels
+    assert wrong[index >= 0].all()
+    counts = {row["images"]: row["came back"] for row in by_class(made)[:-2]}
+    kinds, many = np.unique(labels[index >= 0], return_counts=True)
+    assert counts == {f"class {kind}": count for kind, count in zip(kinds, many, strict=True)}
 
 
 def test_a_gradient_stored_by_outputs_first_is_one(batch):

@@ -47,11 +47,14 @@ def test_interval_of_a_perfect_separation_leaves_room():
     assert Roc(np.ones(20), np.zeros(20)).auc["low"] == 0
 
 
-@pytest.mark.parametrize("shift", [0.0, 1.0, 2.5])
-def test_interval_holds_the_truth_nineteen_times_in_twenty(shift, rng):
-    truth, runs = stats.norm.cdf(shift / np.sqrt(2)), 500
-    inside = 0
+@pytest.mark.parametrize("rate", [1.0, 3.0, 15.0])
+def test_interval_holds_the_truth_nineteen_times_in_twenty_and_is_no_wider(rate, rng):
+    truth, runs, inside, found = rate / (1 + rate), 500, 0, []
     for _ in range(runs):
-        found = Roc(rng.normal(0, 1, 20), rng.normal(shift, 1, 30)).auc
-        inside += found["low"] <= truth <= found["high"]
-    assert 0.92 < inside / runs <= 1
+        auc = Roc(rng.exponential(1 / rate, 20), rng.exponential(1, 30)).auc
+        inside += auc["low"] <= truth <= auc["high"]
+        found.append((auc["value"], auc["high"] - auc["low"]))
+    assert 0.92 < inside / runs < 0.98
+    value, width = np.array(found).T
+    if rate < 15:  # near one the interval is cut off
+        assert width.mean() == pytest.approx(2 * stats.norm.ppf(0.975) * value.std(), rel=0.12)
