@@ -49,6 +49,8 @@ def largest_gap(s: Float[np.ndarray, " k"], most: int | None = None) -> tuple[in
       s: in falling order.
       most: no gap after more of them counts, as where they fall to zero for want of inputs or units.
     """
+    if len(s) < 2:
+        return 1, 0.0  # one input or one unit: there is no gap
     above = s[:-1] > NOISE * s[0]
     if most is not None:
         above[most:] = False

@@ -89,8 +89,8 @@ def refuse_pruned(params0: Tree, params1: Tree, name: str) -> None:
     zero = (last == 0)[np.ix_(used.any(axis=1), used.any(axis=0))]
     if zero.size and (share := float(zero.mean())) > PRUNED:
         raise ReconError(
-            f"{share:.0%} of the final weights in {name} are zero, as pruning leaves them: give both files from before "
-            "it, or without the units that were removed."
+            f"{share:.0%} of the final weights in {name} are zero, as pruning or coarse rounding leaves them: give "
+            "both files from before it, or without the units that were removed."
         )
 
 

@@ -112,7 +112,7 @@ def view_of(
     else:
         squares = [(side, side, c) for c in CHANNELS if (side := math.isqrt(dim // c)) ** 2 * c == dim and side > 3]
         shape = squares[0] if squares else (dim,)
-        first = channels_first and shape[-1] == 3
+        first = channels_first and len(shape) == 3 and shape[-1] == 3
     told = []
     for name, value in (("mean", mean), ("std", std)):
         try:

@@ -50,7 +50,11 @@ def spelled(pairs: Chain) -> Iterator[tuple[str, ...]]:
 
 
 def deepest(shapes: Mapping[str, Shape], wanted: Wanted) -> list[Chain]:
-    """Longest chains of some of the layers, of these the ones with the fewest kinds of names."""
+    """Longest chains of some of the layers, of these the ones with the fewest kinds of names.
+
+    Before that, those that leave out the fewest layers of the kinds that they hold: these are another network's, such
+    as a critic's beside an actor, or no plain one's.
+    """
     worded = any(called(name, KERNEL) for name, shape in shapes.items() if len(shape) == 2)
     ordered = {name: shapes[name] for name in sorted(shapes, key=natural)}
     pairs = [pair for pair in bundles(ordered) if called(pair[0], KERNEL) or not worded]
@@ -59,8 +63,9 @@ def deepest(shapes: Mapping[str, Shape], wanted: Wanted) -> list[Chain]:
         return []
     found = {chain for way in wanted.ways for chain in chains(ends_of(pairs, shapes, way), kinds, skip=True) if chain}
 
-    def rank(chain: Sequence[int]) -> tuple[int, int]:
-        return -len(chain), len({kinds[i] for i in chain})
+    def rank(chain: Sequence[int]) -> tuple[int, int, int]:
+        own = {kinds[i] for i in chain}
+        return sum(one in own for one in kinds) - len(chain), -len(chain), len(own)
 
     best = min((rank(chain) for chain in found if len(chain) > 1), default=None)
     return [tuple(pairs[i] for i in chain) for chain in sorted(found) if rank(chain) == best]

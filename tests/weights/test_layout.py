@@ -449,6 +449,22 @@ def test_messages_name_layers_that_work(extra, found, rng):
         assert len(layout.layers) == 3
 
 
+@pytest.mark.parametrize(
+    ("others", "found"),
+    [
+        (("critic.0", "critic.2", "critic.4"), ["actor.0,actor.2,actor.4", "critic.0,critic.2,critic.4"]),
+        (("value_net.0", "value_net.2", "value_head"), ["actor.0,actor.2,actor.4"]),
+    ],
+)  # fmt: skip
+def test_layers_of_two_networks_are_not_offered_as_one(others, found, rng):
+    """As of Stable-Baselines3 and RSL-RL, whose networks stand side by side."""
+    arrays = named(rng, ("actor.0", "actor.2", "actor.4"), (6, 9, 9, 2)) | named(rng, others, (6, 9, 9, 1))
+    with pytest.raises(ReconError, match="what can be audited is --layers") as caught:
+        arranged(arrays)
+    values = offers(str(caught.value))
+    assert [arranged(arrays, layers=v).layers for v in values] == [arranged(arrays, layers=v).layers for v in found]
+
+
 def test_copies_that_chain_are_not_taken_for_one_network(rng):
     arrays = named(rng, ("0", "2"), (9, 6, 9))
     both = {f"{top}.{name}": a for top in ("ema", "model") for name, a in arrays.items()}

@@ -482,6 +482,9 @@ def what_is_missing(
             f"the spectrum's gap is only {seen.gap:.3g}, and what lies below it is more than rounding, as where images "
             "are not the same in every step (noise, crops, contrast or another augmentation): the rank may count views"
         )
+    inputs = int(np.count_nonzero(np.any(seen.u, axis=1)))
+    if not complete and seen.n == inputs - 1 > 1:
+        words.append(f"the change fills {seen.n} of its {inputs} inputs, as where there are as many images or more")
     if not complete:
         words.append(f"the search found {found} of {seen.n} images, and one that is missing may be in all the others")
     elif coarse and not words:
