@@ -19,7 +19,7 @@ from recon.auditing.result import Audit, Predicted, Stage, count_certified, coun
 from recon.auditing.verdict import verdict
 from recon.auditing.view import View, view_of
 from recon.errors import ReconError, unknown
-from recon.memory import TooLarge
+from recon.memory import TooLarge, require
 from recon.networks import MLP, from_params
 from recon.progress import Report, reporter
 from recon.weights import Layout, arranged_both, bare, flat, momentum, read_arrays, stored_bits, widths_of
@@ -140,6 +140,7 @@ def audit(
         "gradient": reorder(params1, view) if one else None,
         "progress": progress,
     }
+    refuse_what_memory_does_not_hold(*params0["Dense_0"]["kernel"].shape)
     first_weights, last_weights = reorder(params0, view), None if one else reorder(params1, view)
     used = None
     if train is not None:
@@ -343,6 +344,16 @@ def refuse_unusable(params: Tree, layout: Layout, which: str) -> None:
             f"The {which} weights of the first layer, {layout.names[0]}, are all zero: give those the network had."
         )
     refuse_overflow(params, which)
+
+
+def refuse_what_memory_does_not_hold(inputs: int, units: int) -> None:
+    """Refuse a first layer of more numbers than the machine can work on.
+
+    Raises:
+      TooLarge: it is.
+    """
+    if (needed := HELD * inputs * units) > PLENTY:
+        require(needed, f"The audit of a first layer of {units} units and {inputs} inputs", "take a machine with more")
 
 
 def describe(params: Tree) -> str:
