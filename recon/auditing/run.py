@@ -34,7 +34,7 @@ Pictures = str | Path | np.ndarray | Sequence[Any] | Mapping[str, Any]
 LIMIT, RELATIVE = 0.1, 1e-3  # L2 of pixels in [0, 1], and relative L2 of features, below which one is recovered
 TRIES = 4  # of the exact search: now and then one gets stuck where another, by other random numbers, does not;
 TRY_SECONDS = 60.0  # as long as that is quick
-# Bytes that an audit takes at its peak for each number of the first layer's kernel: 76 of 1,024 units and 50,000 inputs.
+# Bytes that an audit takes at its peak for each number of the first kernel: 76 of 1,024 units and 50,000 inputs.
 HELD = 80
 PLENTY = 1 << 30  # bytes that any machine has
 SEEDS = 2**31  # keys are below
