@@ -14,7 +14,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -39,7 +38,7 @@ POWER = 20  # products by which the curvature is estimated; more change it by a 
 LOCAL, PARTS = (2, 5), 4  # local steps in place of one, and minibatches in an epoch
 CROWDS = (2, 4, 8)  # times as many images for the width
 EPSILONS = (1e6, 1e3, 10.0)  # from noise that promises nothing to the largest ε that is usually called private
-ROUNDED = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
+ROUNDED = {"bfloat16": jnp.bfloat16, "float16": np.float16}
 LEVELS = 127  # of an 8-bit number on either side of zero
 WORDS = (
     "{known} were trained on again from the initial weights, by {rule}, with one thing changed at a time, and each "
@@ -236,7 +235,7 @@ def numbered(layers: Sequence[dict[str, np.ndarray]]) -> Tree:
 
 def as_type(dtype: Any) -> Callable[[np.ndarray], np.ndarray]:
     """Rounding to a type of numbers and back."""
-    return lambda a: np.asarray(a.astype(dtype).astype(np.float32))
+    return lambda a: np.asarray(a.astype(np.dtype(dtype)).astype(np.float32))
 
 
 def as_levels(a: np.ndarray) -> np.ndarray:
