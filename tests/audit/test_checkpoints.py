@@ -178,3 +178,12 @@ def test_options_that_do_not_fit(command, made, tmp_path):
                    "--out", tmp_path)  # fmt: skip
     assert done.returncode == 1
     assert "--checkpoints takes the place of --final" in " ".join(done.stderr.split())
+
+
+def test_a_fault_of_all_is_an_error_and_no_table(command, made, tmp_path):
+    (tmp_path / "init.pt").write_bytes(b"\x80\x02pickled")
+    out = tmp_path / "out"
+    done = command("audit", "--init", tmp_path / "init.pt", "--checkpoints", made / "run", "--out", out)
+    assert done.returncode == 1
+    assert "init.pt is a pickle" in " ".join(done.stderr.split())
+    assert not out.exists()
