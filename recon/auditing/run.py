@@ -355,7 +355,7 @@ def refuse_what_memory_does_not_hold(inputs: int, units: int) -> None:
     Raises:
       TooLarge: it is.
     """
-    if (needed := HELD * inputs * units) > PLENTY:
+    if (needed := float(HELD * inputs * units)) > PLENTY:
         require(needed, f"The audit of a first layer of {units} units and {inputs} inputs", "take a machine with more")
 
 
