@@ -95,8 +95,8 @@ def audit_checkpoints(
       options: as `audit` takes them, plain values and files.
 
     Raises:
-      ReconError: there is no checkpoint, the initial weights cannot be read, or a place cannot be written. One that
-        cannot be audited is no error but a row that says why.
+      ReconError: there is no checkpoint, a place cannot be written, or all were refused for the same reason, as where
+        the initial weights cannot be read. One that cannot be audited is no error but a row that says why.
     """
     start = digest(initial)
     digests = {path: own for path in checkpoints_in(folder) if (own := digest(path)) != start}
@@ -125,6 +125,8 @@ def audit_checkpoints(
             if interrupted:
                 break
     course = Course(tuple(rows[path] for path in found if path in rows), kept, interrupted)
+    if course.rows and (same := course.rows[0].refused) and all(row.refused == same for row in course.rows):
+        raise ReconError(same)  # it is no checkpoint's own: initial weights, images or options
     save_course(course, out)
     return course
 

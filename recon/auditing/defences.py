@@ -5,6 +5,7 @@ so, with one thing changed at a time, and the result is attacked like the first.
 none would succeed; only ε is a promise.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -21,6 +21,7 @@ from recon.attacks import CONTROLS, Reconstruction, reconstruct
 from recon.attacks.base import Tree
 from recon.auditing.result import Audit, Defences, count_certified, count_vouched
 from recon.errors import ReconError
+from recon.loops import chunks
 from recon.memory import TooLarge
 from recon.networks import MLP
 from recon.progress import Report, silent
@@ -37,7 +38,7 @@ POWER = 20  # products by which the curvature is estimated; more change it by a 
 LOCAL, PARTS = (2, 5), 4  # local steps in place of one, and minibatches in an epoch
 CROWDS = (2, 4, 8)  # times as many images for the width
 EPSILONS = (1e6, 1e3, 10.0)  # from noise that promises nothing to the largest ε that is usually called private
-ROUNDED = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
+ROUNDED = {"bfloat16": jnp.bfloat16, "float16": np.float16}
 LEVELS = 127  # of an 8-bit number on either side of zero
 WORDS = (
     "{known} were trained on again from the initial weights, by {rule}, with one thing changed at a time, and each "
@@ -45,6 +46,10 @@ WORDS = (
     "change costs in test accuracy is not known. That this attack fails is no proof of privacy; only ε is a promise."
 )
 COLUMNS = ("change", "certified", "certified or up to scale", "of", "loss left", "note")
+
+
+class Late(Exception):
+    """There was no time to finish an update."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class Case:
       rule: how the update is made.
       gradient: the attacker has a gradient where the update is one step, and no weights after it.
       options: of `reconstruct`, such as the images' shape.
+      deadline: by `time.perf_counter`, after which no update is finished.
     """
 
     network: MLP
@@ -89,9 +95,10 @@ class Case:
     rule: Rule
     gradient: bool
     options: Mapping[str, Any]
+    deadline: float = math.inf
 
     def seen(self, draw: int) -> "Seen":
-        """What the attacker has of an update."""
+        """What the attacker has of an update; `Late` where there is no time for it."""
         change, left = updated(self, draw)
         return Seen(self.network, self.params0, change, self.rule.steps == 1, left)
 
@@ -228,7 +235,7 @@ def numbered(layers: Sequence[dict[str, np.ndarray]]) -> Tree:
 
 def as_type(dtype: Any) -> Callable[[np.ndarray], np.ndarray]:
     """Rounding to a type of numbers and back."""
-    return lambda a: np.asarray(a.astype(dtype).astype(np.float32))
+    return lambda a: np.asarray(a.astype(np.dtype(dtype)).astype(np.float32))
 
 
 def as_levels(a: np.ndarray) -> np.ndarray:
@@ -318,19 +325,22 @@ def measured(case: Case, known: str, seconds: float | None, key: int, report: Re
       key: seed of the attack.
       report: progress.
     """
-    began, most, rows, left_out = time.perf_counter(), seconds or SECONDS, [], []
+    most, rows, left_out, stopped = seconds or SECONDS, [], [], False
+    case = replace(case, deadline=time.perf_counter() + most)
     changes = changes_of(case)
     for i, change in enumerate(changes):
         report(i / len(changes), change.words)
         found, left = [], []
-        for draw in range(change.draws):
-            remaining = most - (time.perf_counter() - began)
-            if remaining <= 0:
-                break
-            seen = change.seen(case, draw)
-            found.append(attacked(seen, case, min(ATTACK_SECONDS, remaining), key))
-            left.append(seen.left)
-        if len(found) == change.draws:
+        try:
+            for draw in range(0 if stopped else change.draws):
+                seen = change.seen(case, draw)
+                found.append(attacked(seen, case, min(ATTACK_SECONDS, remaining(case)), key))
+                left.append(seen.left)
+        except Late:
+            pass
+        except KeyboardInterrupt:  # what was measured until then is kept
+            stopped = True
+        if len(left) == change.draws:
             counts = [counted(found, count) for count in (count_certified, count_vouched)]
             rows.append((change.words, *counts, str(len(case.x)), f"{100 * np.median(left):.2g} %", change.note))
         else:
@@ -339,7 +349,8 @@ def measured(case: Case, known: str, seconds: float | None, key: int, report: Re
     words = WORDS.format(known=known, rule=rule)
     words += f" Of changes with random numbers, {DRAWS} draws are shown." if DRAWS > 1 else ""
     if left_out:
-        words += f" There was no time for: {'; '.join(left_out)} (a larger --seconds measures these, too)."
+        why = "Interrupted before" if stopped else "There was no time (see --seconds) for"
+        words += f" {why}: {'; '.join(left_out)}."
     return Defences(words, COLUMNS, tuple(rows))
 
 
@@ -358,10 +369,23 @@ def attacked(seen: Seen, case: Case, seconds: float, key: int) -> Reconstruction
             raise
         except ReconError:
             break
+        if found.interrupted:
+            raise KeyboardInterrupt
         best = found if best is None or count_vouched(found) > count_vouched(best) else best
         if count_vouched(best) >= (best.n_estimated or 0):
             break
     return best
+
+
+def remaining(case: Case) -> float:
+    """Seconds to the deadline.
+
+    Raises:
+      Late: it is over.
+    """
+    if (left := case.deadline - time.perf_counter()) <= 0:
+        raise Late
+    return left
 
 
 def counted(found: Sequence[Reconstruction | None], count: Callable[[Reconstruction], int]) -> str:
@@ -374,82 +398,98 @@ def updated(case: Case, draw: int) -> tuple[Tree, float]:
 
     Args:
       draw: seed of minibatches and noise.
+
+    Raises:
+      Late: the deadline comes first.
     """
-    params = jax.tree.map(jnp.asarray, case.params0)
-    data = jnp.asarray(case.x), jnp.asarray(case.y)
-    change, losses, _ = _descended(case.network, case.softmax, case.rule, params, *data, jax.random.key(draw))
-    return jax.tree.map(lambda a: np.asarray(a, np.float32), change), float(losses[1] / losses[0])
+    params, rule = jax.tree.map(jnp.asarray, case.params0), case.rule
+    data, still = (jnp.asarray(case.x), jnp.asarray(case.y)), jax.tree.map(jnp.zeros_like, params)
+    clip, rate, first = _at_start(case.network, case.softmax, params, *data)
+    numbers, carry = (clip, rate, first), (jnp.asarray(0), params, still, still, first)
+    for _, last in chunks(rule.steps):
+        remaining(case)
+        carry = _descended(case.network, case.softmax, rule, carry, data, numbers, jax.random.key(draw), last)
+        if int(carry[0]) < last:
+            break
+    total, left = carry[2], carry[4] / first
+    return jax.tree.map(lambda a: np.asarray(a, np.float32), total), float(left)
+
+
+def _loss(network: MLP, softmax: bool, params: Any, x: Any, y: Any) -> Any:
+    """Mean over images of cross-entropy, or of half the squared error."""
+    outputs = network.apply(params, x)
+    each = -(y * jax.nn.log_softmax(outputs)).sum(1) if softmax else 0.5 * ((outputs - y) ** 2).sum(1)
+    return each.mean()
+
+
+def _parts(network: MLP, softmax: bool, params: Any, x: Any, y: Any) -> list[tuple[Any, Any, float, float]]:
+    """Of each layer its inputs, what comes back to it, and the factors of kernel and bias.
+
+    An image's gradient is the product of the first two, so that none is ever made.
+    """
+    outputs = network.apply(params, x)
+    layers = network.layers(params, x, weights=(jax.nn.softmax(outputs) if softmax else outputs) - y)
+    return [(h, delta, *network.scales(h.shape[1])) for h, delta in zip(layers.inputs, layers.deltas, strict=True)]
+
+
+def _lengths(network: MLP, parts: Any) -> Any:
+    """Of each image's gradient."""
+    squares = [(delta**2).sum(1) * (s**2 * (h**2).sum(1) + network.bias * b**2) for h, delta, s, b in parts]
+    return jnp.sqrt(sum(squares))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _at_start(network: MLP, softmax: bool, params: Any, x: Array, y: Array) -> tuple[Array, Array, Array]:
+    """At the initial weights: the images' median length of gradient, the learning rate, and the loss."""
+
+    def curved(v: Any) -> Any:
+        """Outputs times the curvature that squared error has."""
+        back = jax.vjp(lambda theta: network.apply(theta, x), params)[1](v)[0]
+        return jax.jvp(lambda theta: network.apply(theta, x), (params,), (back,))[1] / len(x)
+
+    v = jnp.ones_like(y) / np.sqrt(y.size)
+    v = jax.lax.fori_loop(0, POWER, lambda _, v: (w := curved(v)) / jnp.linalg.norm(w), v)
+    clip = jnp.median(_lengths(network, _parts(network, softmax, params, x, y)))
+    return clip, RATE / jnp.linalg.norm(curved(v)), _loss(network, softmax, params, x, y)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _descended(
-    network: MLP, softmax: bool, rule: Rule, params0: Any, x: Array, y: Array, key: PRNGKeyArray
-) -> tuple[Any, Array, Any]:
-    """The weights' change by descent, the mean loss before and after, and the number of steps.
+    network: MLP, softmax: bool, rule: Rule, start: Any, data: Any, numbers: Any, key: PRNGKeyArray, last: Any
+) -> Any:
+    """Descent from (step, weights, their change, velocity, loss), up to the last step or the loss.
 
-    No image's gradient is ever made: a layer's is the product of its inputs and of what comes back to it, which also
-    tells its length.
+    Args:
+      data: images and targets.
+      numbers: the clip, the learning rate and the loss at the start.
     """
-    n, size = len(x), len(x) // rule.parts
-
-    def loss(params: Any) -> Any:
-        outputs = network.apply(params, x)
-        each = -(y * jax.nn.log_softmax(outputs)).sum(1) if softmax else 0.5 * ((outputs - y) ** 2).sum(1)
-        return each.mean()
-
-    def parts_of(params: Any, x: Any, y: Any) -> list[tuple[Any, Any, float, float]]:
-        """Of each layer inputs, what comes back, and the factors of kernel and bias."""
-        outputs = network.apply(params, x)
-        layers = network.layers(params, x, weights=(jax.nn.softmax(outputs) if softmax else outputs) - y)
-        return [(h, delta, *network.scales(h.shape[1])) for h, delta in zip(layers.inputs, layers.deltas, strict=True)]
-
-    def lengths(parts: Any) -> Any:
-        squares = [(delta**2).sum(1) * (s**2 * (h**2).sum(1) + network.bias * b**2) for h, delta, s, b in parts]
-        return jnp.sqrt(sum(squares))
-
-    def summed(parts: Any, weights: Any) -> Any:
-        """The images' gradients, each times its weight."""
-        made = {}
-        for i, (h, delta, s, b) in enumerate(parts):
-            weighted = weights[:, None] * delta
-            bias = {"bias": b * weighted.sum(0)} if network.bias else {}
-            made[f"Dense_{i}"] = {"kernel": s * h.T @ weighted, **bias}
-        return made
-
-    def curved(v: Any) -> Any:
-        """Outputs times the curvature that squared error has at the start."""
-        back = jax.vjp(lambda params: network.apply(params, x), params0)[1](v)[0]
-        return jax.jvp(lambda params: network.apply(params, x), (params0,), (back,))[1] / n
-
-    clip = jnp.median(lengths(parts_of(params0, x, y)))
-    v = jax.lax.fori_loop(
-        0, POWER, lambda _, v: (w := curved(v)) / jnp.linalg.norm(w), jnp.ones_like(y) / np.sqrt(y.size)
-    )
-    rate = RATE / jnp.linalg.norm(curved(v))
+    (x, y), (clip, rate, first) = data, numbers
+    size = len(x) // rule.parts
 
     def go_on(carry: Any) -> Any:
-        i, *_, reached = carry
-        return (i < rule.steps) & (reached > rule.until * start)
+        return (carry[0] < last) & (carry[4] > rule.until * first)
 
     def step(carry: Any) -> Any:
         i, params, total, velocity, _ = carry
-        chosen = jnp.arange(n)
+        chosen = jnp.arange(len(x))
         if rule.parts > 1:
-            order = jax.random.permutation(jax.random.fold_in(key, i // rule.parts), n)
+            order = jax.random.permutation(jax.random.fold_in(key, i // rule.parts), len(x))
             chosen = jax.lax.dynamic_slice(order, (size * (i % rule.parts),), (size,))
-        parts = parts_of(params, x[chosen], y[chosen])
-        weights = jnp.minimum(1.0, clip / lengths(parts)) if rule.clipped else jnp.ones(len(chosen))
-        gradient = summed(parts, weights)
+        parts = _parts(network, softmax, params, x[chosen], y[chosen])
+        weights = jnp.minimum(1.0, clip / _lengths(network, parts)) if rule.clipped else jnp.ones(len(chosen))
+        gradient = {}
+        for layer, (h, delta, s, b) in enumerate(parts):
+            weighted = weights[:, None] * delta
+            bias = {"bias": b * weighted.sum(0)} if network.bias else {}
+            gradient[f"Dense_{layer}"] = {"kernel": s * h.T @ weighted, **bias}
         if rule.noise:
             leaves, tree = jax.tree.flatten(gradient)
             keys = jax.random.split(jax.random.fold_in(key, i), len(leaves))
             drawn = [clip * rule.noise * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
             gradient = jax.tree.map(jnp.add, gradient, jax.tree.unflatten(tree, drawn))
         velocity = jax.tree.map(lambda u, g: rule.momentum * u - rate / size * g, velocity, gradient)
-        # By itself, as weights hold less of a small change.
+        # The change by itself, as weights hold less of a small one.
         total, params = (jax.tree.map(jnp.add, tree, velocity) for tree in (total, params))
-        return i + 1, params, total, velocity, loss(params) if rule.until else start
+        return i + 1, params, total, velocity, _loss(network, softmax, params, x, y)
 
-    still, start = jax.tree.map(jnp.zeros_like, params0), loss(params0)
-    taken, params, total, _, _ = jax.lax.while_loop(go_on, step, (0, params0, still, still, start))
-    return total, jnp.stack([start, loss(params)]), taken
+    return jax.lax.while_loop(go_on, step, start)

@@ -21,7 +21,7 @@ from recon.auditing.result import Audit, Predicted, Stage, count_certified, coun
 from recon.auditing.verdict import verdict
 from recon.auditing.view import View, view_of
 from recon.errors import ReconError, unknown
-from recon.memory import TooLarge
+from recon.memory import TooLarge, require
 from recon.networks import MLP, Network, from_params
 from recon.networks.conv_dense import ConvDense
 from recon.progress import Report, reporter
@@ -39,6 +39,9 @@ LIMIT, RELATIVE = 0.1, 1e-3  # L2 of pixels in [0, 1], and relative L2 of featur
 TRIES = 4  # of the exact search: now and then one gets stuck where another, by other random numbers, does not;
 TRY_SECONDS = 60.0  # as long as that is quick
 QUICK = 7  # dry batches after which other activations are tried; above those that a last faint image is given
+# Bytes that an audit takes at its peak for each number of the first kernel: 76 of 1,024 units and 50,000 inputs.
+HELD = 80
+PLENTY = 1 << 30  # bytes that any machine has
 SEEDS = 2**31  # keys are below
 
 
@@ -167,6 +170,7 @@ def audit(
         "gradient": reorder(params1, view) if one else None,
         "progress": progress,
     }
+    refuse_what_memory_does_not_hold(*params0["Dense_0"]["kernel"].shape)
     first_weights, last_weights = reorder(params0, view), None if one else reorder(params1, view)
     used = None
     if train is not None:
@@ -445,6 +449,16 @@ def refuse_unusable(params: Tree, layout: Layout, which: str) -> None:
             f"The {which} weights of the first layer, {layout.names[0]}, are all zero: give those the network had."
         )
     refuse_overflow(params, which)
+
+
+def refuse_what_memory_does_not_hold(inputs: int, units: int) -> None:
+    """Refuse a first layer of more numbers than the machine can work on.
+
+    Raises:
+      TooLarge: it is.
+    """
+    if (needed := float(HELD * inputs * units)) > PLENTY:
+        require(needed, f"The audit of a first layer of {units} units and {inputs} inputs", "take a machine with more")
 
 
 def describe(params: Tree) -> str:

@@ -130,12 +130,12 @@ def audit(
 
     A first look: recon audit --demo
     """
-    require_answerable(fail_on, data, heldout)
     folder_to_write(folder / "images")  # before hours of work, not after
     if demo:
         if any(given is not None for given in (init, final, checkpoints, gradient, data, heldout, mean, std)):
             raise ReconError("--demo audits a network of its own: leave out the files, or --demo.")
         init, final, data, heldout, mean = demonstrate(folder, seed)
+    require_answerable(fail_on, data, heldout)
     if init is None:
         raise ReconError("Give the weights before training by --init, or --demo for a first look.")
     options: dict[str, Any] = {

@@ -28,8 +28,9 @@ def stored_bits(arrays: Iterable[np.ndarray]) -> int | None:
         if dtype not in STORED:
             continue
         widest = max(widest, STORED[dtype])
+        numbers = array.ravel(order="K")  # as they lie: in rows, a kernel stored (out, in) would be copied
         for start in range(0, array.size, CHUNK):
-            values = array.reshape(-1)[start : start + CHUNK].astype(np.float64)
+            values = numbers[start : start + CHUNK].astype(np.float64)
             mantissa = np.abs(np.frexp(values[np.isfinite(values)])[0])  # in [0.5, 1), of at most 53 bits
             mantissa = mantissa[(mantissa != 0) & (mantissa != 0.5)]
             many += mantissa.size

@@ -512,6 +512,19 @@ def test_ctrl_c_in_a_later_stage_is_said_and_reports_what_was_found(sgd, monkeyp
         assert "Interrupted: it is what was found until then." in made.verdict
 
 
+def test_first_layer_that_memory_does_not_hold_is_refused_before_it_is_tried(monkeypatch, tmp_path):
+    (tmp_path / "meminfo").write_text("MemAvailable:    3000000 kB\n")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    wide = {"W1": np.ones((50_000, 512), np.float32), "b1": np.zeros(512, np.float32)}
+    weights = wide | {"W2": np.ones((512, 1), np.float32), "b2": np.zeros(1, np.float32)}
+    said = (
+        r"^The audit of a first layer of 512 units and 50000 inputs takes 2\.05 GB of memory, and 1\.54 GB may be used"
+    )
+    with memory.peak_memory() as peak, pytest.raises(memory.TooLarge, match=said):
+        recon.audit(weights, weights | {"W1": 2 * wide["W1"]}, progress=False)
+    assert peak.bytes is None or peak.bytes < 6 * wide["W1"].nbytes
+
+
 def test_stage_that_memory_does_not_hold_is_left_out_and_said(sgd, digits, monkeypatch):
     before, after = map(arrays, sgd)
     monkeypatch.setattr(memory, "room", lambda: 400_000)  # bytes: enough for a batch of the exact search

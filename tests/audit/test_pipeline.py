@@ -45,8 +45,9 @@ def visited(value, path=()):
 def files(tmp_path_factory):
     digits = recon.load_task("mnist_odd_even", N, seed=0, source="samples", n_test=1)
     x, folder = digits.train.x.reshape(N, -1).astype(np.float64), tmp_path_factory.mktemp("files")
-    initial, final = checkpoints(x, digits.train.y, (0, 300))
+    initial, early, final = checkpoints(x, digits.train.y, (0, 2, 300))
     np.savez(folder / "init.npz", **initial)
+    np.savez(folder / "early.npz", **early)
     np.savez(folder / "final.npz", **final)
     np.savez(folder / "train.npz", x=x)
     np.savez(folder / "other.npz", x=digits.held_out.x.reshape(N, -1))
@@ -69,6 +70,17 @@ def test_a_leaking_network_fails_a_pipeline(command, files, tmp_path, question):
     (suite,) = ElementTree.parse(tmp_path / "junit.xml").getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "0")
     assert [test.get("name") for test in suite if test.find("failure") is not None] == [question]
+
+
+def test_a_finding_that_was_not_asked_for_is_a_note(command, files, tmp_path):
+    given = ["audit", "--init", "init.npz", "--final", "early.npz", "--out", tmp_path]  # images up to their brightness
+    done = command(*given, "--fail-on", "certified", cwd=files)
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads((tmp_path / "report.sarif").read_text())["runs"][0]["results"]
+    assert (result["ruleId"], result["level"]) == ("leak", "note")
+    (suite,) = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert suite.get("failures") == "0"
+    assert [test.get("name") for test in suite if test.find("system-out") is not None] == ["leak"]
 
 
 def test_files_of_a_pipeline_do_not_stay_beside_another_audit(rng, tmp_path):
