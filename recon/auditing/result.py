@@ -68,7 +68,7 @@ class Audit:
       stages: the same, with what came of each.
       from_state: the optimiser's state was used.
       from_gradient: one gradient was, in the place of final weights.
-      updates: so many updates were, whose sum counts; 0 where final weights were given.
+      updates: so many updates were, whose mean counts; 0 where final weights were given.
       features: reconstructions are features that a frozen extractor gave the trained head, not images.
       up_to_scale: distances are to the best multiple of each reconstruction, as nothing tells how bright it is.
       train, held_out: distances to training images, and to others as a control; None where none were given.

@@ -81,7 +81,7 @@ def audit(
       gradient: in the place of `final`, the loss's gradient at the initial weights, of one batch: a file or arrays
         that are named or shaped as the weights are. Numbers of float64 count as such.
       update: in the place of `final`, what training added to each of the weights, final less initial: a file or arrays
-        named as the weights are. Of several, as of the clients of a round, their sum counts, and their images as one
+        named as the weights are. Of several, as of the clients of a round, their mean counts, and their images as one
         training set.
       adapter: in the place of `final`, a LoRA adapter of PEFT's for the initial weights: its folder, or the file beside
         its adapter_config.json.

@@ -98,7 +98,7 @@ def threat(audit: Audit) -> Iterable[Part]:
         holds = [known, "its weights", "one gradient of a single batch at these weights"]
         who = "a server of federated learning, or whoever listens to it"
     else:
-        after = f"the sum of {audit.updates} updates" if audit.updates > 1 else "an update" if audit.updates else ""
+        after = f"the mean of {audit.updates} updates" if audit.updates > 1 else "an update" if audit.updates else ""
         holds = [known, "the weights from before training", after or "those from after it"]
         holds += ["the optimiser's state"] * audit.from_state
         who = "whoever gets both checkpoints, or a server that a client sends its update"
@@ -304,7 +304,7 @@ def limits(audit: Audit) -> Iterable[Part]:
 def attacked(audit: Audit) -> str:
     """What the attacker works on; of one gradient the threat model, too."""
     if not audit.from_gradient:
-        update = f"the sum of {audit.updates} updates" if audit.updates > 1 else "an update"
+        update = f"the mean of {audit.updates} updates" if audit.updates > 1 else "an update"
         return "the optimiser's state" if audit.from_state else update if audit.updates else "the weights' change"
     words = "one gradient: of a single batch, as a server or whoever listens in federated learning has it"
     return f"{words}. {absent}" if (absent := missing(audit)) else words

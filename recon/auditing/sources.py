@@ -28,7 +28,7 @@ class Held:
       where: the places of both, for messages.
       gradient: it is one gradient.
       change: what training added, in float64, where it is known by itself.
-      updates: so many updates are summed in it.
+      updates: it is the mean of so many updates.
       ranks: of the changes by an adapter, by array.
     """
 

@@ -80,7 +80,7 @@ def gain(audit: Audit) -> str:
     known = "the initial and the final weights" + (" and the optimiser's state" if audit.from_state else "")
     known = "the weights and one gradient" if audit.from_gradient else known
     if audit.updates:
-        known = "the initial weights and " + ("an update" if audit.updates == 1 else "the sum of the updates")
+        known = "the initial weights and " + ("an update" if audit.updates == 1 else "the mean of the updates")
     if sure and n:
         share = f"{sure} of at least {n} training images"
         if sure == n:

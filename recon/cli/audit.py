@@ -43,7 +43,7 @@ def audit(
     update: Annotated[
         list[Path] | None,
         typer.Option(
-            help="In place of --final: final less initial weights, as a client sends them; of several the sum."
+            help="In place of --final: final less initial weights, as a client sends them; of several the mean."
         ),
     ] = None,
     adapter: Annotated[

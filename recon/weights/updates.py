@@ -12,9 +12,10 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def updated(before: Arrays, updates: Sequence[Arrays], where: Sequence[str]) -> tuple[dict[str, np.ndarray], ...]:
-    """Weights after updates, and the sum of these, in float64 and under the names of the weights before.
+    """Weights after the mean of updates, and that mean, in float64 and under the names of the weights before.
 
-    An array that an update does not hold is one that did not change; whole numbers, such as counters, do not count.
+    The mean is what a server adds up to; at it units are active as they were for the clients, at the sum they need not
+    be. An array that an update does not hold is one that did not change; whole numbers, such as counters, do not count.
 
     Args:
       updates: differences of weights, after less before, named as the weights are but for a common beginning.
@@ -28,11 +29,8 @@ def updated(before: Arrays, updates: Sequence[Arrays], where: Sequence[str]) -> 
     total = {name: np.zeros(array.shape) for name, array in floats.items()}
     for update, place in zip(updates, where, strict=True):
         full = all(name in before for name in update)
-        names = (
-            {name: name for name in update}
-            if full
-            else {n: own.get(p) for p, n in rooted({n: n for n in update}).items()}
-        )
+        paths = rooted({name: name for name in update})
+        names = {name: name if full else own.get(path) for path, name in paths.items()}
         strange = [n for n, mine in names.items() if mine is None or update[n].shape != before[mine].shape]
         if strange:
             raise ReconError(
@@ -42,7 +40,8 @@ def updated(before: Arrays, updates: Sequence[Arrays], where: Sequence[str]) -> 
         for name, mine in names.items():
             if mine in total and update[name].dtype.kind == "f":
                 total[mine] += update[name]
-    return {**before, **{name: floats[name] + change for name, change in total.items()}}, total
+    mean = {name: change / len(updates) for name, change in total.items()}
+    return {**before, **{name: floats[name] + change for name, change in mean.items()}}, mean
 
 
 def difference(before: Arrays, after: Arrays, layout: Layout, last: Layout) -> dict[str, np.ndarray]:

@@ -45,7 +45,7 @@ def test_one_clients_update_gives_its_images(data, client, tmp_path, command):
     assert found.certified == N
 
 
-def test_the_sum_of_several_clients_updates_counts_as_one_training_set(data):
+def test_the_mean_of_several_clients_updates_counts_as_one_training_set(data):
     x, y, others, mean = data
     before = plain(np.random.default_rng(0))
     updates = [
@@ -56,7 +56,7 @@ def test_the_sum_of_several_clients_updates_counts_as_one_training_set(data):
     assert found.n == found.certified == found.train.within == N
     assert found.updates == 2
     assert "The 2 updates count as one: their images as one training set." in found.verdict
-    assert "who has the initial weights and the sum of the updates gets all 20" in found.verdict
+    assert "who has the initial weights and the mean of the updates gets all 20" in found.verdict
 
 
 def test_an_update_counts_as_precisely_as_it_is_given(data):
