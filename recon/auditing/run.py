@@ -116,7 +116,7 @@ def audit(
     given = held(initial, final, gradient, update, adapter)
     one, before, after, what = given.gradient, given.before, given.after, given.what
     if one and (optimizer_state is not None or features or linearised):
-        raise ReconError("One gradient is all that an attack needs: leave out the optimiser's state and --features.")
+        raise ReconError("Give the final weights or, without an optimiser's state and --features, one gradient.")
     options: dict[str, Any] = {"widths": widths_of(network), "layers": layers, "kernels": kernels}
     layout, last = arranged_both(before, after, **options, trained=features, gradient=one, where=given.where)
     params0, params1 = layout.tree(before), last.sums(before, after) if one else last.tree(after)
@@ -244,7 +244,8 @@ def notes(given: Held, layout: Layout, last: Layout) -> tuple[str, ...]:
     """How the files were read, where it is not as they are, in sentences."""
     words = [] if given.gradient else [said_of_averages(given.after, last)]
     for fold in layout.normalisations:
-        where = f"{'before' if fold.inside else 'behind'} units" if fold.layer else "of the inputs"
+        side = f"{'before' if fold.inside else 'behind'} units, as far as names tell"
+        where = side if fold.layer else "of the inputs"
         words.append(
             f"The normalisation of {fold.name}, {where}, was taken as in evaluation mode, with an epsilon of "
             f"{fold.epsilon:g}, and {'folded into the layers beside it' if fold.layer else 'undone on what was found'}."

@@ -1,5 +1,6 @@
 """Where normalisations stand among a network's layers, as far as names and sizes tell."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from recon.errors import ReconError
@@ -12,6 +13,7 @@ from recon.weights.strangers import Normalisation, place
 # What programs add to a variance, by their words for it: Keras 1e-3, PyTorch and Flax 1e-5.
 EPSILON = {"moving_variance": 1e-3, "moving_var": 1e-3}
 USUAL_EPSILON = 1e-5
+ORDERED = re.compile(r"layer_(\d+)")  # first part of a name, of formats that tell the order of layers
 
 
 def standing(found: Sequence[Normalisation], layout: Layout, shapes: Mapping[str, Shape]) -> tuple[Fold, ...]:
@@ -50,6 +52,10 @@ def numbered(one: Normalisation, kernels: Sequence[str]) -> tuple[int | None, bo
     paths = [(place(name) if module(name) else ()) for name in kernels]
     own = one.path
     alike = all(len(path) == len(own) and path[:-1] == own[:-1] and path[-1].isdecimal() for path in paths)
+    marks = [ORDERED.fullmatch(path[0]) if path else None for path in (*paths, own)]
+    if all(marks):
+        *places, mine = (int(mark[1]) for mark in marks if mark)
+        return sum(number < mine for number in places), mine > places[0]
     if not own or not own[-1].isdecimal() or not alike:
         return None, False
     numbers = [int(path[-1]) for path in paths]
