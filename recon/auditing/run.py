@@ -126,6 +126,11 @@ def audit(
         raise ReconError(f"The initial weights are of {describe(params0)}, the {what} of {describe(params1)}.")
     if isinstance(network, MLP):
         mlp = replace(network, outputs=mlp.outputs, bias=mlp.bias)
+    if mlp.units.leak is None and (inside := [fold.name for fold in layout.folds if fold.inside]):
+        raise ReconError(
+            f"{inside[0]} is of a normalisation before units of {mlp.activation}, which cannot be folded as one before "
+            "ReLU can: audit a network without it."
+        )
     refuse_unusable(params0, layout, "initial")
     refuse_unusable(params1, last, "gradient's" if one else "final")
     if one and weights_like(params1, params0):

@@ -122,6 +122,13 @@ def test_epsilon_is_that_of_the_program_whose_names_these_are(data, rng):
     assert [fold.epsilon for fold in arranged(params).folds] == [1e-5]
 
 
+def test_only_units_with_a_kink_at_zero_let_a_scale_through(data, rng):
+    _, params = made("before units", data[0], rng)
+    moved = params | {"fc1.weight": params["fc1.weight"] * np.float32(1.01)}
+    with pytest.raises(recon.ReconError, match=r"bn1\.weight is of a normalisation before units of gelu"):
+        recon.audit(params, moved, network=recon.MLP((W,), activation="gelu"), progress=False)
+
+
 def test_normalisations_whose_place_is_not_told_are_refused(rng):
     params = linear("a", 784, W, rng) | linear("b", W, W, rng) | linear("c", W, 1, rng)
     norm = measured("norm", rng.normal(size=(9, W)), rng)
