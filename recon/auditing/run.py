@@ -249,7 +249,7 @@ def notes(given: Held, layout: Layout, last: Layout) -> tuple[str, ...]:
     """How the files were read, where it is not as they are, in sentences."""
     words = [] if given.gradient else [said_of_averages(given.after, last)]
     for fold in layout.normalisations:
-        side = f"{'before' if fold.inside else 'behind'} units, as far as names tell"
+        side = f"{'before' if fold.inside else 'behind'} units, as far as names and means tell"
         where = side if fold.layer else "of the inputs"
         words.append(
             f"The normalisation of {fold.name}, {where}, was taken as in evaluation mode, with an epsilon of "

@@ -156,7 +156,7 @@ def find(arrays: Mapping[str, np.ndarray], wanted: Wanted, names: Collection[str
 
 def with_folds(layout: Layout, found: Sequence[Normalisation], arrays: Mapping[str, np.ndarray]) -> Layout:
     """The layout with normalisations to be folded into its layers."""
-    folds = standing(found, layout, considered(arrays))
+    folds = standing(found, layout, arrays)
     first = next((fold for fold in folds if not fold.layer), None)
     made = replace(layout, folds=tuple(fold for fold in folds if fold.layer), inputs=first)
     return replace(made, left_out=made.beside(arrays))

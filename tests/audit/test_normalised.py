@@ -105,6 +105,14 @@ def test_images_come_back_as_they_were_before_the_first_layer(kind, data, rng):
     assert set(found.membership.answers) <= {"member", "multiple" if kind.startswith("twice") else "member"}
 
 
+def test_means_tell_on_which_side_of_its_units_a_normalisation_stands(data, rng):
+    for kind, inside in (("before units", True), ("behind units", False)):
+        _, params = made(kind, data[0], rng)
+        names = {"0": "fc1", "2": "bn1", "3": "fc2"}
+        named = {".".join((names.get(top, top), word)): a for n, a in params.items() for top, word in [n.split(".")]}
+        assert [(fold.layer, fold.inside) for fold in arranged(named).folds] == [(1, inside)]
+
+
 def test_inputs_at_another_rate_of_the_biases_are_not_vouched_for(data, rng):
     x, y, *_ = data
     model, params = made("of inputs", x, rng)

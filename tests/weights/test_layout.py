@@ -359,8 +359,8 @@ def bn(scale=1.0, shift=0.0, mean=0.0, var=1.0, width=9):
     [
         (bn(), bn(), None),
         (bn(), bn(scale=1.1), "bn.weight was trained: .* multiplicative change"),
-        (bn(scale=2), bn(scale=2), "folded"),
-        (bn(mean=0.2, var=2), bn(mean=0.2, var=2, shift=0.1), "folded"),
+        (bn(mean=-0.2, scale=2), bn(mean=-0.2, scale=2), "folded"),
+        (bn(mean=-0.2, var=2), bn(mean=-0.2, var=2, shift=0.1), "folded"),
         (bn(), bn(mean=0.1), "bn.running_mean changed in training"),
         ({}, bn(), "bn.weight, of a normalisation, is in one of the two files|do not hold the same arrays"),
         ({"ln.weight": np.ones(9), "ln.bias": np.zeros(9)}, None, "ln.weight is of a normalisation without a mean"),
