@@ -34,6 +34,7 @@ def reconstruct(
     params1: Mapping[str, Mapping[str, Any]] | None = None,
     *,
     gradient: Mapping[str, Mapping[str, Any]] | None = None,
+    update: Mapping[str, Mapping[str, Any]] | None = None,
     attack: str = "ntk-fast",
     network: Network | None = None,
     image_shape: tuple[int, ...] | None = None,
@@ -53,6 +54,8 @@ def reconstruct(
       gradient: in the place of `params1`, the gradient at `params0` of a loss summed or averaged over the training
         images, a tree shaped like the weights. The attack `exact` computes with one of float64 as it is, others in
         float32.
+      update: the weights' change where it is known by itself, as the sum of a client's steps is: beside `params1` or in
+        its place. Numbers of float64, and of float32 on smaller ones than the weights, count as such.
       attack: name of the solver, see `attacks()`.
       network: the architecture (default: the plain MLP with ReLU whose weights these are).
       image_shape: shape of one image (default: flat, (in,)).
@@ -74,11 +77,14 @@ def reconstruct(
       ReconError: unknown attack or option, weights that are not finite, too large, not alike or unchanged, a gradient
         beside `params1` or `state` or for an attack that cannot use one, or no way to tell `m`.
     """
-    if (params1 is None) == (gradient is None):
-        raise ReconError("Give the final weights, params1, or in their place one gradient.")
+    if (params1 is None and update is None) == (gradient is None):
+        raise ReconError("Give the final weights, params1, or in their place one gradient or an update.")
     solver, settings = with_options(attack, options)
     network = from_params(params0) if network is None else network
     solver.check(network)
+    moved = None if update is None else _like(update, params0, "update")
+    if params1 is None and moved is not None:
+        params1 = jax.tree.map(np.add, _finite(params0, "initial", np.float64), moved)
     if params1 is not None:
         if isinstance(network, MLP) and from_params(params0) != from_params(params1):
             found = from_params(params0), from_params(params1)
@@ -93,6 +99,7 @@ def reconstruct(
         after, linearised = jax.tree.map(np.subtract, before, one), True
     shape = _image_shape(network, before, after, image_shape)
     change = jax.tree.map(lambda a, b: b - a, before, after) if one is None else one
+    change = change if moved is None else moved
     if not any(np.any(leaf) for leaf in jax.tree.leaves(change)):
         what = "Initial and final weights are equal" if one is None else "The gradient is zero everywhere"
         raise ReconError(f"{what}: there is no change to reconstruct from.")
@@ -118,7 +125,7 @@ def reconstruct(
     if start is not None and np.shape(start) != (m, *shape):
         raise ReconError(f"The images to start from are of shape {np.shape(start)}: give {(m, *shape)}.")
     first = None if start is None else np.asarray(start, np.float32)
-    problem = Problem(network, before, after, shape, limits, linearised, m, held, first, one)
+    problem = Problem(network, before, after, shape, limits, linearised, m, held, first, one, moved)
     rng = jax.random.key(key) if isinstance(key, int) else key
     with reporter(f"attack {attack}", progress) as report:
         return solver.run(problem, settings, rng, report)
@@ -143,18 +150,23 @@ def _at_one_point(
     params: Mapping[str, Mapping[str, Any]], gradient: Mapping[str, Mapping[str, Any]], double: bool
 ) -> tuple[Tree, Tree]:
     """Weights and the gradient there, in float64 where the gradient's numbers are not float32's and it helps."""
-    before = _finite(params, "initial", np.float64)
-    try:
-        one = _finite(gradient, "gradient's", np.float64)
-        alike = jax.tree.map(np.shape, one) == jax.tree.map(np.shape, before)
-    except (AttributeError, TypeError, ValueError):
-        alike = False
-    if not alike:
-        raise ReconError("The gradient is not shaped like the weights: give a tree with an array for each of theirs.")
+    before, one = _finite(params, "initial", np.float64), _like(gradient, params, "gradient")
     leaves = jax.tree.leaves(one)
     if double and any(np.any(leaf != leaf.astype(np.float32)) for leaf in leaves):
         return before, one
     return tuple(jax.tree.map(lambda a: a.astype(np.float32), tree) for tree in (before, one))
+
+
+def _like(tree: Mapping[str, Mapping[str, Any]], params: Mapping[str, Mapping[str, Any]], which: str) -> Tree:
+    """A tree in float64, if it is shaped like the weights."""
+    try:
+        made = _finite(tree, f"{which}'s", np.float64)
+        alike = jax.tree.map(np.shape, made) == jax.tree.map(np.shape, params)
+    except (AttributeError, TypeError, ValueError):
+        alike = False
+    if not alike:
+        raise ReconError(f"The {which} is not shaped like the weights: give a tree with an array for each of theirs.")
+    return made
 
 
 def _finite(params: Mapping[str, Mapping[str, Any]], which: str, dtype: Any = np.float32) -> Tree:

@@ -32,6 +32,8 @@ class Problem:
       state: optimiser state shaped like the weights, a running sum or mean of gradients, or None.
       start: images to start from, or None: the attack's own.
       gradient: of the loss at θ₀, of the weights' precision, which is all that is known besides θ₀; or None.
+      update: the weights' change in float64 where it is known by itself, and more precisely than the weights differ; in
+        layers above the first it need not be θ_f − θ₀ but what training added up of gradients; or None.
     """
 
     network: Network
@@ -44,6 +46,7 @@ class Problem:
     state: Tree | None = None
     start: Float[np.ndarray, "m *shape"] | None = None
     gradient: Tree | None = None
+    update: Tree | None = None
 
     @property
     def mlp(self) -> MLP:
@@ -58,9 +61,11 @@ class Problem:
 
     @property
     def change(self) -> Tree:
-        """Δθ = θ_f − θ₀; of a gradient −∇, without the rounding of weights."""
+        """Δθ = θ_f − θ₀; of a gradient −∇, without the rounding of weights; an update as it is, in float32."""
         tree: Tree
-        if self.gradient is not None:
+        if self.update is not None:
+            tree = jax.tree.map(np.float32, self.update)
+        elif self.gradient is not None:
             tree = jax.tree.map(np.negative, self.gradient)
         else:
             tree = jax.tree.map(lambda a, b: b - a, self.params0, self.params1)

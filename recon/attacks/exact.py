@@ -43,7 +43,7 @@ GIVEN_RATIO, GIVEN_AGREEMENT = 0.03, 0.8
 # Ratio of neighbouring singular values of a gradient from which those below are faint, if such a share is above; and
 # dry batches after which a faint image counts as not found.
 FAINT, BRIGHT, FAINT_PATIENCE = 30.0, 0.5, 6
-TREES = ("params0", "params1", "state", "gradient")  # of a problem
+TREES = ("params0", "params1", "state", "gradient", "update")  # of a problem
 CONTROL_RMS = 0.3  # of an input of the images that stand for the search's start
 
 
@@ -297,7 +297,9 @@ def observed(problem: Problem, share: float = 1.0, loose: bool = False) -> Obser
     state = None if given is None else stacked(given["Dense_0"])
     still = one or (problem.linearised and state is None)
     double = one and problem.precision == np.float64
-    return observe(before, after, bias, box, still=still, state=state, share=share, loose=loose, double=double)
+    update = None if problem.update is None else stacked(problem.update["Dense_0"])
+    options: dict[str, Any] = {"still": still, "share": share, "loose": loose, "double": double, "update": update}
+    return observe(before, after, bias, box, state=state, **options)
 
 
 def initial_images(seen: Observed, count: int, rng: np.random.Generator) -> Float[np.ndarray, "m d"]:

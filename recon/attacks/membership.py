@@ -125,6 +125,7 @@ def membership(
     *,
     network: MLP | None = None,
     state: Mapping[str, Mapping[str, Any]] | None = None,
+    update: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Membership:
     """Tell which images a network was trained on: whether each lies in the span of the first layer's change.
 
@@ -134,14 +135,14 @@ def membership(
       images: to test, exactly as the network would take them: a change of one grey level makes another image.
       held_out: images of the same kind that were surely not trained on, the control. Without, no image is a member.
       network: the architecture, where its weights act with factors (default: as the weights tell).
-      state: the optimiser's state, as `recon.reconstruct` takes it.
+      state, update: the optimiser's state, and the change by itself, as `recon.reconstruct` takes them.
 
     Raises:
       ReconError: weights or images that do not fit each other, or are not finite.
     """
     trees = [
         {name: {part: np.asarray(a) for part, a in layer.items()} for name, layer in tree.items()}
-        for tree in (params0, params1, *([] if state is None else [state]))
+        for tree in (params0, params1, *(tree for tree in (state, update) if tree is not None))
     ]
     network = from_params(trees[0]) if network is None else network
     shapes = [{part: a.shape for part, a in tree["Dense_0"].items()} for tree in trees]
@@ -151,8 +152,12 @@ def membership(
         raise ReconError("The first layer holds values that are not finite: give weights of a network that computes.")
     dim = len(trees[0]["Dense_0"]["kernel"])
     tested, control = flat(images, dim), None if held_out is None else flat(held_out, dim)
-    held = trees[2] if len(trees) > 2 else None
-    problem, share = in_standard_parametrisation(Problem(network, trees[0], trees[1], (dim,), None, False, 1, held))
+    first, last = trees[:2]
+    held: dict[str, Any] = {
+        "state": None if state is None else trees[2],
+        "update": None if update is None else trees[-1],
+    }
+    problem, share = in_standard_parametrisation(Problem(network, first, last, (dim,), None, False, 1, **held))
     kernel = kernels(problem)
     if not np.any((kernel.change if kernel.state is None else kernel.state)["Dense_0"]["kernel"]):
         raise ReconError("The first layer's kernel did not change: give weights from before and after training.")
@@ -171,8 +176,9 @@ def kernels(problem: Problem) -> Problem:
     def first(tree: Tree) -> Tree:
         return {"Dense_0": {"kernel": tree["Dense_0"]["kernel"]}}
 
-    state = None if problem.state is None else first(problem.state)
-    return replace(problem, params0=first(problem.params0), params1=first(problem.params1), state=state)
+    trees = {name: getattr(problem, name) for name in ("params0", "params1", "state", "update")}
+    made: dict[str, Any] = {name: first(tree) for name, tree in trees.items() if tree is not None}
+    return replace(problem, **made)
 
 
 def flat(images: Float[np.ndarray, "k *shape"], dim: int) -> Float[np.ndarray, "k d"]:
@@ -211,7 +217,12 @@ def even(problem: Problem, seen: Observed) -> bool:
     """Whether what the change holds beyond its rank is noise of about one size, without images of a faint trace."""
     first, last = (np.asarray(tree["Dense_0"]["kernel"], np.float64) for tree in (problem.params0, problem.params1))
     held = problem.state
-    z = last - seen.decay[0] * first if held is None else np.asarray(held["Dense_0"]["kernel"], np.float64)
+    if problem.update is not None:
+        last = first + problem.update["Dense_0"]["kernel"]
+    if held is None:
+        z = last - seen.decay[0] * first
+    else:
+        z = np.asarray(held["Dense_0"]["kernel"], np.float64) - seen.added * last
     rest = z - seen.u @ (seen.u.T @ z)
     squares = np.linalg.eigvalsh(rest @ rest.T if len(rest) < len(rest.T) else rest.T @ rest)[::-1]
     place = int(PLACE * (min(sides(seen)) - seen.n))

@@ -1,6 +1,8 @@
 """What the files themselves say against an exact recovery: that they do not belong together, or meet no premise."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +14,7 @@ from recon.auditing.view import View
 from recon.errors import ReconError
 from recon.networks import MLP
 from recon.weights.layout import Tree
+from recon.weights.names import few
 
 FAINT = 1_000.0  # of a change, in what rounding leaves: a step at 250 times was lost in float64, one at 760 was not
 ROUNDING = 2.0**-24  # relative: of float32, which attacks compute in
@@ -109,6 +112,55 @@ def at_unknown_factors(found: Reconstruction, view: View) -> Reconstruction:
     if found.certified is None or not found.certified.any():
         return found
     return replace(found, certified=found.certified & on_the_grid(found, view))
+
+
+def of_low_rank(ranks: Mapping[str, int]) -> str:
+    """Why weights that an adapter changed tell nothing exactly, a sentence without its stop."""
+    names = [*ranks]
+    return (
+        f"an adapter made the change of {few(names)}, of rank {max(ranks.values())} whatever the number of images: "
+        "what it spans is the adapter's own and no images, so that none can be told exactly"
+    )
+
+
+def nothing_found(view: View, doubt: str) -> Reconstruction:
+    """The result where no attack applies."""
+    none, sure = np.zeros((0, *view.shape), np.float32), np.zeros(0, bool)
+    vouched: dict[str, Any] = {"certified": sure, "up_to_scale": sure, "confidence": np.zeros(0), "doubts": (doubt,)}
+    return Reconstruction("none", none, none, np.zeros((0, 2)), 0, "no attack applies", **vouched)
+
+
+def perhaps_merged(params0: Tree, params1: Tree) -> str:
+    """Why a low rank may be that of an adapter which was merged into the weights, a sentence without its stop."""
+    biases = [(params0[name]["bias"], params1[name]["bias"]) for name in params0 if "bias" in params0[name]]
+    if not any(before.any() for before, _ in biases) or any(not np.array_equal(a, b) for a, b in biases):
+        return ""
+    return (
+        "no bias changed, as where a LoRA adapter was merged into the weights: then their change has the adapter's "
+        "rank and span, and not the images'"
+    )
+
+
+def before_normalisation(
+    found: Reconstruction, gain: Float[np.ndarray, " d"], offset: Float[np.ndarray, " d"], view: View
+) -> Reconstruction:
+    """A result behind a normalisation of the inputs, before it: only images of known size can be told there.
+
+    Behind it pixels have no box; before it, they may show that an image has its size.
+
+    Args:
+      gain, offset: of the normalisation, in the order of a picture's numbers.
+    """
+
+    def undone(x: np.ndarray) -> np.ndarray:
+        made: np.ndarray = ((x.reshape(len(x), -1) - offset) / gain).astype(np.float32).reshape(x.shape)
+        return made
+
+    made = replace(found, images=undone(found.images), start=undone(found.start))
+    if found.certified is None or found.up_to_scale is None:
+        return made
+    sure = found.certified | (found.up_to_scale & on_the_grid(made, view))
+    return replace(made, certified=sure, up_to_scale=sure)
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -71,6 +71,7 @@ class Audit:
       activation: how the network's activation is known.
       from_state: the optimiser's state was used.
       from_gradient: one gradient was, in the place of final weights.
+      updates: so many updates were, whose mean counts; 0 where final weights were given.
       features: reconstructions are features that a frozen extractor gave the trained head, not images.
       up_to_scale: distances are to the best multiple of each reconstruction, as nothing tells how bright it is.
       train, held_out: distances to training images, and to others as a control; None where none were given.
@@ -86,6 +87,7 @@ class Audit:
       interrupted: it was stopped from the keyboard; `found` is the best until then.
       unrelated: initial and final weights look like those of two networks.
       doubts: what keeps the exact attack from certifying more, as far as its numbers show it.
+      notes: how the files were read, where it is not as they are, in sentences.
       bits: significant bits to which the initial and the final weights look rounded, None for those of float32.
       verdict: the result in plain words.
     """
@@ -99,6 +101,7 @@ class Audit:
     activation: Activation = field(default_factory=Activation)
     from_state: bool = False
     from_gradient: bool = False
+    updates: int = 0
     features: bool = False
     up_to_scale: bool = False
     train: Compared | None = None
@@ -115,6 +118,7 @@ class Audit:
     unrelated: bool = False
     bits: tuple[int | None, int | None] = (None, None)
     doubts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     verdict: str = ""
 
     @property

@@ -15,9 +15,21 @@ from recon.attacks.membership import membership
 from recon.auditing import convolutional
 from recon.auditing.activation import AUTO, TRIED, Activation, asked, point, tell
 from recon.auditing.data import Images, compare, drawn, load_images, nearest
-from recon.auditing.defences import measure_defences
-from recon.auditing.premises import at_unknown_factors, of_unit_kernels, refuse_pruned, unmet, unrelated, weights_like
-from recon.auditing.result import Audit, Predicted, Stage, count_certified, count_vouched
+from recon.auditing.defences import COLUMNS, measure_defences
+from recon.auditing.premises import (
+    at_unknown_factors,
+    before_normalisation,
+    nothing_found,
+    of_low_rank,
+    of_unit_kernels,
+    perhaps_merged,
+    refuse_pruned,
+    unmet,
+    unrelated,
+    weights_like,
+)
+from recon.auditing.result import Audit, Defences, Predicted, Stage, count_certified, count_vouched
+from recon.auditing.sources import Held, Source, held, read
 from recon.auditing.verdict import verdict
 from recon.auditing.view import View, view_of
 from recon.errors import ReconError, unknown
@@ -25,12 +37,11 @@ from recon.memory import TooLarge, require
 from recon.networks import MLP, Network, from_params
 from recon.networks.conv_dense import ConvDense
 from recon.progress import Report, reporter
-from recon.weights import Layout, arranged_both, bare, flat, momentum, read_arrays, stored_bits, widths_of
+from recon.weights import Layout, arranged_both, momentum, stored_bits, widths_of
+from recon.weights.averages import said_of_averages
 from recon.weights.convolutional import is_convolutional
 from recon.weights.layout import Tree
-
-Source = str | Path | Mapping[str, Any]
-"""Weights: a file, or arrays by name, nested or not."""
+from recon.weights.updates import difference
 
 Pictures = str | Path | np.ndarray | Sequence[Any] | Mapping[str, Any]
 """Images: a folder or a file, an array or a list of them, or arrays by name."""
@@ -50,6 +61,8 @@ def audit(
     final: Source | None = None,
     *,
     gradient: Source | None = None,
+    update: Source | Sequence[Source] | None = None,
+    adapter: str | Path | None = None,
     network: str | Sequence[int] | MLP | ConvDense | None = None,
     activation: str = AUTO,
     layers: str | Sequence[str] = (),
@@ -76,6 +89,11 @@ def audit(
       initial, final: files that `recon.weights.read_arrays` reads, or arrays by name, nested or not.
       gradient: in the place of `final`, the loss's gradient at the initial weights, of one batch: a file or arrays
         that are named or shaped as the weights are. Numbers of float64 count as such.
+      update: in the place of `final`, what training added to each of the weights, final less initial: a file or arrays
+        named as the weights are. Of several, as of the clients of a round, their mean counts, and their images as one
+        training set.
+      adapter: in the place of `final`, a LoRA adapter of PEFT's for the initial weights: its folder, or the file beside
+        its adapter_config.json.
       network: 'mlp:1024x1024', widths or an `MLP`, to be checked against the weights (default: as they tell); an `MLP`
         tells the activation, too; convolutions before hidden dense layers as 'conv:…', see
         `recon.weights.convolutional`, or a `ConvDense`; in the NTK parametrisation the factors that weights act with.
@@ -109,21 +127,19 @@ def audit(
     began = time.perf_counter()
     check(seconds, limit, m, key)
     activation = asked(activation, network, initial)
-    other, one = (final, False) if gradient is None else (gradient, True)
-    if other is None or (one and (final is not None or optimizer_state is not None or features or linearised)):
+    given = held(initial, final, gradient, update, adapter)
+    one, before, after, what = given.gradient, given.before, given.after, given.what
+    if one and (optimizer_state is not None or features or linearised):
         raise ReconError("Give the final weights or, without an optimiser's state and --features, one gradient.")
-    what = "gradient" if one else "final weights"
-    before, after = read(initial), read(other)
-    where = name_of(initial, "The tree of initial weights"), name_of(other, f"The tree of the {what}")
     if is_convolutional(network):
-        if features or layers or optimizer_state is not None or attack not in ("auto", convolutional.ATTACK):
+        if features or layers or optimizer_state is not None or adapter or attack not in ("auto", convolutional.ATTACK):
             raise ReconError(
-                "Through convolutions one attack alone goes, exact-features, from weights or a gradient: leave out "
-                "--features, --layers, --optimizer-state and --attack."
+                "Through convolutions one attack alone goes, exact-features, from weights, an update or a gradient: "
+                "leave out --features, --layers, --optimizer-state, --adapter and --attack."
             )
         made, train, control = convolutional.attacked(
             convolutional.Given(
-                before, after, where, one, network, activation, image_shape, kernels, data, held_out, mean, std,
+                before, after, given.where, one, network, activation, image_shape, kernels, data, held_out, mean, std,
                 linearised, m, seconds, int(key), progress,
             )
         )  # fmt: skip
@@ -131,14 +147,21 @@ def audit(
         made = replace(made, **comparisons(train, control, made.found, limit, False, False))
         return replace(made, verdict=verdict(made), seconds=time.perf_counter() - began)
     options: dict[str, Any] = {"widths": widths_of(network), "layers": layers, "kernels": kernels}
-    layout, last = arranged_both(before, after, **options, trained=features, where=where)
-    params0, params1 = layout.tree(before), last.tree(after)
+    layout, last = arranged_both(before, after, **options, trained=features, gradient=one, where=given.where)
+    params0, params1 = layout.tree(before), last.sums(before, after) if one else last.tree(after)
+    moved = None if one else precise_change(given, layout, last)
     mlp = from_params(params0)
     if mlp != from_params(params1):
         raise ReconError(f"The initial weights are of {describe(params0)}, the {what} of {describe(params1)}.")
     if isinstance(network, MLP):
         mlp = replace(network, outputs=mlp.outputs, bias=mlp.bias)
     mlp = replace(mlp, activation="relu" if activation == AUTO else activation)
+    inside = [fold.name for fold in layout.folds if fold.inside]
+    if mlp.units.leak is None and inside:
+        raise ReconError(
+            f"{inside[0]} is of a normalisation before units of {mlp.activation}, which cannot be folded as one before "
+            "ReLU can: audit a network without it."
+        )
     refuse_unusable(params0, layout, "initial")
     refuse_unusable(params1, last, "gradient's" if one else "final")
     if one and weights_like(params1, params0):
@@ -155,6 +178,8 @@ def audit(
         raise ReconError(
             "The optimiser's state is the weights, initial or final: give Adam's first moment or SGD's momentum buffer."
         )
+    if given.updates and moved is not None and weights_like(moved, params0):
+        raise ReconError("The update is the weights themselves: give what training added to them, or --final.")
     view = view_of(len(params0["Dense_0"]["kernel"]), image_shape, mean, std, layout.transposed, features)
     if limit is None:
         limit = RELATIVE if features else LIMIT * view.width
@@ -164,30 +189,48 @@ def audit(
     common: dict[str, Any] = {
         "network": mlp,
         "image_shape": view.shape,
-        "box": view.box,
+        "box": view.box if layout.inputs is None else None,
         "linearised": linearised,
         "state": None if state is None else reorder(state, view),
         "gradient": reorder(params1, view) if one else None,
+        "update": None if moved is None else reorder(moved, view),
         "progress": progress,
     }
     refuse_what_memory_does_not_hold(*params0["Dense_0"]["kernel"].shape)
+    inputs = None if layout.inputs is None else tuple(part[view.order] for part in layout.inputs.affine(before))
     first_weights, last_weights = reorder(params0, view), None if one else reorder(params1, view)
+    # What an adapter adds is a product of its own two matrices, and of no images.
+    ranks = {name: rank for name, rank in given.ranks.items() if name in layout.names}
     used = None
-    if train is not None:
-        others = None if control is None else control.x
+    if train is not None and not ranks:
+        tested = seen_by_layers(train.x, inputs)
+        others = None if control is None else seen_by_layers(control.x, inputs)
         summed = common["gradient"] if one else common["state"]
         end = first_weights if last_weights is None else last_weights
-        used = membership(first_weights, end, train.x, others, network=mlp, state=summed)
-    ran = run_attacks(first_weights, last_weights, attack, m, seconds, int(key), common, activation != AUTO)
+        used = membership(first_weights, end, tested, others, network=mlp, state=summed, update=common["update"])
+    if ranks and attack == "auto":
+        ran = Ran((), nothing_found(view, of_low_rank(ranks)), mlp, Activation(activation != AUTO))
+    else:
+        told = activation != AUTO
+        ran = run_attacks(first_weights, last_weights, attack, m, seconds, int(key), common, told or bool(inside))
+        ran = replace(ran, activation=replace(ran.activation, told=told))
+        if ranks:  # by another attack's name, whose images are no more than its guess
+            ran = replace(ran, found=replace(ran.found, certified=None, up_to_scale=None, n_estimated=None))
     mlp = replace(mlp, activation=ran.network.activation)
     unknown = mlp.parametrisation == "standard" and of_unit_kernels(params0)
     found = at_unknown_factors(ran.found, view) if unknown else ran.found
+    if inputs is not None:
+        found = before_normalisation(found, inputs[0], inputs[1], view)
+    other = "" if count_vouched(found) or one or ranks or state is not None else perhaps_merged(params0, params1)
+    if other and used is not None:
+        used = replace(used, clear=False, why=other)
     if state is None:  # which holds what the final weights' file does
         layout = replace(layout, left_out=tuple(dict.fromkeys((*layout.left_out, *last.left_out))))
     # Without biases the change is that of any multiple of the images; only their pixels' box may tell it.
     sizeless = view.box is None and "bias" not in params0["Dense_0"]
     ends = () if unknown or linearised else (first_weights, last_weights)  # of which the files tell the outputs
-    classes = predicted(mlp, ends, found.images, None if train is None else train.x)
+    shown = seen_by_layers(found.images, inputs)
+    classes = predicted(mlp, ends, shown, None if train is None else seen_by_layers(train.x, inputs))
     made = Audit(
         network=mlp,
         layout=layout,
@@ -197,6 +240,8 @@ def audit(
         stages=ran.stages,
         from_state=state is not None,
         from_gradient=one,
+        updates=given.updates,
+        notes=notes(given, layout, last),
         features=features,
         allowed=seconds,
         skipped=ran.skipped,
@@ -206,14 +251,49 @@ def audit(
         bits=(stored_bits(jax.tree.leaves(params0)), stored_bits(jax.tree.leaves(params1))),
         membership=used,
         predicted=classes,
-        doubts=(*unmet(params0, params1, one or state is not None, mlp), *(ran.doubts or found.doubts)),
+        doubts=(
+            *unmet(params0, params1, moved is not None or one or state is not None, mlp),
+            *([other] if other else []),
+            *(ran.doubts or found.doubts),
+        ),
         **comparisons(train, control, found, limit, features, sizeless),
     )
-    if defences and not made.interrupted:
+    if defences and (ranks or inputs is not None):
+        words = "Nothing was measured: it takes a network without an adapter or a normalisation of the inputs."
+        made = replace(made, defences=Defences(words, COLUMNS, ()))
+    elif defences and not made.interrupted:
         with reporter("defences", progress) as report:
             tried = measure_defences(made, first_weights, last_weights, common, seconds, int(key), report)
         made = replace(made, defences=tried)
     return replace(made, verdict=verdict(made), seconds=time.perf_counter() - began)
+
+
+def precise_change(given: Held, layout: Layout, last: Layout) -> Tree | None:
+    """What training added to the weights, where their float32 numbers do not tell it as precisely."""
+    wide = any(given.after[name].dtype == np.float64 for name in last.names)
+    if not (wide or layout.folds):
+        return None
+    return layout.sums(given.before, given.change or difference(given.before, given.after, layout, last))
+
+
+def seen_by_layers(x: np.ndarray, inputs: tuple[np.ndarray, ...] | None) -> np.ndarray:
+    """Images as they are behind a normalisation of the inputs, by its gain and offset."""
+    return x if inputs is None else x.reshape(len(x), -1) * inputs[0] + inputs[1]
+
+
+def notes(given: Held, layout: Layout, last: Layout) -> tuple[str, ...]:
+    """How the files were read, where it is not as they are, in sentences."""
+    words = [] if given.gradient else [said_of_averages(given.after, last)]
+    for fold in layout.normalisations:
+        side = f"{'before' if fold.inside else 'behind'} units, as far as names and means tell"
+        where = side if fold.layer else "of the inputs"
+        words.append(
+            f"The normalisation of {fold.name}, {where}, was taken as in evaluation mode, with an epsilon of "
+            f"{fold.epsilon:g}, and {'folded into the layers beside it' if fold.layer else 'undone on what was found'}."
+        )
+    if given.updates > 1:
+        words.append(f"The {given.updates} updates count as one: their images as one training set.")
+    return tuple(filter(None, words))
 
 
 def comparisons(
@@ -428,16 +508,6 @@ def add_stage(ran: Ran, params0: Tree, params1: Tree | None, *, attack: str, **o
 def without_unsure_rank(found: Reconstruction) -> Reconstruction:
     """Without the number of images where the attack does not see whether the rank tells it: only the exact ones do."""
     return found if found.certified is not None else replace(found, n_estimated=None)
-
-
-def read(source: Source) -> dict[str, np.ndarray]:
-    """Arrays of a file, or as they are, by the names that they have without wrappers of modules."""
-    return bare(read_arrays(source) if isinstance(source, str | Path) else flat(source))
-
-
-def name_of(source: Source, otherwise: str) -> str:
-    """How messages call a source."""
-    return str(source) if isinstance(source, str | Path) else otherwise
 
 
 def refuse_unusable(params: Tree, layout: Layout, which: str) -> None:

@@ -104,7 +104,8 @@ def threat(audit: Audit) -> Iterable[Part]:
         holds = [known, "its weights", "one gradient of a single batch at these weights"]
         who = "a server of federated learning, or whoever listens to it"
     else:
-        holds = [known, "the weights from before training", "those from after it"]
+        after = f"the mean of {audit.updates} updates" if audit.updates > 1 else "an update" if audit.updates else ""
+        holds = [known, "the weights from before training", after or "those from after it"]
         holds += ["the optimiser's state"] * audit.from_state
         who = "whoever gets both checkpoints, or a server that a client sends its update"
     holds += ["how pixels were normalised"] * (audit.view.box is not None)
@@ -321,7 +322,8 @@ def limits(audit: Audit) -> Iterable[Part]:
 def attacked(audit: Audit) -> str:
     """What the attacker works on; of one gradient the threat model, too."""
     if not audit.from_gradient:
-        return "the optimiser's state" if audit.from_state else "the weights' change"
+        update = f"the mean of {audit.updates} updates" if audit.updates > 1 else "an update"
+        return "the optimiser's state" if audit.from_state else update if audit.updates else "the weights' change"
     words = "one gradient: of a single batch, as a server or whoever listens in federated learning has it"
     return f"{words}. {absent}" if (absent := missing(audit)) else words
 

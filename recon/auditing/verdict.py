@@ -98,6 +98,8 @@ def gain(audit: Audit) -> str:
     n, k, sure, found = audit.n, audit.certified or 0, audit.vouched, audit.found
     known = "the initial and the final weights" + (" and the optimiser's state" if audit.from_state else "")
     known = "the weights and one gradient" if audit.from_gradient else known
+    if audit.updates:
+        known = "the initial weights and " + ("an update" if audit.updates == 1 else "the mean of the updates")
     if sure and n:
         share = f"{sure} of at least {n} training images"
         if sure == n:
@@ -225,6 +227,7 @@ def caveats(audit: Audit) -> str:
         words += f"{told} "
     if audit.layout.left_out:
         words += f"Not audited, as no layers of the network: {few(audit.layout.left_out)}. "
+    words += "".join(f"{note} " for note in audit.notes)
     if audit.out_of_time:
         words += f"Stopped after {audit.allowed:g} seconds; more may come with a larger --seconds. "
     if not leaks(audit):

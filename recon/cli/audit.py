@@ -40,6 +40,16 @@ def audit(
         Path | None,
         typer.Option(help="In place of --final: the gradient of one batch at --weights, saved as weights are."),
     ] = None,
+    update: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="In place of --final: final less initial weights, as a client sends them; of several the mean."
+        ),
+    ] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(help="In place of --final: a LoRA adapter for --init, PEFT's folder with adapter_config.json."),
+    ] = None,
     network: Annotated[
         str | None, typer.Option(help="Architecture, mlp:1024x1024, to check (default: as the weights tell).")
     ] = None,
@@ -132,7 +142,7 @@ def audit(
     """
     folder_to_write(folder / "images")  # before hours of work, not after
     if demo:
-        if any(given is not None for given in (init, final, checkpoints, gradient, data, heldout, mean, std)):
+        if any(given is not None for given in (init, final, checkpoints, gradient, adapter, data, heldout, mean, std)):
             raise ReconError("--demo audits a network of its own: leave out the files, or --demo.")
         init, final, data, heldout, mean = demonstrate(folder, seed)
     require_answerable(fail_on, data, heldout)
@@ -158,8 +168,10 @@ def audit(
         "defences": defences,
     }
     if checkpoints is not None:
-        if any(given is not None for given in (final, gradient, optimizer_state)):
-            raise ReconError("--checkpoints takes the place of --final, --gradient and --optimizer-state: give one.")
+        if update or any(given is not None for given in (final, gradient, adapter, optimizer_state)):
+            raise ReconError(
+                "--checkpoints takes the place of --final, what stands for it, and --optimizer-state: give one."
+            )
         audit_over_training(init, checkpoints, folder, fail_on, **options)
         return
     from recon.auditing import audit as run
@@ -167,13 +179,16 @@ def audit(
     from recon.auditing.report import save
     from recon.auditing.verdict import leaks
 
-    made = run(init, final, gradient=gradient, optimizer_state=optimizer_state, **options)
+    options |= {"gradient": gradient, "update": update, "adapter": adapter, "optimizer_state": optimizer_state}
+    made = run(init, final, **options)
     save(made, folder)
     out.print(f"[{'red' if leaks(made) else 'yellow'}]{escape(made.verdict)}[/]", highlight=False, soft_wrap=True)
     if made.defences is not None:
         show_defences(made.defences)
     say(f"{made.seconds:.1f} s. Report: {folder / 'report.html'}")
-    code = exit_code([Checked(final or gradient or init, findings(made), made.seconds)], fail_on, folder)
+    code = exit_code(
+        [Checked(final or gradient or adapter or (update or [init])[0], findings(made), made.seconds)], fail_on, folder
+    )
     if made.interrupted or made.out_of_time:
         leave(STOPPED if made.interrupted and fail_on and not code else code)
     if code:

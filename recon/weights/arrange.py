@@ -10,11 +10,14 @@ from dataclasses import replace
 import numpy as np
 
 from recon.errors import ReconError
+from recon.weights import strangers
+from recon.weights.averages import averages
 from recon.weights.candidates import changed, considered, selected
 from recon.weights.layout import Layout
 from recon.weights.names import BIAS, Shape, called, stem
 from recon.weights.network import Several, Wanted, asked, network
 from recon.weights.offers import offered
+from recon.weights.standing import standing
 from recon.weights.states import copies, states
 from recon.weights.strangers import (
     NoNetwork,
@@ -22,7 +25,6 @@ from recon.weights.strangers import (
     between,
     normalisations,
     refuse_adapters,
-    refuse_normalisation,
     refuse_scaled,
 )
 
@@ -50,9 +52,9 @@ def arranged(
       ReconError: they are no plain MLP, or several; says which option settles it.
     """
     layout = find(arrays, asked(widths, layers, kernels, where))
-    for one in among(arrays, layout):
-        refuse_normalisation(one, one, arrays, arrays)
-    return layout
+    return with_folds(
+        layout, [one for one in among(arrays, layout) if strangers.works(one, one, arrays, arrays)], arrays
+    )
 
 
 def arranged_both(
@@ -63,6 +65,7 @@ def arranged_both(
     layers: str | Sequence[str] = (),
     kernels: str | None = None,
     trained: bool = False,
+    gradient: bool = False,
     where: tuple[str, str] = ("The tree of initial weights", "The tree of final weights"),
 ) -> tuple[Layout, Layout]:
     """Find the layers of a plain MLP among its initial and among its final weights, and see that nothing else counts.
@@ -70,10 +73,11 @@ def arranged_both(
     Args:
       widths, layers, kernels: as `arranged` takes them.
       trained: only layers that training changed, as behind a frozen feature extractor.
+      gradient: `after` is a gradient at the weights before, which has no normalisation's mean and variance.
       where: the arrays' places, for messages.
 
     Raises:
-      ReconError: as `arranged`; or a normalisation stands among the layers, and whether it can be folded into them; or
+      ReconError: as `arranged`; or a normalisation stands among the layers that cannot be folded into them; or
         training changed nothing.
     """
     first, last = (asked(widths, layers, kernels, one) for one in where)
@@ -92,13 +96,18 @@ def arranged_both(
     for one, two in zip(layout.layers, other.layers, strict=False):
         if (one[1] is None) != (two[1] is None):
             raise ReconError(f"The bias of {one[0]} is in one of the two files only: save both in the same way.")
-    initial, final = among(before, layout), among(after, other)
+    initial = among(before, layout)
+    final = initial if gradient else among(after, other)
     if len(initial) != len(final):
         name = next(iter((initial or final)[0].arrays.values()))
         raise ReconError(f"{name}, of a normalisation, is in one of the two files only: save both in the same way.")
-    for a, b in zip(initial, final, strict=True):
-        refuse_normalisation(a, b, before, after)
-    return layout, other
+    pairs = zip(initial, final, strict=True)
+    both = [(a, b) for a, b in pairs if strangers.works(a, b, before, before if gradient else after)]
+    first_folds, last_folds = ([pair[i] for pair in both] for i in (0, 1))
+    layout = with_folds(layout, first_folds, before)
+    return layout, replace(other, folds=layout.folds, inputs=layout.inputs) if gradient else with_folds(
+        other, last_folds, after
+    )
 
 
 def find(arrays: Mapping[str, np.ndarray], wanted: Wanted, names: Collection[str] | None = None) -> Layout:
@@ -116,8 +125,10 @@ def find(arrays: Mapping[str, np.ndarray], wanted: Wanted, names: Collection[str
     if many and not wanted.layers:
         raise ReconError(f"{wanted.where} holds {len(plain)} arrays, too many for an MLP: name its layers by --layers.")
     unnamed = replace(wanted, layers=())
-    state, unclear = (set(), False) if many else states(plain, lambda shapes: works(shapes, unnamed))
-    weights = {name: shape for name, shape in plain.items() if name not in state}
+    average = set() if many else averages(plain)
+    others = {name: shape for name, shape in plain.items() if name not in average}
+    state, unclear = (set(), False) if many else states(others, lambda shapes: works(shapes, unnamed))
+    weights = {name: shape for name, shape in others.items() if name not in state}
     try:
         if wanted.layers:
             made = network(selected(weights, plain, wanted), wanted)
@@ -136,10 +147,18 @@ def find(arrays: Mapping[str, np.ndarray], wanted: Wanted, names: Collection[str
             except ReconError:
                 return None
 
-        offers = [] if wanted.layers else offered(weights, plain if unclear else weights, wanted, layout_of)
+        offers = [] if wanted.layers else offered(weights, others if unclear else weights, wanted, layout_of)
         if not offers:
             raise
         raise ReconError(f"{str(error)[:-1]}; what can be audited is {' or '.join(offers)}.") from error
+    return replace(made, left_out=made.beside(arrays))
+
+
+def with_folds(layout: Layout, found: Sequence[Normalisation], arrays: Mapping[str, np.ndarray]) -> Layout:
+    """The layout with normalisations to be folded into its layers."""
+    folds = standing(found, layout, arrays)
+    first = next((fold for fold in folds if not fold.layer), None)
+    made = replace(layout, folds=tuple(fold for fold in folds if fold.layer), inputs=first)
     return replace(made, left_out=made.beside(arrays))
 
 

@@ -45,7 +45,7 @@ def momentum(arrays: Mapping[str, np.ndarray], layout: Layout, weights: Mapping[
         )
     if all(np.array_equal(array, weights[name]) for name, array in zip(layout.names, chosen, strict=True)):
         raise ReconError("The optimiser's state is the weights themselves: the file holds no first moment or buffer.")
-    made = layout.tree(dict(zip(layout.names, chosen, strict=True)))
+    made = layout.sums(weights, dict(zip(layout.names, chosen, strict=True)))
     if not any(array.any() for array in chosen):
         raise ReconError("The optimiser's state is all zero, as before the first step: give one from after a step.")
     if all((array >= 0).all() for array in chosen):

@@ -35,8 +35,9 @@ def refuse_adapters(names: Iterable[str], where: str) -> None:
     for name in names:
         if any(ADAPTER.fullmatch(part) for part in parts(name)):
             raise ReconError(
-                f"{where} holds an adapter ({name}), which is no layer of its own but changes one: merge the adapter "
-                "into the base model and audit the base before and after."
+                f"{where} holds an adapter ({name}), which is no layer of its own but changes one: give the base model "
+                "by --init and one of PEFT's LoRA by --adapter, or merge the adapter into the base model and audit the "
+                "base before and after."
             )
 
 
@@ -163,13 +164,16 @@ def between(found: Iterable[Normalisation], shapes: Mapping[str, Shape], kernels
     return [normalisation for normalisation in found if near(normalisation)]
 
 
-def refuse_normalisation(
+def works(
     first: Normalisation, last: Normalisation, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]
-) -> None:
-    """Refuse a normalisation that does anything, saying whether it can be folded into the layers beside it.
+) -> bool:
+    """Whether a normalisation does anything; then it is a frozen one, to be folded into the layers beside it.
 
     Args:
       first, last: the same one, as the initial and as the final weights name its arrays.
+
+    Raises:
+      ReconError: it cannot be folded exactly.
     """
     values, later = (
         {role: np.asarray(arrays[name], np.float64) for role, name in one.arrays.items()}
@@ -181,16 +185,17 @@ def refuse_normalisation(
     if values.keys() == {"scale"} and slopes(name, values["scale"]):
         if values["scale"].any() or later["scale"].any():
             raise ReconError(f"{name} is the slope of a PReLU: only networks of plain ReLU units can be audited.")
-        return
+        return False
     if not {"mean", "variance"} <= values.keys():
         kinds = "a layer normalisation, or a batch normalisation of which they were not saved"
         kinds += ", or the slopes of a PReLU" if values.keys() == {"scale"} else ""
         raise ReconError(
-            f"{name} is of a normalisation without a mean and a variance of its own ({kinds}): such a network cannot "
-            "be audited, train one without."
+            f"{name} is of a normalisation without a mean and a variance of its own ({kinds}): it divides each image "
+            "by a number of the image's own, which no layer can take over, so that such a network cannot be audited; "
+            "train one without."
         )
     if all(np.abs(now[role] - IDENTICAL[role]).max() <= IDENTITY for now in (values, later) for role in now):
-        return
+        return False
     moved = {role for role in values if not np.array_equal(values[role], later[role])}
     if "scale" in moved:
         raise ReconError(
@@ -202,10 +207,7 @@ def refuse_normalisation(
             f"{first.arrays['mean']} changed in training: a normalisation by each batch's own mean and variance cannot "
             "be audited; train with it in evaluation mode, or without it."
         )
-    raise ReconError(
-        f"{name} is of a normalisation, frozen in evaluation mode: fold it into the layer before (a first one into the "
-        "layer behind) in both files, and audit those."
-    )
+    return True
 
 
 def slopes(name: str, values: np.ndarray) -> bool:

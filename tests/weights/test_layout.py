@@ -359,8 +359,8 @@ def bn(scale=1.0, shift=0.0, mean=0.0, var=1.0, width=9):
     [
         (bn(), bn(), None),
         (bn(), bn(scale=1.1), "bn.weight was trained: .* multiplicative change"),
-        (bn(scale=2), bn(scale=2), "frozen in evaluation mode: fold it into the layer before"),
-        (bn(mean=0.2, var=2), bn(mean=0.2, var=2, shift=0.1), "fold it into the layer before"),
+        (bn(mean=-0.2, scale=2), bn(mean=-0.2, scale=2), "folded"),
+        (bn(mean=-0.2, var=2), bn(mean=-0.2, var=2, shift=0.1), "folded"),
         (bn(), bn(mean=0.1), "bn.running_mean changed in training"),
         ({}, bn(), "bn.weight, of a normalisation, is in one of the two files|do not hold the same arrays"),
         ({"ln.weight": np.ones(9), "ln.bias": np.zeros(9)}, None, "ln.weight is of a normalisation without a mean"),
@@ -376,6 +376,11 @@ def test_normalisations_among_the_layers(options, before, after, message, rng):
     if message is None:
         assert arranged_both(*pair, **options)[0].names == tuple(first)
         assert arranged_both(*pair, **options)[0].left_out[: len(before)] == tuple(sorted(before))
+        return
+    if message == "folded":
+        for layout in arranged_both(*pair, **options):
+            assert [(fold.layer, fold.inside) for fold in layout.folds] == [(1, True)]
+            assert layout.left_out == ()
         return
     with pytest.raises(ReconError, match=message):
         arranged_both(*pair, **options)
@@ -395,8 +400,7 @@ def test_normalisations_of_an_extractor_do_not_count(rng):
         "batch_stats/BatchNorm_0/mean": np.ones(9),
         "batch_stats/BatchNorm_0/var": np.ones(9),
     }
-    with pytest.raises(ReconError, match="frozen in evaluation mode"):
-        arranged(flax | frozen)
+    assert [fold.layer for fold in arranged(flax | frozen).folds] == [1]
     assert arranged(flax | frozen | {"batch_stats/BatchNorm_0/mean": np.zeros(9)}).names == (
         "params/Dense_0/kernel", "params/Dense_0/bias", "params/Dense_1/kernel", "params/Dense_1/bias",
     )  # fmt: skip
@@ -428,7 +432,7 @@ def offers(message):
     ("extra", "found"),
     [
         ({"head_b.weight": np.ones((3, 9))}, ["trunk.0,trunk.2,head_a", "trunk.0,trunk.2,head_b"]),
-        ("copy", ["trunk.0,trunk.2,head_a", "ema.trunk.0,ema.trunk.2,ema.head_a"]),
+        ("copy", ["trunk.0,trunk.2,head_a", "twin.trunk.0,twin.trunk.2,twin.head_a"]),
         ({"criterion.weight": np.ones(2)}, ["trunk.0,trunk.2,head_a"]),
         ({"pos_weight": np.ones(1)}, ["trunk.0,trunk.2,head_a"]),
         ({"mean": np.ones(6), "std": np.ones(6)}, ["trunk.0,trunk.2,head_a"]),
@@ -438,7 +442,7 @@ def offers(message):
 )  # fmt: skip
 def test_messages_name_layers_that_work(extra, found, rng):
     arrays = named(rng, ("trunk.0", "trunk.2", "head_a"), (6, 9, 9, 2))
-    mine = {f"ema.{name}": a for name, a in arrays.items()} if extra == "copy" else extra
+    mine = {f"twin.{name}": a for name, a in arrays.items()} if extra == "copy" else extra
     with pytest.raises(ReconError, match="what can be audited is --layers") as caught:
         arranged(arrays | mine)
     named_ = offers(str(caught.value))
@@ -467,8 +471,8 @@ def test_layers_of_two_networks_are_not_offered_as_one(others, found, rng):
 
 def test_copies_that_chain_are_not_taken_for_one_network(rng):
     arrays = named(rng, ("0", "2"), (9, 6, 9))
-    both = {f"{top}.{name}": a for top in ("ema", "model") for name, a in arrays.items()}
-    with pytest.raises(ReconError, match=r"--layers ema or --layers model\.$"):
+    both = {f"{top}.{name}": a for top in ("model", "twin") for name, a in arrays.items()}
+    with pytest.raises(ReconError, match=r"--layers model or --layers twin\.$"):
         arranged(both | {"n_averaged": np.array(3)})
     assert arranged(both, layers="model").names == tuple(f"model.{name}" for name in arrays)
 

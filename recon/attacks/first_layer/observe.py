@@ -13,6 +13,7 @@ from recon.attacks.rank import SEARCHED_GAP, TINY, largest_gap, rank_of_double
 FALL = 8  # places
 EPSILON = 2.0**-24  # relative rounding error of float32
 DECAY_GAP = 1e3  # below this, see whether weight decay hides the rank
+DECAYED_STATE = 10.0  # by which the gap must grow for decay to have been in a state
 DECAYED = 1e-4  # by which decay must have shrunk the initial weights to matter: less moves no image by L2 0.01
 OWN_DIRECTION = 1e-4  # squared distance from the span below which the biases' own direction lies in it
 SLACK = 0.02  # units that were active for a part of the training only
@@ -36,7 +37,8 @@ class Observed:
       scale: what the units were scaled by.
       gap: ratio of the singular values on the two sides of the cut.
       noise: rms of an entry of the change below the cut: rounding, mostly.
-      rounding: that rms in multiples of what rounding to float32 once leaves in a number of the weights' size.
+      rounding: that rms in multiples of what rounding to float32 once leaves in a number of the weights' size, or of
+        the change's own where it is known by itself.
       tail: the largest singular value below the cut over that of noise as strong and the same in every entry.
       fall: that value over the one `FALL` places later.
       bias: whether the last row of U belongs to the biases.
@@ -47,6 +49,7 @@ class Observed:
       low, high: least and greatest value of each input, or None.
       spectrum: all singular values of the change, those below the cut, too.
       at_rounding: the cut is where singular values fall to the rounding of float64. What is below is no other image's.
+      added: multiple of the final kernel that weight decay added to the state.
     """
 
     u: Float[np.ndarray, "D n"]
@@ -68,6 +71,7 @@ class Observed:
     high: Float[np.ndarray, " d"] | None
     spectrum: Float[np.ndarray, " k"]
     at_rounding: bool = False
+    added: float = 0.0
 
     @property
     def n(self) -> int:
@@ -245,6 +249,14 @@ def decayed(
     now, c = plain, shrunk(initial, final, plain, bias)
     if plain.gap >= DECAY_GAP and abs(c[0] - 1) < DECAYED:
         return plain, c
+    now, c = alternated(initial, final, bias, c, most)
+    return (now, c) if now.gap > plain.gap else (plain, shrunk(initial, final, plain, bias))
+
+
+def alternated(
+    initial: Float[np.ndarray, "D w"], final: Float[np.ndarray, "D w"], bias: bool, c: tuple[float, float], most: int
+) -> tuple[Factors, tuple[float, float]]:
+    """Factors of A_f − c A₀, and c, which follow from each other, from a first c on."""
     for _ in range(most):
         now = factors(without_decay(initial, final, bias, c))
         new = shrunk(initial, final, now, bias)
@@ -252,7 +264,22 @@ def decayed(
         c = new
         if moved < 1e-9:
             break
-    return (now, c) if now.gap > plain.gap else (plain, shrunk(initial, final, plain, bias))
+    return now, c
+
+
+def with_weights(
+    weights: Float[np.ndarray, "D w"], state: Float[np.ndarray, "D w"], plain: Factors, bias: bool, most: int = 20
+) -> tuple[Factors, float]:
+    """A state without the multiple of the weights that decay as a part of the gradients put into it.
+
+    Args:
+      weights: the final ones.
+      plain: the state's factors as it is, returned with a multiple of zero where that shows a clear rank.
+    """
+    if plain.gap >= DECAY_GAP:
+        return plain, 0.0
+    now, c = alternated(weights, state, bias, shrunk(weights, state, plain, bias), most)
+    return (now, c[0]) if now.gap > DECAYED_STATE * plain.gap else (plain, 0.0)
 
 
 def observe(
@@ -265,6 +292,7 @@ def observe(
     share: float = 1.0,
     loose: bool = False,
     double: bool = False,
+    update: Float[np.ndarray, "D w"] | None = None,
 ) -> Observed:
     """Cut the first layer's change at its rank.
 
@@ -278,27 +306,38 @@ def observe(
       share: what the parametrisation multiplies a bias's change by, in multiples of the kernel's.
       loose: allow as many units that were active for a while as a state does.
       double: the state is right to the precision of float64.
+      update: the change by itself. Where it is more precise than float32 has weights, what is rounding is measured by
+        its own size.
     """
-    if bias and not np.any(final[-1] - initial[-1] if state is None else state[-1]):
-        bias, initial, final = False, initial[:-1], final[:-1]
+    change = final - initial if update is None else update
+    if bias and not np.any(change[-1] if state is None else state[-1]):
+        bias, initial, final, change = False, initial[:-1], final[:-1], change[:-1]
         state = None if state is None else state[:-1]
-    ends = initial, final
+    ends, fine = (initial, final), False
+    if update is not None:
+        final = initial + change
+        fine = bool(np.any(final != final.astype(np.float32)))
     if bias and share != 1:
         rows = np.append(np.ones(len(initial) - 1), 1 / share)[:, None]
         initial, final = rows * initial, rows * final
         state = None if state is None else rows * state
     z = final - initial if state is None else state
     cut, decay = factors(z, double), (1.0, 1.0)
+    added = 0.0
     if state is None:
         cut, decay = decayed(initial, final, cut, bias)
+    elif not still:
+        cut, added = with_weights(final, state, cut, bias)
     if bias and cut.gap > SEARCHED_GAP and cut.u[-1] @ cut.u[-1] > 1 - OWN_DIRECTION:
         rest = None if state is None else state[:-1]
-        return observe(ends[0][:-1], ends[1][:-1], False, box, still, rest, share, loose, double)
+        update = None if update is None else update[:-1]
+        return observe(ends[0][:-1], ends[1][:-1], False, box, still, rest, share, loose, double, update)
     n = len(cut.s)
     p0 = product(ends[0].T, cut.u)
     size = np.linalg.norm(p0, axis=1, keepdims=True)
     scale = np.sqrt(n) / np.where(size > 0, size, np.sqrt(n))  # units of zero weights, as pruned ones, stay as they are
     p0 = p0 * scale
+    rounded = initial if state is None and not fine else z
     p1 = p0 if still else product(ends[1].T, cut.u) * scale
     low, high = (None, None) if box is None else box
     return Observed(
@@ -310,7 +349,7 @@ def observe(
         scale=scale,
         gap=cut.gap,
         noise=float(cut.noise),
-        rounding=float(cut.noise / (EPSILON * np.sqrt(np.mean((initial if state is None else state) ** 2)) + TINY)),
+        rounding=float(cut.noise / (EPSILON * np.sqrt(np.mean(rounded**2)) + TINY)),
         tail=float(cut.tail),
         fall=cut.fall,
         bias=bias,
@@ -321,4 +360,5 @@ def observe(
         high=high,
         spectrum=cut.spectrum,
         at_rounding=cut.at_rounding,
+        added=added,
     )

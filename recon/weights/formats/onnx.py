@@ -39,7 +39,9 @@ ACTIVATIONS = {
 # Operators that only move numbers around.
 PASSED = ("Cast", "Constant", "Dropout", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Transpose", "Unsqueeze")
 OTHER_LAYERS = ("Conv", "ConvTranspose", "LSTM", "GRU", "RNN")
-NORMALISED = ("gamma", "beta", "moving_mean", "moving_variance")  # inputs of BatchNormalization behind the first
+NORMALISED = ("gamma", "beta", "moving_mean", "var")  # inputs of BatchNormalization behind the first
+SAME_EPSILON = 1e-9  # difference of one that was stored in float32
+EPSILON = 1e-5  # of one that says no other; `recon.weights.standing` adds as much to what is called var
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,18 @@ def steps(found: Graph) -> list[Step]:
         elif one.kind == "Add" and before is not None and bias is not None and "bias" not in made[before].arrays:
             made[before] = Step({**made[before].arrays, "bias": bias}, layer=True)
         elif one.kind == "BatchNormalization":
-            made.append(Step({role: a for role, a in zip(NORMALISED, given[1:], strict=False) if a is not None}))
+            made.append(Step(normalisation(one, given)))
         elif one.kind not in PASSED:
             made.append(Step({}, one.kind in OTHER_LAYERS, spelled(one)))
+    return made
+
+
+def normalisation(one: Node, given: Sequence[Named | None]) -> dict[str, Named]:
+    """Arrays of a BatchNormalization, its variance such that `EPSILON` is what is added to it."""
+    made = {role: array for role, array in zip(NORMALISED, given[1:], strict=False) if array is not None}
+    added = float(one.options.get("epsilon", EPSILON)) - EPSILON
+    if "var" in made and abs(added) > SAME_EPSILON:
+        made["var"] = Named(made["var"].name, made["var"].array + added)
     return made
 
 

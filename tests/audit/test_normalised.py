@@ -1,0 +1,148 @@
+"""Networks with normalisations that were frozen: folded exactly, or refused."""
+
+import jax
+import numpy as np
+import pytest
+
+import recon
+from recon.weights import arranged
+from tests.audit.descent import N, W, applied, descended, digits, linear
+
+PYTORCH = ("weight", "bias", "running_mean", "running_var")
+KERAS = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return digits()
+
+
+def normalised(params, name, x, words=PYTORCH, epsilon=1e-5):
+    """A normalisation in evaluation mode."""
+    scale, shift, mean, variance = (params[f"{name}.{word}"] for word in words)
+    return (x - mean) / (variance + epsilon) ** 0.5 * scale + shift
+
+
+def measured(name, x, rng, words=PYTORCH):
+    """A normalisation that has seen x, with some scales below zero."""
+    size = x.shape[1]
+    scale = rng.uniform(0.5, 1.5, size) * np.where(rng.random(size) < 0.2, -1, 1)
+    values = scale, rng.normal(0, 0.2, size), x.mean(0), x.var(0) + 0.01
+    return {f"{name}.{word}": value.astype(np.float32) for word, value in zip(words, values, strict=True)}
+
+
+def relu(z):
+    return jax.nn.relu(z)
+
+
+def before_units(params, x):
+    return applied(params, "fc2", relu(normalised(params, "bn1", applied(params, "fc1", x))))
+
+
+def behind_units(params, x):
+    return applied(params, "3", normalised(params, "2", relu(applied(params, "0", x))))
+
+
+def of_inputs(params, x):
+    return applied(params, "3", relu(applied(params, "1", normalised(params, "0", x))))
+
+
+def twice(params, x):
+    h = relu(normalised(params, "1", applied(params, "0", x)))
+    return applied(params, "6", relu(normalised(params, "4", applied(params, "3", h))))
+
+
+def made(kind, x, rng):
+    """A network and its weights: where normalisations stand, as PyTorch names it."""
+    seen = digits(100, 3)[0]
+    if kind == "before units":
+        params = linear("fc1", 784, W, rng) | linear("fc2", W, 1, rng)
+        return before_units, params | measured("bn1", applied(params, "fc1", seen), rng)
+    if kind == "behind units":
+        params = linear("0", 784, W, rng) | linear("3", W, 1, rng)
+        return behind_units, params | measured("2", np.asarray(relu(applied(params, "0", seen))), rng)
+    if kind == "of inputs":
+        params = linear("1", 784, W, rng) | linear("3", W, 1, rng) | measured("0", seen, rng)
+        return of_inputs, params
+    params = linear("0", 784, W, rng, bias=False) | linear("3", W, W, rng, bias=False) | linear("6", W, 1, rng)
+    first = applied(params, "0", seen)
+    params |= measured("1", first, rng)
+    second = applied(params, "3", np.asarray(relu(normalised(params, "1", first))))
+    return twice, params | measured("4", second, rng)
+
+
+KINDS = ("before units", "behind units", "of inputs", "twice, with trained shifts")
+
+
+def fixed(params, kind):
+    """Arrays that are not trained."""
+    norms = [name.rsplit(".", 1)[0] for name in params if name.endswith("running_mean")]
+    shifts = () if kind.startswith("twice") else ("bias",)
+    return [f"{norm}.{word}" for norm in norms for word in ("weight", *shifts, "running_mean", "running_var")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_folding_does_not_change_what_a_network_computes(kind, data, rng):
+    model, params = made(kind, data[0], rng)
+    layout = arranged(params)
+    tree, x = jax.tree.map(np.float32, layout.tree(params)), data[0]
+    if layout.inputs is not None:
+        gain, offset = layout.inputs.affine(params)
+        x = x * gain + offset
+    np.testing.assert_allclose(recon.networks.from_params(tree).apply(tree, x), model(params, data[0]), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_come_back_as_they_were_before_the_first_layer(kind, data, rng):
+    x, y, others, mean = data
+    model, params = made(kind, x, rng)
+    after, _ = descended(model, params, x, y, frozen=fixed(params, kind), eta=2e-4 if kind == "of inputs" else 1e-3)
+    found = recon.audit(params, after, data=x, held_out=others, mean=mean, progress=False)
+    assert found.n == found.certified == found.train.within == N
+    assert found.held_out.within == 0
+    assert "was taken as in evaluation mode, with an epsilon of 1e-05, and " in found.verdict
+    # A shift is so large that its rounding may hide how large an image was.
+    assert set(found.membership.answers) <= {"member", "multiple" if kind.startswith("twice") else "member"}
+
+
+def test_means_tell_on_which_side_of_its_units_a_normalisation_stands(data, rng):
+    for kind, inside in (("before units", True), ("behind units", False)):
+        _, params = made(kind, data[0], rng)
+        names = {"0": "fc1", "2": "bn1", "3": "fc2"}
+        named = {".".join((names.get(top, top), word)): a for n, a in params.items() for top, word in [n.split(".")]}
+        assert [(fold.layer, fold.inside) for fold in arranged(named).folds] == [(1, inside)]
+
+
+def test_inputs_at_another_rate_of_the_biases_are_not_vouched_for(data, rng):
+    x, y, *_ = data
+    model, params = made("of inputs", x, rng)
+    after, _ = descended(model, params, x, y, frozen=fixed(params, "of inputs"), eta=2e-4, rates={"1.bias": 2.0})
+    found = recon.audit(params, after, data=x, seconds=5.0, progress=False)
+    assert (found.certified, found.vouched) == (0, 0)
+    assert "not" not in found.membership.answers
+
+
+def test_epsilon_is_that_of_the_program_whose_names_these_are(data, rng):
+    _, params = made("before units", data[0], rng)
+    roles = dict(zip(PYTORCH, KERAS, strict=True))
+    renamed = {name if "fc" in name else f"bn1.{roles[name[4:]]}": a for name, a in params.items()}
+    assert [fold.epsilon for fold in arranged(renamed).folds] == [1e-3]
+    assert [fold.epsilon for fold in arranged(params).folds] == [1e-5]
+
+
+def test_only_units_with_a_kink_at_zero_let_a_scale_through(data, rng):
+    _, params = made("before units", data[0], rng)
+    moved = params | {"fc1.weight": params["fc1.weight"] * np.float32(1.01)}
+    with pytest.raises(recon.ReconError, match=r"bn1\.weight is of a normalisation before units of gelu"):
+        recon.audit(params, moved, network=recon.MLP((W,), activation="gelu"), progress=False)
+
+
+def test_normalisations_whose_place_is_not_told_are_refused(rng):
+    params = linear("a", 784, W, rng) | linear("b", W, W, rng) | linear("c", W, 1, rng)
+    norm = measured("norm", rng.normal(size=(9, W)), rng)
+    with pytest.raises(recon.ReconError, match=r"which layers norm\.weight, \.\.\. stands: fold this"):
+        arranged(params | norm, layers="a,b,c")
+    off = {**measured("bn1", rng.normal(size=(9, W)), rng), "bn1.weight": np.zeros(W, np.float32)}
+    params = linear("fc1", 784, W, rng) | linear("fc2", W, 1, rng)
+    with pytest.raises(recon.ReconError, match=r"bn1\.weight is of a normalisation that turns units off"):
+        arranged(params | off).tree(params | off)
