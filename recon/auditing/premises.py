@@ -54,10 +54,6 @@ def unmet(params0: Tree, params1: Tree, from_state: bool, network: MLP) -> tuple
             f"the first layer's change is only {times:.2g} times what rounding to float32 leaves, and attacks compute "
             "in float32: weights after more steps, or steps at a higher rate, show more"
         )
-        if initial.dtype == params1["Dense_0"]["kernel"].dtype == np.float64:
-            words[-1] += (
-                ", and so does the difference of the two files, given as --gradient, if it is of one plain step"
-            )
     if (times := most_of_one(change)) > UNEQUAL:
         words.append(
             f"one input changes the first layer {times:.0f} times as much as the middle one, as where columns of a "

@@ -137,6 +137,8 @@ def audit(
                 "Through convolutions one attack alone goes, exact-features, from weights, an update or a gradient: "
                 "leave out --features, --layers, --optimizer-state, --adapter and --attack."
             )
+        if defences:
+            raise ReconError("What would stop an attack is measured on MLPs alone: leave out --defences.")
         made, train, control = convolutional.attacked(
             convolutional.Given(
                 before, after, given.where, one, network, activation, image_shape, kernels, data, held_out, mean, std,

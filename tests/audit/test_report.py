@@ -83,5 +83,5 @@ def test_report_reads_as_sentences(rng):
     three = audit_of(rng.normal(size=(3, 5, 5, 1)))
     again = dataclasses.replace(three, attacks=("exact", "exact", "hybrid"))
     text = report.markdown(sections(again, report.record(again)), "")
-    assert "24 hidden units, 1 output; ReLU" in text
+    assert "24 hidden units, 1 output; relu" in text
     assert "exact (2 times), then hybrid; the result is that of exact, which ended with: complete" in text

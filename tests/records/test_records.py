@@ -179,7 +179,18 @@ def test_libraries_that_compute_are_known_and_those_of_a_cell_found():
     assert found["jax"] == version("jax")
     names = {name.split(".")[0] for file in closure(everything()).values() for name in imported(file.read_text())}
     # What these give to a cell is read, drawn, said or a type.
-    harmless = {"recon", "jaxtyping", "msgspec", "PIL", "safetensors", "orbax"}
+    harmless = {
+        "recon",
+        "jaxtyping",
+        "msgspec",
+        "PIL",
+        "safetensors",
+        "orbax",
+        "h5py",
+        "ml_dtypes",
+        "jinja2",
+        "markupsafe",
+    }
     assert names - sys.stdlib_module_names - harmless <= COMPUTING.keys()
 
 
