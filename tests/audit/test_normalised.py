@@ -6,7 +6,7 @@ import pytest
 
 import recon
 from recon.weights import arranged
-from tests.audit.descent import N, W, applied, descended, digits, linear
+from tests.audit.descent import N, W, applied, descended, digits, gradients, linear
 
 PYTORCH = ("weight", "bias", "running_mean", "running_var")
 KERAS = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -90,6 +90,24 @@ def test_folding_does_not_change_what_a_network_computes(kind, data, rng):
         gain, offset = layout.inputs.affine(params)
         x = x * gain + offset
     np.testing.assert_allclose(recon.networks.from_params(tree).apply(tree, x), model(params, data[0]), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gradient_is_brought_to_the_weights_without_normalisations(kind, data, rng):
+    x, y, *_ = data
+    model, params = made(kind, x, rng)
+    layout = arranged(params)
+    tree = jax.tree.map(np.float32, layout.tree(params))
+    seen = x
+    if layout.inputs is not None:
+        gain, offset = layout.inputs.affine(params)
+        seen = np.float32(x * gain + offset)
+    network = recon.networks.from_params(tree)
+    own = jax.grad(lambda p: 2 * ((network.apply(p, seen) - y) ** 2).mean())(tree)
+    found = layout.sums(params, gradients(model, x, y)(params))
+    for layer, parts in own.items():
+        for part, value in parts.items():
+            np.testing.assert_allclose(found[layer][part], value, atol=1e-3 * np.abs(value).max(), err_msg=layer + part)
 
 
 @pytest.mark.parametrize("kind", KINDS)
