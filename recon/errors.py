@@ -8,6 +8,10 @@ class ReconError(Exception):
     """Something the user can put right; the message is one sentence that names the fix."""
 
 
+class NoSearch(ReconError):
+    """No search of an attack takes a network of this kind, trained so."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> ReconError:
     """The error of a name that nothing has: it asks for the one that may be meant, or lists all."""
     known = [*known]

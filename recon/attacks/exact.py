@@ -31,7 +31,7 @@ from recon.attacks.first_layer.tangent import Tangent
 from recon.attacks.first_layer.vectors import Vectors, judged, merged, narrowed, none
 from recon.attacks.first_layer.zeros import Zeros
 from recon.attacks.rank import DOUBLE_NOISE, TINY
-from recon.errors import ReconError
+from recon.errors import NoSearch
 from recon.networks import MLP
 from recon.progress import Report
 
@@ -91,7 +91,7 @@ def recover(
                 if problem.gradient is not None:  # what one finds exactly the other takes for mixtures
                     state.yields = {w: p for w, p in state.yields.items() if w.exact} or state.yields
                 if not state.yields and not vanish:
-                    raise ReconError(
+                    raise NoSearch(
                         f"The attack {name!r} takes {problem.network.activation} networks of this shape after "
                         "linearised training or one step alone: use ntk-fast."
                     )

@@ -44,12 +44,17 @@ def of_unit_kernels(params: Tree) -> bool:
     return all(abs(rms(kernel) - 1) < max(UNIT, CHANCE / np.sqrt(2 * kernel.size)) for kernel in kernels)
 
 
-def unmet(params0: Tree, params1: Tree, from_state: bool, network: MLP) -> tuple[str, ...]:
-    """Why images may be missed or of another size, each reason as a sentence without its stop."""
+def unmet(params0: Tree, params1: Tree, given: Tree | None, network: MLP) -> tuple[str, ...]:
+    """Why images may be missed or of another size, each reason as a sentence without its stop.
+
+    Args:
+      given: a gradient, an optimiser's state or an update, which is attacked in the place of the weights' change.
+    """
     words = []
     initial = params0["Dense_0"]["kernel"]
     change = np.subtract(params1["Dense_0"]["kernel"], initial, dtype=np.float64)
-    if not from_state and 0 < (times := rms(change) / (ROUNDING * rms(initial))) < FAINT:
+    change = change if given is None else np.asarray(given["Dense_0"]["kernel"], np.float64)
+    if given is None and 0 < (times := rms(change) / (ROUNDING * rms(initial))) < FAINT:
         words.append(
             f"the first layer's change is only {times:.2g} times what rounding to float32 leaves, and attacks compute "
             "in float32: weights after more steps, or steps at a higher rate, show more"
@@ -119,9 +124,9 @@ def of_low_rank(ranks: Mapping[str, int]) -> str:
     )
 
 
-def nothing_found(view: View, doubt: str) -> Reconstruction:
-    """The result where no attack applies."""
-    none, sure = np.zeros((0, *view.shape), np.float32), np.zeros(0, bool)
+def nothing_found(shape: tuple[int, ...], doubt: str) -> Reconstruction:
+    """The result where no attack applies, to images of a shape."""
+    none, sure = np.zeros((0, *shape), np.float32), np.zeros(0, bool)
     vouched: dict[str, Any] = {"certified": sure, "up_to_scale": sure, "confidence": np.zeros(0), "doubts": (doubt,)}
     return Reconstruction("none", none, none, np.zeros((0, 2)), 0, "no attack applies", **vouched)
 

@@ -32,7 +32,7 @@ from recon.auditing.result import Audit, Defences, Predicted, Stage, count_certi
 from recon.auditing.sources import Held, Source, held, read
 from recon.auditing.verdict import verdict
 from recon.auditing.view import View, view_of
-from recon.errors import ReconError, unknown
+from recon.errors import NoSearch, ReconError, unknown
 from recon.memory import TooLarge, require
 from recon.networks import MLP, Network, from_params
 from recon.networks.conv_dense import ConvDense
@@ -211,7 +211,7 @@ def audit(
         end = first_weights if last_weights is None else last_weights
         used = membership(first_weights, end, tested, others, network=mlp, state=summed, update=common["update"])
     if ranks and attack == "auto":
-        ran = Ran((), nothing_found(view, of_low_rank(ranks)), mlp, Activation(activation != AUTO))
+        ran = Ran((), nothing_found(view.shape, of_low_rank(ranks)), mlp, Activation(activation != AUTO))
     else:
         told = activation != AUTO
         ran = run_attacks(first_weights, last_weights, attack, m, seconds, int(key), common, told or bool(inside))
@@ -250,11 +250,11 @@ def audit(
         interrupted=ran.interrupted,
         activation=ran.activation,
         unrelated=not one and unrelated(params0, params1),
-        bits=(stored_bits(jax.tree.leaves(params0)), stored_bits(jax.tree.leaves(params1))),
+        bits=(stored_bits(jax.tree.leaves(params0)), stored_bits(jax.tree.leaves(given.change or params1))),
         membership=used,
         predicted=classes,
         doubts=(
-            *unmet(params0, params1, moved is not None or one or state is not None, mlp),
+            *unmet(params0, params1, params1 if one else moved if state is None else state, mlp),
             *([other] if other else []),
             *(ran.doubts or found.doubts),
         ),
@@ -438,7 +438,11 @@ def search(
         if activation.trials:
             params0, params1, options = point(params0, params1, activation.trials[0], options)
     quick: dict[str, Any] = {} if told else {"patience": QUICK}
-    exact = reconstruct(params0, params1, key=key, **options, **quick)
+    try:
+        exact = reconstruct(params0, params1, key=key, **options, **quick)
+    except NoSearch as error:  # other attacks may still make something of it, and what was used is tested without one
+        nothing = nothing_found(common["image_shape"], str(error).rstrip("."))
+        return one_stage("exact", nothing, network, activation.ran(network.activation, 0))
     ran = one_stage("exact", exact, network, activation.ran(network.activation, count_vouched(exact)))
     if not (told or ran.interrupted or count_vouched(exact) or exact.n_estimated is None):
         ran = search_others(ran, params0, params1, key, seconds, options)

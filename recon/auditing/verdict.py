@@ -76,6 +76,8 @@ def assumption(audit: Audit) -> str:
         return f"{name} units are taken, as told. {LEAKY if audit.one_layer_leaks else FEW_STEPS}"
     if activation.told:
         words = "ReLU units are taken, as told."
+    elif activation.trials and activation.trials[0].right:
+        words = "ReLU units are assumed, which the files do not tell; of the activations tried they explain the change."
     elif activation.trials:
         words = (
             f"ReLU units are assumed, which the files do not tell: none of {len(activation.trials)} activations tried "
@@ -142,7 +144,7 @@ def causes(audit: Audit) -> str:
         return reasons(audit.found.doubts)
     words: list[str] = []
     for bits in sorted({bits for bits in audit.bits if bits in FORMATS}):
-        ends = ("initial", "gradient of the" if audit.from_gradient else "final")
+        ends = ("initial", "gradient of the" if audit.from_gradient else "update of the" if audit.updates else "final")
         which = " and the ".join(w for w, own in zip(ends, audit.bits, strict=True) if own == bits)
         words.append(
             f"the {which} weights look rounded to {bits} significant bits, as {FORMATS[bits]} has them, which hides "

@@ -20,7 +20,7 @@ from recon.records.places import folder_to_write
 if TYPE_CHECKING:
     from recon.auditing.result import Defences
 
-WEIGHTS = ".safetensors (or a folder of them), .npz, Flax .msgpack or an Orbax folder."
+WEIGHTS = ".safetensors (or a folder of them), .npz, .keras, .h5, .skops, .onnx, Flax .msgpack or an Orbax folder."
 
 
 def audit(
@@ -51,7 +51,11 @@ def audit(
         typer.Option(help="In place of --final: a LoRA adapter for --init, PEFT's folder with adapter_config.json."),
     ] = None,
     network: Annotated[
-        str | None, typer.Option(help="Architecture, mlp:1024x1024, to check (default: as the weights tell).")
+        str | None,
+        typer.Option(
+            help="Architecture, mlp:1024x1024, to check (default: as the weights tell); conv:down=max and the like for "
+            "convolutions before dense layers."
+        ),
     ] = None,
     activation: Annotated[
         str,
@@ -130,9 +134,9 @@ def audit(
 ) -> None:
     """Attack your own model: how many training images do its weights before and after training, or one gradient, show?
 
-    Takes multi-layer perceptrons of PyTorch, Flax, Keras, scikit-learn or anything else that saves arrays. Ctrl-C
-    reports what was found so far. Writes report.html, the same as report.md and report.json, reconstructions.npz and a
-    PNG of each reconstruction.
+    Takes multi-layer perceptrons, also behind convolutions, of PyTorch, Flax, Keras, scikit-learn or anything else that
+    saves arrays. Ctrl-C reports what was found so far. Writes report.html, the same as report.md and report.json,
+    reconstructions.npz and a PNG of each reconstruction.
 
     Example: recon audit --init init.safetensors --final final.safetensors --data pictures/
 
@@ -142,7 +146,8 @@ def audit(
     """
     folder_to_write(folder / "images")  # before hours of work, not after
     if demo:
-        if any(given is not None for given in (init, final, checkpoints, gradient, adapter, data, heldout, mean, std)):
+        files = init, final, checkpoints, gradient, update, adapter, optimizer_state, data, heldout, mean, std
+        if any(given is not None for given in files):
             raise ReconError("--demo audits a network of its own: leave out the files, or --demo.")
         init, final, data, heldout, mean = demonstrate(folder, seed)
     require_answerable(fail_on, data, heldout)

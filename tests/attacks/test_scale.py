@@ -48,6 +48,14 @@ def test_faint_copies_stay_at_the_scale_that_biases_tell(digits, brightness, kep
     assert (found.factor[~found.on] == 1).all()
 
 
+def test_a_picture_that_lies_on_the_grid_at_half_its_size_makes_no_others_faint(digits):
+    pixels = np.rint(255 * (digits[0][:5] - digits[1]))
+    pixels[4] = 2 * (pixels[4] // 2)
+    found = scale.grid(pixels / 255, np.zeros(784), np.ones(784))
+    assert np.isclose(found.factor[4], 0.5)
+    assert scale.without_faint(found).on[:4].all()
+
+
 def test_what_is_no_picture_lies_on_no_grid(digits, rng):
     x, low, high = digits
     n, d = 300, x.shape[1]

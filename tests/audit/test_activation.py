@@ -138,3 +138,27 @@ def test_activations_that_are_none_are_refused():
     assert asked("leaky_relu", None) == "leaky_relu:0.01"
     assert asked("auto", recon.MLP((8,), activation="tanh")) == "tanh"
     assert asked("auto", (8, 8)) == "auto"
+
+
+def test_what_a_file_tells_of_the_units_counts(tmp_path, digits):
+    first = trained("gelu", digits)[0]
+    recon.save_weights(tmp_path / "model.safetensors", first)
+    told = tmp_path / "config.json"
+    told.write_text('{"hidden_act": "gelu_new"}')
+    assert asked("auto", None, tmp_path) == "gelu"
+    told.write_text('{"hidden_act": "relu6"}')
+    with pytest.raises(recon.ReconError, match=r"hidden units are 'relu6'.* say --activation"):
+        asked("auto", None, tmp_path)
+    assert asked("relu", None, tmp_path) == "relu"
+
+
+def test_where_no_search_applies_the_rest_is_answered_all_the_same(digits):
+    """A sum of gradients over steps, of smooth units: what was used is known by the span."""
+    before, after = trained("tanh", digits)
+    state = jax.tree.map(np.subtract, before, after)
+    options = {"data": digits.train.x, "held_out": digits.held_out.x, "progress": False}
+    made = recon.audit(before, after, optimizer_state=state, activation="tanh", attack="auto", seconds=5.0, **options)
+    assert made.membership.images.inside.all()
+    assert not made.membership.held_out.inside.any()
+    assert made.stages[0].why == "no attack applies"
+    assert not made.vouched

@@ -13,6 +13,7 @@ from recon.attacks.rank import SEARCHED_GAP, TINY, largest_gap, rank_of_double
 FALL = 8  # places
 EPSILON = 2.0**-24  # relative rounding error of float32
 DECAY_GAP = 1e3  # below this, see whether weight decay hides the rank
+FINE = 0.5  # share of the weights that an update must move by what float32 weights cannot hold to be more precise
 DECAYED_STATE = 10.0  # by which the gap must grow for decay to have been in a state
 DECAYED = 1e-4  # by which decay must have shrunk the initial weights to matter: less moves no image by L2 0.01
 OWN_DIRECTION = 1e-4  # squared distance from the span below which the biases' own direction lies in it
@@ -316,7 +317,8 @@ def observe(
     ends, fine = (initial, final), False
     if update is not None:
         final = initial + change
-        fine = bool(np.any(final != final.astype(np.float32)))
+        # Where float32 weights give the update as their difference, few of the sums are no float32 number.
+        fine = bool(np.mean(final != final.astype(np.float32)) > FINE)
     if bias and share != 1:
         rows = np.append(np.ones(len(initial) - 1), 1 / share)[:, None]
         initial, final = rows * initial, rows * final

@@ -104,7 +104,8 @@ def without_faint(pixels: Grid) -> Grid:
       pixels: of images whose sizes biases tell but for one factor.
     """
     least = float(pixels.factor[pixels.on].min(initial=np.inf))
-    least = least if least < RATES else 1.0
+    # Of few greys at steps, a picture may lie on the grid at half its size: those that do at their own tell.
+    least = 1.0 if least >= RATES or (pixels.on & (pixels.factor == 1)).any() else least
     faint = pixels.on & (pixels.factor > FAINT * least)
     factor = np.where(faint, least, pixels.factor)
     return pixels._replace(on=pixels.on & ~faint, sure=pixels.sure & ~faint, factor=factor)
