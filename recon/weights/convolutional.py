@@ -15,7 +15,7 @@ import numpy as np
 
 from recon.errors import ReconError
 from recon.networks.conv_dense import ConvDense, folded
-from recon.weights.arrange import arranged_both
+from recon.weights.arrange import MOST_ARRAYS, arranged_both
 from recon.weights.candidates import considered
 from recon.weights.layout import Layout, Tree, numbers
 from recon.weights.names import few, natural, stem
@@ -101,6 +101,8 @@ def convolved(
     Raises:
       ReconError: they are no such network, or several geometries fit: says what settles it.
     """
+    for arrays, place in zip((before, after), where, strict=True):
+        refuse_many(arrays, place)
     names = kernels_of(before, where[0])
     if kernels_of(after, where[1]) != names or any(before[n].shape != after[n].shape for n in names):
         raise ReconError(f"{where[1]} has not the convolutions of {where[0]}: give both of one network.")
@@ -138,6 +140,13 @@ def convolved(
     ]
     layouts = [Layout((*pairs, *one.layers), one.transposed) for one in (first, last)]
     return Convolved(made, layouts[0], layouts[1], params[0], params[1], mirrored)
+
+
+def refuse_many(arrays: Mapping[str, np.ndarray], where: str) -> None:
+    """Refuse more arrays than can be compared with each other."""
+    many = sum(a.ndim > 0 for a in arrays.values())
+    if many > MOST_ARRAYS:
+        raise ReconError(f"{where} holds {many} arrays, too many for convolutions: save the network's weights alone.")
 
 
 def kernels_of(arrays: Mapping[str, np.ndarray], where: str) -> list[str]:

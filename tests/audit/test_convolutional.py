@@ -114,6 +114,13 @@ def test_frozen_batch_normalisations_are_folded_and_trained_ones_refused(images)
         convolved(weights, moved, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
 
 
+def test_so_many_arrays_that_comparing_them_takes_minutes_are_refused_at_once():
+    many = drawn("max") | {f"more{i}.weight": np.zeros((1, 1, 1, 1), np.float32) for i in range(3_000)}
+    for both, name in (((many, drawn("max")), "The weights"), ((drawn("max"), many), "The gradient")):
+        with pytest.raises(recon.ReconError, match=f"{name} holds 3008 arrays, too many"):
+            convolved(*both, "conv", SHAPE, "relu", where=NAMES)
+
+
 def test_one_gradient_of_a_strided_network_gives_its_images_back(images):
     weights = drawn("stride")
     gradient = gradient_of(weights, images, "stride")
