@@ -16,12 +16,21 @@ KINDS = {
     "stride": ((24, 64), 3, 2, (1, 1), None, "conv:24,64:size=3,down=stride,valid=none:dense=96"),
     "average": ((6, 16), 3, 1, (1, 0), "average", "conv:down=average,valid=1"),
     "max": ((6, 16), 3, 1, (1, 1), "max", "conv:down=max,stride=2,valid=none"),
+    "single pixels": ((24, 64), 1, 2, (0, 0), None, "conv:down=stride,stride=2,every=1,valid=none"),
+    "first unpadded": ((24, 64), 3, 2, (0, 1), None, "conv:down=stride,stride=2,every=1,valid=0"),
 }
+# Windows of PyTorch's that stand at other pixels than `ConvDense`'s, whichever way the images are.
+ELSEWHERE = {
+    "thirds": ((24, 64), 3, 3, (1, 1), None, "conv:down=stride,stride=3,every=1,valid=none"),
+    "quarters": ((24, 64), 3, 4, (1, 1), None, "conv:down=stride,stride=4,every=1,valid=none"),
+    "last unpadded": ((24, 64), 3, 2, (1, 0), None, "conv:down=stride,stride=2,every=1,valid=1"),
+}
+ALL = KINDS | ELSEWHERE
 
 
 def drawn(kind, seed=0):
     """Weights as PyTorch's Sequential names and stores them, for 8 × 8 pixels and three outputs."""
-    widths, size, stride, padding, pooling, _ = KINDS[kind]
+    widths, size, stride, padding, pooling, _ = ALL[kind]
     rng, made, last, side = np.random.default_rng(seed), {}, 1, SHAPE[0]
     for i, (width, pad) in enumerate(zip(widths, padding, strict=True)):
         made[f"{i}.weight"] = rng.normal(size=(width, last, size, size)) / np.sqrt(last * size**2)
@@ -34,7 +43,7 @@ def drawn(kind, seed=0):
 
 def outputs(weights, x, kind):
     """Of the network for images (n, c, h, w), by XLA's own convolutions and windows."""
-    _, _, stride, padding, pooling, _ = KINDS[kind]
+    _, _, stride, padding, pooling, _ = ALL[kind]
     h = x
     for i, pad in enumerate(padding):
         kernel, bias = weights[f"{i}.weight"], weights[f"{i}.bias"]
@@ -70,6 +79,37 @@ def test_the_network_read_computes_what_the_other_program_does(kind, images):
     assert made.mirrored is (kind == "stride")
     theirs = outputs(weights, images.transpose(0, 3, 1, 2), kind)
     np.testing.assert_allclose(made.network.apply(made.params0, x), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ELSEWHERE)
+def test_paddings_of_pytorch_that_no_network_here_has_are_refused_and_those_of_flax_read(kind):
+    weights = drawn(kind)
+    with pytest.raises(recon.ReconError, match="pad images of 8 × 8 pixels as no network here does"):
+        convolved(weights, weights, ALL[kind][-1], SHAPE, "relu", where=NAMES)
+    made = convolved(flax_like(weights), flax_like(weights), ALL[kind][-1], SHAPE, "relu", where=NAMES)
+    assert not made.mirrored
+
+
+def onnx_like(weights):
+    """The same arrays as ONNX's graph has them: dense kernels (in, out), under the numbers of their layers."""
+    dense = {"7": "layer_0/fc1", "9": "layer_1/fc2"}
+    made = {}
+    for name, a in weights.items():
+        module, word = name.split(".")
+        word = {"weight": "kernel"}.get(word, word)
+        made[f"{dense[module]}/{word}" if module in dense else name] = a.T if module in dense else a
+    return made
+
+
+def test_graphs_are_read_where_either_program_pads_alike_and_say_the_order_of_features(images):
+    weights = drawn("max")
+    made = convolved(onnx_like(weights), onnx_like(weights), KINDS["max"][-1], SHAPE, "relu", where=NAMES)
+    theirs = outputs(weights, images.transpose(0, 3, 1, 2), "max")
+    np.testing.assert_allclose(made.network.apply(made.params0, images), theirs, atol=1e-5)
+    assert "channels first, as PyTorch exports them" in made.notes[0]
+    strided = onnx_like(drawn("stride"))
+    with pytest.raises(recon.ReconError, match="as in ONNX, do not tell how their strides are padded"):
+        convolved(strided, strided, KINDS["stride"][-1], SHAPE, "relu", where=NAMES)
 
 
 def flax_like(weights):
