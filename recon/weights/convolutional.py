@@ -18,7 +18,8 @@ from recon.networks.conv_dense import ConvDense, folded
 from recon.weights.arrange import MOST_ARRAYS, arranged_both
 from recon.weights.candidates import considered
 from recon.weights.layout import Layout, Tree, numbers
-from recon.weights.names import few, natural, stem
+from recon.weights.names import few, natural, stem, word
+from recon.weights.standing import EPSILON, USUAL_EPSILON
 from recon.weights.strangers import Normalisation, normalisations
 
 HOW = "write conv:6,16:size=5,down=average,valid=1:dense=120x84, or a part of it"
@@ -144,7 +145,7 @@ def convolved(
         for c, d in zip(convolutions, dense, strict=True)
     ]
     layouts = [Layout((*pairs, *one.layers), one.transposed) for one in (first, last)]
-    notes = (CHANNELS_FIRST,) * (graph and grid[:2] != (1, 1))
+    notes = (*map(said_of, norms), *[CHANNELS_FIRST] * (graph and grid[:2] != (1, 1)))
     return Convolved(made, layouts[0], layouts[1], params[0], params[1], mirrored, notes)
 
 
@@ -218,18 +219,32 @@ def with_norms(
                 f"{name}, of a batch normalisation, changed in training: only frozen ones in evaluation mode can be "
                 "folded into their convolutions; train so, or without."
             )
-    told = {
-        f"Conv_{i}": {
+    made = params
+    for i, (one, size) in enumerate(zip(norms, sizes, strict=True)):
+        own = one.arrays
+        norm = {
             "mean": numbers(arrays, own["mean"]),
             "var": numbers(arrays, own["variance"]),
             "scale": numbers(arrays, own["scale"]) if "scale" in own else np.ones(size, np.float32),
             "bias": numbers(arrays, own["shift"]) if "shift" in own else np.zeros(size, np.float32),
         }
-        for i, (own, size) in enumerate(zip(given, sizes, strict=True))
-    }
-    if any(len(part) != size for norm, size in zip(told.values(), sizes, strict=True) for part in norm.values()):
-        raise ReconError(f"{few([own['mean'] for own in given])} are not as long as the convolutions have channels.")
-    return folded(params, told)
+        if any(len(part) != size for part in norm.values()):
+            raise ReconError(f"{own['mean']} is not as long as the convolution before it has channels.")
+        made = folded(made, {f"Conv_{i}": norm}, epsilon_of(one))
+    return made
+
+
+def epsilon_of(norm: Normalisation) -> float:
+    """What a normalisation adds to its variance, as the program has it whose names these are."""
+    return EPSILON.get(word(norm.arrays["variance"]).lower(), USUAL_EPSILON)
+
+
+def said_of(norm: Normalisation) -> str:
+    """How a normalisation was read, in a sentence."""
+    return (
+        f"The normalisation of {next(iter(norm.arrays.values()))}, before units, as far as names and means tell, was "
+        f"taken as in evaluation mode, with an epsilon of {epsilon_of(norm):g}, and folded into its convolution."
+    )
 
 
 def fitting(

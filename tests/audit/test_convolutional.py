@@ -26,6 +26,10 @@ ELSEWHERE = {
     "last unpadded": ((24, 64), 3, 2, (1, 0), None, "conv:down=stride,stride=2,every=1,valid=1"),
 }
 ALL = KINDS | ELSEWHERE
+# A batch normalisation's scale, shift, mean and variance.
+PYTORCH, KERAS = (
+    ("weight", "bias", "running_mean", "running_var"), ("gamma", "beta", "moving_mean", "moving_variance"),
+)  # fmt: skip
 
 
 def drawn(kind, seed=0):
@@ -136,19 +140,34 @@ def test_flax_arrays_are_read_as_well(images):
     np.testing.assert_allclose(made.network.apply(made.params0, images), theirs, atol=1e-5)
 
 
-def test_frozen_batch_normalisations_are_folded_and_trained_ones_refused(images):
-    weights, rng = drawn("max"), np.random.default_rng(5)
-    plain, scale = dict(weights), {}
-    for i, width in enumerate(KINDS["max"][0]):
-        scale[i] = rng.uniform(0.5, 2, width).astype(np.float32)
-        mean = rng.normal(size=width).astype(np.float32)
-        weights |= {f"bn{i}.weight": scale[i] * np.sqrt(np.float32(2.0) + 1e-5), f"bn{i}.bias": mean,
-                    f"bn{i}.running_mean": mean, f"bn{i}.running_var": np.full(width, 2.0, np.float32)}  # fmt: skip
-        plain[f"{i}.weight"] = plain[f"{i}.weight"] * scale[i][:, None, None, None]
-        plain[f"{i}.bias"] = (plain[f"{i}.bias"] - mean) * scale[i] + mean
+def normalised(kind, mean=None, words=PYTORCH, epsilon=1e-5):
+    """Weights with a batch normalisation before each convolution's units, and the same network's without."""
+    weights, rng = drawn(kind), np.random.default_rng(5)
+    plain = dict(weights)
+    for i, width in enumerate(KINDS[kind][0]):
+        gain, shift = rng.uniform(0.5, 2, width), rng.normal(size=width)
+        own = rng.normal(size=width) if mean is None else mean(width)
+        variance = rng.uniform(0.005, 0.02, width)
+        values = gain * np.sqrt(variance + epsilon), shift, own, variance
+        weights |= {f"bn{i}.{word}": a.astype(np.float32) for word, a in zip(words, values, strict=True)}
+        plain[f"{i}.weight"] = (plain[f"{i}.weight"] * gain[:, None, None, None]).astype(np.float32)
+        plain[f"{i}.bias"] = ((plain[f"{i}.bias"] - own) * gain + shift).astype(np.float32)
+    return weights, plain
+
+
+@pytest.mark.parametrize(("words", "epsilon"), [(PYTORCH, 1e-5), (KERAS, 1e-3)])
+def test_frozen_batch_normalisations_are_folded_with_their_programs_epsilon_and_say_so(words, epsilon, images):
+    weights, plain = normalised("max", words=words, epsilon=epsilon)
     made = convolved(weights, weights, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
     theirs = outputs(plain, images.transpose(0, 3, 1, 2), "max")
     np.testing.assert_allclose(made.network.apply(made.params0, images), theirs, atol=1e-4)
+    assert len(made.notes) == 2
+    assert f"bn0.{words[0]}, before units" in made.notes[0]
+    assert f"an epsilon of {epsilon:g}" in made.notes[0]
+
+
+def test_trained_batch_normalisations_are_refused():
+    weights, _ = normalised("max")
     moved = weights | {"bn0.running_mean": weights["bn0.running_mean"] + 1}
     with pytest.raises(recon.ReconError, match="changed in training"):
         convolved(weights, moved, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
