@@ -19,7 +19,7 @@ from recon.weights.arrange import MOST_ARRAYS, arranged_both
 from recon.weights.candidates import considered
 from recon.weights.layout import Layout, Tree, numbers
 from recon.weights.names import few, natural, stem, word
-from recon.weights.standing import EPSILON, USUAL_EPSILON
+from recon.weights.standing import EPSILON, USUAL_EPSILON, numbered
 from recon.weights.strangers import Normalisation, normalisations
 
 HOW = "write conv:6,16:size=5,down=average,valid=1:dense=120x84, or a part of it"
@@ -132,6 +132,7 @@ def convolved(
 
     convolutions = [filters(before), filters(after)]
     convolutions[0] = with_norms(convolutions[0], norms, before, after, gradient)
+    refuse_behind_units(norms, names, before)
     if not gradient:
         convolutions[1] = with_norms(convolutions[1], norms, after, before, gradient)
     dense = [first.tree(ends[0]), last.tree(ends[1])]
@@ -232,6 +233,33 @@ def with_norms(
             raise ReconError(f"{own['mean']} is not as long as the convolution before it has channels.")
         made = folded(made, {f"Conv_{i}": norm}, epsilon_of(one))
     return made
+
+
+def refuse_behind_units(norms: list[Normalisation], kernels: list[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuse normalisations, each with a mean, that do not follow their convolutions at once.
+
+    Numbers tell, else means.
+
+    Args:
+      kernels: the convolutions', from the input on.
+    """
+    for place, one in enumerate(norms, 1):
+        layer, at_once = numbered(one, kernels)
+        if layer not in (None, place) or at_once is False:
+            told = "its number does not follow its convolution's"
+        elif at_once is None and behind(arrays[one.arrays["mean"]]):
+            told = "none of its means is negative"
+        else:
+            continue
+        raise ReconError(
+            f"{next(iter(one.arrays.values()))} is of a normalisation behind units ({told}): only those between a "
+            "convolution and its units are folded in; train so, or without."
+        )
+
+
+def behind(mean: np.ndarray) -> bool:
+    """Whether means are of units, as ReLU makes them, not of what goes into these."""
+    return bool((mean >= 0).all() and mean.any())
 
 
 def epsilon_of(norm: Normalisation) -> float:

@@ -166,6 +166,29 @@ def test_frozen_batch_normalisations_are_folded_with_their_programs_epsilon_and_
     assert f"an epsilon of {epsilon:g}" in made.notes[0]
 
 
+def test_batch_normalisations_behind_units_are_refused_as_their_means_or_numbers_tell(images):
+    weights, plain = normalised("max", mean=lambda width: np.linspace(0, 2, width), words=KERAS, epsilon=1e-3)
+    with pytest.raises(recon.ReconError, match=r"bn0\.gamma .* behind units \(none of its means is negative\)"):
+        convolved(weights, weights, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
+
+    def in_places(norms):
+        """The network as PyTorch's Sequential, its convolutions at 0 and 3."""
+        moved = {"bn0": norms[0], "bn1": norms[1], "0": 0, "1": 3}
+        split = {name: name.split(".") for name in weights}
+        return {f"{moved.get(own[0], own[0])}.{own[1]}": weights[name] for name, own in split.items()}
+
+    weights, plain = normalised("max", mean=lambda width: np.linspace(0, 2, width))
+    at_once = in_places((1, 4))
+    made = convolved(at_once, at_once, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
+    theirs = outputs(plain, images.transpose(0, 3, 1, 2), "max")
+    np.testing.assert_allclose(made.network.apply(made.params0, images), theirs, atol=1e-4)
+    weights, _ = normalised("max")
+    for norms, name in (((1, 5), 5), ((1, 2), 2)):  # behind a unit, and twice behind one convolution
+        placed = in_places(norms)
+        with pytest.raises(recon.ReconError, match=rf"{name}\.weight .* behind units \(its number does not follow"):
+            convolved(placed, placed, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
+
+
 def test_trained_batch_normalisations_are_refused():
     weights, _ = normalised("max")
     moved = weights | {"bn0.running_mean": weights["bn0.running_mean"] + 1}
