@@ -226,9 +226,11 @@ def with_norms(
         norm = {
             "mean": numbers(arrays, own["mean"]),
             "var": numbers(arrays, own["variance"]),
-            "scale": numbers(arrays, own["scale"]) if "scale" in own else np.ones(size, np.float32),
-            "bias": numbers(arrays, own["shift"]) if "shift" in own else np.zeros(size, np.float32),
+            "scale": numbers(arrays, own["scale"]) if "scale" in own else np.ones(size),
+            "bias": numbers(arrays, own["shift"]) if "shift" in own else np.zeros(size),
         }
+        # So that what training left alone stays equal, in whatever types the two files have it.
+        norm = {role: part.astype(np.float64) for role, part in norm.items()}
         if any(len(part) != size for part in norm.values()):
             raise ReconError(f"{own['mean']} is not as long as the convolution before it has channels.")
         made = folded(made, {f"Conv_{i}": norm}, epsilon_of(one))

@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 
 import recon
+from recon.auditing.convolutional import convolutions_changed
 from recon.weights.convolutional import convolved, parsed
 
 SHAPE, N = (8, 8, 1), 6
@@ -164,6 +165,13 @@ def test_frozen_batch_normalisations_are_folded_with_their_programs_epsilon_and_
     assert len(made.notes) == 2
     assert f"bn0.{words[0]}, before units" in made.notes[0]
     assert f"an epsilon of {epsilon:g}" in made.notes[0]
+
+
+def test_frozen_convolutions_before_normalisations_stay_equal_in_files_of_two_types():
+    weights, _ = normalised("max")
+    after = {name: a.astype(np.float64) for name, a in weights.items()}
+    made = convolved(weights, after, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
+    assert not convolutions_changed(made.params0, made.params1)
 
 
 def test_batch_normalisations_behind_units_are_refused_as_their_means_or_numbers_tell(images):
