@@ -114,6 +114,7 @@ def attacked(given: Given) -> tuple[Audit, Images | None, Images | None]:
         unrelated=not one and unrelated(params0, params1),
         bits=(stored_bits(jax.tree.leaves(params0)), stored_bits(jax.tree.leaves(params1))),
         membership=None if train is None or not known else members(there, train, control, one),
+        notes=there.notes,
         doubts=(*unmet(*dense, dense[1] if one else None, network.head), *doubts(network, shape, known), *found.doubts),
         seconds=time.perf_counter() - began,
     )

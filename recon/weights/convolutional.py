@@ -15,16 +15,21 @@ import numpy as np
 
 from recon.errors import ReconError
 from recon.networks.conv_dense import ConvDense, folded
-from recon.weights.arrange import arranged_both
+from recon.weights.arrange import MOST_ARRAYS, arranged_both
 from recon.weights.candidates import considered
 from recon.weights.layout import Layout, Tree, numbers
-from recon.weights.names import few, natural, stem
+from recon.weights.names import few, natural, stem, word
+from recon.weights.standing import EPSILON, USUAL_EPSILON, numbered
 from recon.weights.strangers import Normalisation, normalisations
 
 HOW = "write conv:6,16:size=5,down=average,valid=1:dense=120x84, or a part of it"
 COUNTS = ("size", "stride", "every")  # whole numbers
 DOWN: tuple[Literal["stride", "average", "max"], ...] = ("stride", "average", "max")
 STRIDES = (1, 2, 3)  # that are tried where none is told
+CHANNELS_FIRST = (
+    "The features were taken as flattened channels first, as PyTorch exports them; a network that TensorFlow exported "
+    "may flatten them last, which its kernels do not tell."
+)
 MOST_SUBSETS = 6  # convolutions up to which any may be the ones without padding; of more all or none
 
 
@@ -67,6 +72,7 @@ class Convolved:
       params0, params1: in Flax layout; of a gradient its arrays.
       mirrored: the network takes images with both axes reversed: PyTorch pads a strided convolution of an even number
         of pixels at the start where `ConvDense` pads the end, which is the same of mirrored images and kernels.
+      notes: what was taken for granted of the arrays, in sentences.
     """
 
     network: ConvDense
@@ -75,6 +81,7 @@ class Convolved:
     params0: Tree
     params1: Tree
     mirrored: bool
+    notes: tuple[str, ...] = ()
 
 
 def convolved(
@@ -101,6 +108,8 @@ def convolved(
     Raises:
       ReconError: they are no such network, or several geometries fit: says what settles it.
     """
+    for arrays, place in zip((before, after), where, strict=True):
+        refuse_many(arrays, place)
     names = kernels_of(before, where[0])
     if kernels_of(after, where[1]) != names or any(before[n].shape != after[n].shape for n in names):
         raise ReconError(f"{where[1]} has not the convolutions of {where[0]}: give both of one network.")
@@ -123,13 +132,13 @@ def convolved(
 
     convolutions = [filters(before), filters(after)]
     convolutions[0] = with_norms(convolutions[0], norms, before, after, gradient)
+    refuse_behind_units(norms, names, before)
     if not gradient:
         convolutions[1] = with_norms(convolutions[1], norms, after, before, gradient)
     dense = [first.tree(ends[0]), last.tree(ends[1])]
     made = fitting(network, convolutions[0], dense[0], image_shape, activation)
-    mirrored = out_in and made.down == "stride" and made.stride > 1 and len(made.valid) < len(made.widths)
-    if mirrored and made.valid:
-        raise ReconError("Strided convolutions of PyTorch, some padded and some not, cannot be audited: give one kind.")
+    graph = out_in and not first.transposed  # as ONNX has them, of any program
+    mirrored = is_mirrored(made, image_shape, graph) if out_in else False
     grid = grid_of(made, image_shape)
     params = [
         {name: {**layer, "kernel": layer["kernel"][::-1, ::-1]} if mirrored else layer for name, layer in c.items()}
@@ -137,7 +146,15 @@ def convolved(
         for c, d in zip(convolutions, dense, strict=True)
     ]
     layouts = [Layout((*pairs, *one.layers), one.transposed) for one in (first, last)]
-    return Convolved(made, layouts[0], layouts[1], params[0], params[1], mirrored)
+    notes = (*map(said_of, norms), *[CHANNELS_FIRST] * (graph and grid[:2] != (1, 1)))
+    return Convolved(made, layouts[0], layouts[1], params[0], params[1], mirrored, notes)
+
+
+def refuse_many(arrays: Mapping[str, np.ndarray], where: str) -> None:
+    """Refuse more arrays than can be compared with each other."""
+    many = sum(a.ndim > 0 for a in arrays.values())
+    if many > MOST_ARRAYS:
+        raise ReconError(f"{where} holds {many} arrays, too many for convolutions: save the network's weights alone.")
 
 
 def kernels_of(arrays: Mapping[str, np.ndarray], where: str) -> list[str]:
@@ -203,18 +220,61 @@ def with_norms(
                 f"{name}, of a batch normalisation, changed in training: only frozen ones in evaluation mode can be "
                 "folded into their convolutions; train so, or without."
             )
-    told = {
-        f"Conv_{i}": {
+    made = params
+    for i, (one, size) in enumerate(zip(norms, sizes, strict=True)):
+        own = one.arrays
+        norm = {
             "mean": numbers(arrays, own["mean"]),
             "var": numbers(arrays, own["variance"]),
-            "scale": numbers(arrays, own["scale"]) if "scale" in own else np.ones(size, np.float32),
-            "bias": numbers(arrays, own["shift"]) if "shift" in own else np.zeros(size, np.float32),
+            "scale": numbers(arrays, own["scale"]) if "scale" in own else np.ones(size),
+            "bias": numbers(arrays, own["shift"]) if "shift" in own else np.zeros(size),
         }
-        for i, (own, size) in enumerate(zip(given, sizes, strict=True))
-    }
-    if any(len(part) != size for norm, size in zip(told.values(), sizes, strict=True) for part in norm.values()):
-        raise ReconError(f"{few([own['mean'] for own in given])} are not as long as the convolutions have channels.")
-    return folded(params, told)
+        # So that what training left alone stays equal, in whatever types the two files have it.
+        norm = {role: part.astype(np.float64) for role, part in norm.items()}
+        if any(len(part) != size for part in norm.values()):
+            raise ReconError(f"{own['mean']} is not as long as the convolution before it has channels.")
+        made = folded(made, {f"Conv_{i}": norm}, epsilon_of(one))
+    return made
+
+
+def refuse_behind_units(norms: list[Normalisation], kernels: list[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuse normalisations, each with a mean, that do not follow their convolutions at once.
+
+    Numbers tell, else means.
+
+    Args:
+      kernels: the convolutions', from the input on.
+    """
+    for place, one in enumerate(norms, 1):
+        layer, at_once = numbered(one, kernels)
+        if layer not in (None, place) or at_once is False:
+            told = "its number does not follow its convolution's"
+        elif at_once is None and behind(arrays[one.arrays["mean"]]):
+            told = "none of its means is negative"
+        else:
+            continue
+        raise ReconError(
+            f"{next(iter(one.arrays.values()))} is of a normalisation behind units ({told}): only those between a "
+            "convolution and its units are folded in; train so, or without."
+        )
+
+
+def behind(mean: np.ndarray) -> bool:
+    """Whether means are of units, as ReLU makes them, not of what goes into these."""
+    return bool((mean >= 0).all() and mean.any())
+
+
+def epsilon_of(norm: Normalisation) -> float:
+    """What a normalisation adds to its variance, as the program has it whose names these are."""
+    return EPSILON.get(word(norm.arrays["variance"]).lower(), USUAL_EPSILON)
+
+
+def said_of(norm: Normalisation) -> str:
+    """How a normalisation was read, in a sentence."""
+    return (
+        f"The normalisation of {next(iter(norm.arrays.values()))}, before units, as far as names and means tell, was "
+        f"taken as in evaluation mode, with an epsilon of {epsilon_of(norm):g}, and folded into its convolution."
+    )
 
 
 def fitting(
@@ -288,13 +348,59 @@ def text_of(network: ConvDense) -> str:
     return f"conv:{','.join([*told, f'valid={valid}'])}"
 
 
+def is_mirrored(network: ConvDense, image_shape: tuple[int, int, int], graph: bool) -> bool:
+    """Whether PyTorch's network is this one on images with both axes reversed, not on the images.
+
+    PyTorch puts (size − 1) // 2 zeros before the first pixel, and `ConvDense`, as Flax and Keras, half of those that
+    the last window needs.
+
+    Args:
+      graph: the padding may be either's.
+
+    Raises:
+      ReconError: it is neither, or not told.
+    """
+    fits = {False, True}
+    for (stride, padded, _), sides in zip(network.convolutions, sides_of(network, image_shape), strict=False):
+        before = (network.size - 1) // 2 if padded else 0
+        for n, windows in zip(sides, windows_of(network.size, stride, padded, sides), strict=True):
+            needed = (windows - 1) * stride + network.size - n  # below zero: pixels that no window takes
+            first = max(0, needed) // 2
+            fits &= {mirrored for mirrored, zeros in ((False, first), (True, needed - first)) if zeros == before}
+            if stride > 1 and (n + 2 * before - network.size) // stride + 1 != windows:
+                fits = set()
+    if graph and False not in fits:
+        raise ReconError(
+            "Convolutions stored (out, in, h, w) beside dense kernels stored (in, out), as in ONNX, do not tell how "
+            "their strides are padded: give the weights as PyTorch or Keras saved them."
+        )
+    if not fits:
+        raise ReconError(
+            f"Strided convolutions of PyTorch with {text_of(network)} pad images of {image_shape[0]} × "
+            f"{image_shape[1]} pixels as no network here does: stride by 2 with kernels of an odd size, all padded, or "
+            "none, or pool."
+        )
+    return False not in fits
+
+
+def windows_of(size: int, stride: int, padded: bool, sides: tuple[int, int]) -> tuple[int, int]:
+    """How many windows a convolution takes of rows and of columns."""
+    rows, columns = (-(-n // stride) if padded else max(0, (n - size) // stride + 1) for n in sides)
+    return rows, columns
+
+
+def sides_of(network: ConvDense, image_shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """(rows, columns) of what each convolution takes, and of the features."""
+    made = [image_shape[:2]]
+    for stride, padded, pool in network.convolutions:
+        h, w = windows_of(network.size, stride, padded, made[-1])
+        made.append((h // pool, w // pool))
+    return made
+
+
 def grid_of(network: ConvDense, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """(rows, columns, channels) of the features; zero of either where the images are too small."""
-    sides = list(image_shape[:2])
-    for stride, padded, pool in network.convolutions:
-        sides = [-(-n // stride) if padded else max(0, (n - network.size) // stride + 1) for n in sides]
-        sides = [n // pool for n in sides]
-    return sides[0], sides[1], network.widths[-1]
+    return *sides_of(network, image_shape)[-1], network.widths[-1]
 
 
 def rows(grid: tuple[int, int, int], channels_first: bool, mirrored: bool) -> np.ndarray:

@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 
 import recon
+from recon.auditing.convolutional import convolutions_changed
 from recon.weights.convolutional import convolved, parsed
 
 SHAPE, N = (8, 8, 1), 6
@@ -16,12 +17,25 @@ KINDS = {
     "stride": ((24, 64), 3, 2, (1, 1), None, "conv:24,64:size=3,down=stride,valid=none:dense=96"),
     "average": ((6, 16), 3, 1, (1, 0), "average", "conv:down=average,valid=1"),
     "max": ((6, 16), 3, 1, (1, 1), "max", "conv:down=max,stride=2,valid=none"),
+    "single pixels": ((24, 64), 1, 2, (0, 0), None, "conv:down=stride,stride=2,every=1,valid=none"),
+    "first unpadded": ((24, 64), 3, 2, (0, 1), None, "conv:down=stride,stride=2,every=1,valid=0"),
 }
+# Windows of PyTorch's that stand at other pixels than `ConvDense`'s, whichever way the images are.
+ELSEWHERE = {
+    "thirds": ((24, 64), 3, 3, (1, 1), None, "conv:down=stride,stride=3,every=1,valid=none"),
+    "quarters": ((24, 64), 3, 4, (1, 1), None, "conv:down=stride,stride=4,every=1,valid=none"),
+    "last unpadded": ((24, 64), 3, 2, (1, 0), None, "conv:down=stride,stride=2,every=1,valid=1"),
+}
+ALL = KINDS | ELSEWHERE
+# A batch normalisation's scale, shift, mean and variance.
+PYTORCH, KERAS = (
+    ("weight", "bias", "running_mean", "running_var"), ("gamma", "beta", "moving_mean", "moving_variance"),
+)  # fmt: skip
 
 
 def drawn(kind, seed=0):
     """Weights as PyTorch's Sequential names and stores them, for 8 × 8 pixels and three outputs."""
-    widths, size, stride, padding, pooling, _ = KINDS[kind]
+    widths, size, stride, padding, pooling, _ = ALL[kind]
     rng, made, last, side = np.random.default_rng(seed), {}, 1, SHAPE[0]
     for i, (width, pad) in enumerate(zip(widths, padding, strict=True)):
         made[f"{i}.weight"] = rng.normal(size=(width, last, size, size)) / np.sqrt(last * size**2)
@@ -34,7 +48,7 @@ def drawn(kind, seed=0):
 
 def outputs(weights, x, kind):
     """Of the network for images (n, c, h, w), by XLA's own convolutions and windows."""
-    _, _, stride, padding, pooling, _ = KINDS[kind]
+    _, _, stride, padding, pooling, _ = ALL[kind]
     h = x
     for i, pad in enumerate(padding):
         kernel, bias = weights[f"{i}.weight"], weights[f"{i}.bias"]
@@ -72,6 +86,37 @@ def test_the_network_read_computes_what_the_other_program_does(kind, images):
     np.testing.assert_allclose(made.network.apply(made.params0, x), theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ELSEWHERE)
+def test_paddings_of_pytorch_that_no_network_here_has_are_refused_and_those_of_flax_read(kind):
+    weights = drawn(kind)
+    with pytest.raises(recon.ReconError, match="pad images of 8 × 8 pixels as no network here does"):
+        convolved(weights, weights, ALL[kind][-1], SHAPE, "relu", where=NAMES)
+    made = convolved(flax_like(weights), flax_like(weights), ALL[kind][-1], SHAPE, "relu", where=NAMES)
+    assert not made.mirrored
+
+
+def onnx_like(weights):
+    """The same arrays as ONNX's graph has them: dense kernels (in, out), under the numbers of their layers."""
+    dense = {"7": "layer_0/fc1", "9": "layer_1/fc2"}
+    made = {}
+    for name, a in weights.items():
+        module, word = name.split(".")
+        word = {"weight": "kernel"}.get(word, word)
+        made[f"{dense[module]}/{word}" if module in dense else name] = a.T if module in dense else a
+    return made
+
+
+def test_graphs_are_read_where_either_program_pads_alike_and_say_the_order_of_features(images):
+    weights = drawn("max")
+    made = convolved(onnx_like(weights), onnx_like(weights), KINDS["max"][-1], SHAPE, "relu", where=NAMES)
+    theirs = outputs(weights, images.transpose(0, 3, 1, 2), "max")
+    np.testing.assert_allclose(made.network.apply(made.params0, images), theirs, atol=1e-5)
+    assert "channels first, as PyTorch exports them" in made.notes[0]
+    strided = onnx_like(drawn("stride"))
+    with pytest.raises(recon.ReconError, match="as in ONNX, do not tell how their strides are padded"):
+        convolved(strided, strided, KINDS["stride"][-1], SHAPE, "relu", where=NAMES)
+
+
 def flax_like(weights):
     """The same arrays, kernels as (h, w, in, out) and (in, out), features in the order (h, w, c)."""
     made = {}
@@ -96,22 +141,74 @@ def test_flax_arrays_are_read_as_well(images):
     np.testing.assert_allclose(made.network.apply(made.params0, images), theirs, atol=1e-5)
 
 
-def test_frozen_batch_normalisations_are_folded_and_trained_ones_refused(images):
-    weights, rng = drawn("max"), np.random.default_rng(5)
-    plain, scale = dict(weights), {}
-    for i, width in enumerate(KINDS["max"][0]):
-        scale[i] = rng.uniform(0.5, 2, width).astype(np.float32)
-        mean = rng.normal(size=width).astype(np.float32)
-        weights |= {f"bn{i}.weight": scale[i] * np.sqrt(np.float32(2.0) + 1e-5), f"bn{i}.bias": mean,
-                    f"bn{i}.running_mean": mean, f"bn{i}.running_var": np.full(width, 2.0, np.float32)}  # fmt: skip
-        plain[f"{i}.weight"] = plain[f"{i}.weight"] * scale[i][:, None, None, None]
-        plain[f"{i}.bias"] = (plain[f"{i}.bias"] - mean) * scale[i] + mean
+def normalised(kind, mean=None, words=PYTORCH, epsilon=1e-5):
+    """Weights with a batch normalisation before each convolution's units, and the same network's without."""
+    weights, rng = drawn(kind), np.random.default_rng(5)
+    plain = dict(weights)
+    for i, width in enumerate(KINDS[kind][0]):
+        gain, shift = rng.uniform(0.5, 2, width), rng.normal(size=width)
+        own = rng.normal(size=width) if mean is None else mean(width)
+        variance = rng.uniform(0.005, 0.02, width)
+        values = gain * np.sqrt(variance + epsilon), shift, own, variance
+        weights |= {f"bn{i}.{word}": a.astype(np.float32) for word, a in zip(words, values, strict=True)}
+        plain[f"{i}.weight"] = (plain[f"{i}.weight"] * gain[:, None, None, None]).astype(np.float32)
+        plain[f"{i}.bias"] = ((plain[f"{i}.bias"] - own) * gain + shift).astype(np.float32)
+    return weights, plain
+
+
+@pytest.mark.parametrize(("words", "epsilon"), [(PYTORCH, 1e-5), (KERAS, 1e-3)])
+def test_frozen_batch_normalisations_are_folded_with_their_programs_epsilon_and_say_so(words, epsilon, images):
+    weights, plain = normalised("max", words=words, epsilon=epsilon)
     made = convolved(weights, weights, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
     theirs = outputs(plain, images.transpose(0, 3, 1, 2), "max")
     np.testing.assert_allclose(made.network.apply(made.params0, images), theirs, atol=1e-4)
+    assert len(made.notes) == 2
+    assert f"bn0.{words[0]}, before units" in made.notes[0]
+    assert f"an epsilon of {epsilon:g}" in made.notes[0]
+
+
+def test_frozen_convolutions_before_normalisations_stay_equal_in_files_of_two_types():
+    weights, _ = normalised("max")
+    after = {name: a.astype(np.float64) for name, a in weights.items()}
+    made = convolved(weights, after, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
+    assert not convolutions_changed(made.params0, made.params1)
+
+
+def test_batch_normalisations_behind_units_are_refused_as_their_means_or_numbers_tell(images):
+    weights, plain = normalised("max", mean=lambda width: np.linspace(0, 2, width), words=KERAS, epsilon=1e-3)
+    with pytest.raises(recon.ReconError, match=r"bn0\.gamma .* behind units \(none of its means is negative\)"):
+        convolved(weights, weights, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
+
+    def in_places(norms):
+        """The network as PyTorch's Sequential, its convolutions at 0 and 3."""
+        moved = {"bn0": norms[0], "bn1": norms[1], "0": 0, "1": 3}
+        split = {name: name.split(".") for name in weights}
+        return {f"{moved.get(own[0], own[0])}.{own[1]}": weights[name] for name, own in split.items()}
+
+    weights, plain = normalised("max", mean=lambda width: np.linspace(0, 2, width))
+    at_once = in_places((1, 4))
+    made = convolved(at_once, at_once, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
+    theirs = outputs(plain, images.transpose(0, 3, 1, 2), "max")
+    np.testing.assert_allclose(made.network.apply(made.params0, images), theirs, atol=1e-4)
+    weights, _ = normalised("max")
+    for norms, name in (((1, 5), 5), ((1, 2), 2)):  # behind a unit, and twice behind one convolution
+        placed = in_places(norms)
+        with pytest.raises(recon.ReconError, match=rf"{name}\.weight .* behind units \(its number does not follow"):
+            convolved(placed, placed, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
+
+
+def test_trained_batch_normalisations_are_refused():
+    weights, _ = normalised("max")
     moved = weights | {"bn0.running_mean": weights["bn0.running_mean"] + 1}
     with pytest.raises(recon.ReconError, match="changed in training"):
         convolved(weights, moved, KINDS["max"][-1], SHAPE, "relu", where=NAMES)
+
+
+def test_so_many_arrays_that_comparing_them_takes_minutes_are_refused_at_once():
+    many = drawn("max") | {f"more{i}.weight": np.zeros((1, 1, 1, 1), np.float32) for i in range(3_000)}
+    for both, name in (((many, drawn("max")), "The weights"), ((drawn("max"), many), "The gradient")):
+        with pytest.raises(recon.ReconError, match=f"{name} holds 3008 arrays, too many"):
+            convolved(*both, "conv", SHAPE, "relu", where=NAMES)
 
 
 def test_one_gradient_of_a_strided_network_gives_its_images_back(images):
