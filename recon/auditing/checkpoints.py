@@ -115,7 +115,7 @@ def audit_checkpoints(
             part(0.0, "")
             try:
                 made = audit(initial, path, **options, progress=part)
-                interrupted = made.interrupted
+                interrupted = made.stopped
                 if not interrupted:
                     rows[path] = keep(made, path.name, keys[path], out / path.name)
             except ReconError as error:

@@ -330,9 +330,9 @@ def measured(case: Case, known: str, seconds: float | None, key: int, report: Re
     case = replace(case, deadline=time.perf_counter() + most)
     changes = changes_of(case)
     for i, change in enumerate(changes):
-        report(i / len(changes), change.words)
         found, left, cut = [], [], False
         try:
+            report(i / len(changes), change.words)
             for draw in range(0 if stopped else change.draws):
                 seen = change.seen(case, draw)
                 one, short = attacked(seen, case, ATTACK_SECONDS, key)
@@ -355,7 +355,7 @@ def measured(case: Case, known: str, seconds: float | None, key: int, report: Re
     if left_out:
         why = "Interrupted before" if stopped else "There was no time (see --seconds) for"
         words += f" {why}: {'; '.join(left_out)}."
-    return Defences(words, COLUMNS, tuple(rows))
+    return Defences(words, COLUMNS, tuple(rows), stopped)
 
 
 def attacked(seen: Seen, case: Case, seconds: float, key: int) -> tuple[Reconstruction | None, bool]:

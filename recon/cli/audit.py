@@ -194,8 +194,8 @@ def audit(
     code = exit_code(
         [Checked(final or gradient or adapter or (update or [init])[0], findings(made), made.seconds)], fail_on, folder
     )
-    if made.interrupted or made.out_of_time:
-        leave(STOPPED if made.interrupted and fail_on and not code else code)
+    if made.stopped or made.out_of_time:
+        leave(STOPPED if made.stopped and fail_on and not code else code)
     if code:
         raise typer.Exit(code)
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import recon
 from recon import ReconError
-from recon.auditing.checkpoints import DONE, Row, checkpoints_in, steps
+from recon.auditing.checkpoints import DONE, Row, audit_checkpoints, checkpoints_in, steps
 from tests.audit.training import checkpoints
 
 N = 20
@@ -126,6 +126,16 @@ def test_an_interrupt_keeps_what_is_done(made, tmp_path):
     assert process.returncode == 130, told
     assert "finished checkpoints are kept" in told
     assert len(rows_of(out)) == 1
+
+
+def test_an_interrupt_while_defences_are_measured_leaves_no_row(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("recon.auditing.defences.updated", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    (tmp_path / "run").mkdir()
+    shutil.copy(made / "run" / "step-300.npz", tmp_path / "run")
+    course = audit_checkpoints(made / "init.npz", tmp_path / "run", tmp_path / "out", progress=False, defences=True)
+    assert course.interrupted
+    assert course.rows == ()
+    assert not times(tmp_path / "out")
 
 
 def test_what_cannot_be_audited_is_a_row_that_says_why(command, made, tmp_path):

@@ -1,12 +1,15 @@
 """What a pipeline gets: exit codes, SARIF and JUnit."""
 
 import json
+import os
+import signal
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 import recon
+from recon.auditing.defences import Otherwise
 from recon.auditing.pipeline import QUESTIONS, Checked, address, findings, junit, sarif, save_for_pipeline
 from recon.auditing.report import save
 from tests.audit.made import audit_of, images
@@ -108,6 +111,17 @@ def test_errors_and_questions_without_an_answer_are_told_from_findings(command, 
     done = command(*given, "--data", files / "train.npz", "--fail-on", "member")
     assert done.returncode == 1
     assert "give both" in done.stderr
+
+
+def test_an_interrupt_while_defences_are_measured_is_no_success(command, files, tmp_path, monkeypatch):
+    codes = []
+    monkeypatch.setattr("recon.cli.audit.leave", codes.append)
+    monkeypatch.setattr("recon.auditing.defences.changes_of", lambda case: [Otherwise("the same", case.rule)])
+    monkeypatch.setattr("recon.auditing.defences.updated", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    given = ["audit", "--init", files / "init.npz", "--final", files / "early.npz", "--data", files / "train.npz"]
+    command(*given, "--out", tmp_path, "--attack", "exact", "--defences", "--fail-on", "certified")
+    assert codes == [130]
+    assert "Interrupted before: the same." in json.loads((tmp_path / "report.json").read_text())["defences"]["words"]
 
 
 def test_findings_are_those_of_the_audit(rng):
