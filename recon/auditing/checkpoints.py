@@ -95,11 +95,15 @@ def audit_checkpoints(
       options: as `audit` takes them, plain values and files.
 
     Raises:
-      ReconError: there is no checkpoint, a place cannot be written, or all were refused for the same reason, as where
-        the initial weights cannot be read. One that cannot be audited is no error but a row that says why.
+      ReconError: there is no checkpoint, a place cannot be written or is the checkpoints' own, or all were refused for
+        the same reason, as where the initial weights cannot be read. One that cannot be audited is no error but a row
+        that says why.
     """
+    there = checkpoints_in(folder)
+    if out.resolve() == folder.resolve() or any(out.resolve().is_relative_to(path.resolve()) for path in there):
+        raise ReconError(f"The reports of {out} would lie among the checkpoints: give --out a folder of its own.")
     start = digest(initial)
-    digests = {path: own for path in checkpoints_in(folder) if (own := digest(path)) != start}
+    digests = {path: own for path in there if (own := digest(path)) != start}
     if not digests:
         raise ReconError(f"{folder} holds no checkpoint but the initial weights: add those of later steps.")
     common, found = depends_on(options), [*digests]
@@ -152,9 +156,9 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a path is weights by its name, or a folder of such."""
+    """Whether a path is weights by its name, or a folder of such files, which the reports of checkpoints are not."""
     if path.is_dir():
-        return any(path.glob("*.safetensors")) or any(path.glob("_METADATA")) or any(path.glob("*/_METADATA"))
+        return any(file.is_file() for name in ("*.safetensors", "_METADATA", "*/_METADATA") for file in path.glob(name))
     return path.suffix in (*PICKLES, *(suffix for known in formats().values() for suffix in known.suffixes))
 
 

@@ -173,6 +173,21 @@ def test_which_paths_are_checkpoints(tmp_path):
         checkpoints_in(tmp_path)
 
 
+@pytest.mark.parametrize("place", [".", "checkpoint-1", "checkpoint-1/audit"])
+def test_reports_do_not_lie_among_the_checkpoints(tmp_path, place):
+    (tmp_path / "checkpoint-1").mkdir()
+    (tmp_path / "checkpoint-1" / "model.safetensors").touch()
+    with pytest.raises(ReconError, match="give --out a folder of its own"):
+        audit_checkpoints(tmp_path / "init.npz", tmp_path, tmp_path / place)
+
+
+def test_reports_beside_the_checkpoints_are_none(tmp_path):
+    for name in ("step-1.safetensors", "audit/step-1.safetensors/audited.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in checkpoints_in(tmp_path)] == ["step-1.safetensors"]
+
+
 @pytest.mark.parametrize(("names", "expected"), [
     (("epoch2-step20.npz", "epoch2-step40.npz"), [20, 40]),
     (("a.npz", "b.npz"), [1, 2]),
