@@ -26,7 +26,7 @@ from recon.progress import Report, reporter
 from recon.publish import csv_table, markdown_table
 from recon.records import json_bytes, write_bytes
 from recon.records.code_version import code_version, library_versions
-from recon.weights.files import PICKLES
+from recon.weights.files import PICKLES, read_arrays, told_activation
 from recon.weights.formats import formats
 from recon.weights.names import natural
 
@@ -102,8 +102,8 @@ def audit_checkpoints(
     there = checkpoints_in(folder)
     if out.resolve() == folder.resolve() or any(out.resolve().is_relative_to(path.resolve()) for path in there):
         raise ReconError(f"The reports of {out} would lie among the checkpoints: give --out a folder of its own.")
-    start = digest(initial)
-    digests = {path: own for path in there if (own := digest(path)) != start}
+    start = digest_of_weights(initial)
+    digests = {path: own for path in there if (own := digest_of_weights(path)) != start}
     if not digests:
         raise ReconError(f"{folder} holds no checkpoint but the initial weights: add those of later steps.")
     common, found = depends_on(options), [*digests]
@@ -177,6 +177,23 @@ def digest(path: Path) -> str:
     except OSError as error:
         raise ReconError(f"{path} cannot be read ({error.strerror}): give a file, or a folder of files.") from error
     return digest_of(parts)
+
+
+def digest_of_weights(path: Path) -> str:
+    """Hash of all that an audit reads of weights: arrays and an activation may lie in files beside the one given.
+
+    Raises:
+      ReconError: the file cannot be opened.
+    """
+    told = [digest(path)]
+    try:
+        arrays, activation = read_arrays(path), told_activation(path)
+    except ReconError:  # which the audit says, too
+        return digest_of(told)
+    for name, array in arrays.items():
+        content = hashlib.sha256(array.tobytes()).hexdigest()
+        told.append(f"{name} {array.dtype} {array.shape} {content}")
+    return digest_of([*told, activation])
 
 
 def depends_on(options: Mapping[str, Any]) -> list[Any]:

@@ -12,11 +12,13 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 import recon
 from recon import ReconError
-from recon.auditing.checkpoints import DONE, Row, audit_checkpoints, checkpoints_in, steps
+from recon.auditing.checkpoints import DONE, Row, audit_checkpoints, checkpoints_in, digest, digest_of_weights, steps
 from tests.audit.training import checkpoints
+from tests.weights import written
 
 N = 20
 STEPS = (0, 2, 300)
@@ -186,6 +188,26 @@ def test_reports_beside_the_checkpoints_are_none(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert [path.name for path in checkpoints_in(tmp_path)] == ["step-1.safetensors"]
+
+
+def test_bytes_beside_the_file_given_count(tmp_path, rng):
+    kernels = [rng.normal(size=shape).astype(np.float32) for shape in ((6, 4), (4, 1))]
+    index, part, graph = (tmp_path / name for name in ("m.safetensors.index.json", "m-1.safetensors", "m.onnx"))
+    index.write_text(json.dumps({"weight_map": {"fc0.weight": part.name, "fc1.weight": part.name}}))
+
+    def digests(factor):
+        """Of the files given, and of what an audit reads of them."""
+        layers = [factor * kernel for kernel in kernels]
+        save_file({f"fc{i}.weight": np.ascontiguousarray(kernel.T) for i, kernel in enumerate(layers)}, part)
+        written.onnx(graph, [(kernel, None) for kernel in layers], outside=True)
+        return [digest(path) for path in (index, graph)], [digest_of_weights(path) for path in (index, graph)]
+
+    (files, before), (same, after) = digests(np.float32(1)), digests(np.float32(2))
+    assert files == same
+    assert all(a != b for a, b in zip(before, after, strict=True))
+    (tmp_path / "config.json").write_text('{"hidden_act": "gelu"}')  # read beside the index
+    assert digest_of_weights(index) != after[0]
+    assert digest_of_weights(graph) == after[1]
 
 
 @pytest.mark.parametrize(("names", "expected"), [
