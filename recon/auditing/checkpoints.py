@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from recon import reading
-from recon.auditing.pipeline import Checked, findings
+from recon.auditing.pipeline import Checked, findings, unanswered
 from recon.auditing.report import save
 from recon.auditing.result import Audit
 from recon.auditing.run import audit
@@ -47,7 +47,7 @@ class Row:
       rank, certified, vouched, seconds: as of `Audit`.
       within: training images given that came back; None where none were given.
       leaks: whether anything came back.
-      findings: as `recon.auditing.pipeline.findings` has them.
+      findings, unanswered: as `recon.auditing.pipeline` has them.
       refused: why it could not be audited; empty where it was.
     """
 
@@ -60,6 +60,7 @@ class Row:
     leaks: bool = False
     seconds: float = 0.0
     findings: dict[str, str] = field(default_factory=dict)
+    unanswered: dict[str, str] = field(default_factory=dict)
     refused: str = ""
 
 
@@ -77,9 +78,15 @@ class Course:
     kept: int = 0
     interrupted: bool = False
 
-    def checked(self, folder: Path) -> list[Checked]:
-        """As `recon.auditing.pipeline` takes them, of checkpoints in a folder."""
-        return [Checked(folder / row.name, row.findings, row.seconds, row.refused) for row in self.rows]
+    def checked(self, folder: Path, fail_on: str | None) -> list[Checked]:
+        """As `recon.auditing.pipeline` takes them, of checkpoints in a folder.
+
+        Args:
+          fail_on: name of the pipeline's question, if it has one.
+        """
+        refused = [row.refused or row.unanswered.get(fail_on or "", "") for row in self.rows]
+        told = zip(self.rows, refused, strict=True)
+        return [Checked(folder / row.name, row.findings, row.seconds, why) for row, why in told]
 
 
 def audit_checkpoints(
@@ -231,6 +238,7 @@ def keep(made: Audit, name: str, key: str, folder: Path) -> Row:
         leaks=leaks(made),
         seconds=made.seconds,
         findings=findings(made),
+        unanswered=unanswered(made),
     )
     write_bytes(folder / DONE, json_bytes(asdict(row)))
     return row

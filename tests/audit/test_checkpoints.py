@@ -16,7 +16,20 @@ from safetensors.numpy import save_file
 
 import recon
 from recon import ReconError
-from recon.auditing.checkpoints import DONE, Row, audit_checkpoints, checkpoints_in, digest, digest_of_weights, steps
+from recon.auditing.checkpoints import (
+    DONE,
+    Course,
+    Row,
+    audit_checkpoints,
+    checkpoints_in,
+    digest,
+    digest_of_weights,
+    finished,
+    keep,
+    steps,
+)
+from recon.auditing.pipeline import unanswered
+from tests.audit.made import audit_of
 from tests.audit.training import checkpoints
 from tests.weights import written
 
@@ -218,6 +231,14 @@ def test_bytes_beside_the_file_given_count(tmp_path, rng):
 ])  # fmt: skip
 def test_steps_of_names(names, expected):
     assert steps([Row(name) for name in names]) == expected
+
+
+def test_a_question_without_an_answer_is_kept_for_a_pipeline(rng, tmp_path):
+    nothing = audit_of(rng.normal(size=(5, 12)), certified=False)
+    row = keep(nothing, "step-1.npz", "key", tmp_path)
+    assert finished(tmp_path, "key") == row
+    refused = {name: Course((row,)).checked(tmp_path, name)[0].refused for name in ("member", "certified")}
+    assert refused == {"member": unanswered(nothing)["member"], "certified": ""}
 
 
 def test_options_that_do_not_fit(command, made, tmp_path):
