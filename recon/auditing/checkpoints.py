@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from recon import reading
-from recon.auditing.pipeline import Checked, findings
+from recon.auditing.pipeline import Checked, findings, unanswered
 from recon.auditing.report import save
 from recon.auditing.result import Audit
 from recon.auditing.run import audit
@@ -26,7 +26,7 @@ from recon.progress import Report, reporter
 from recon.publish import csv_table, markdown_table
 from recon.records import json_bytes, write_bytes
 from recon.records.code_version import code_version, library_versions
-from recon.weights.files import PICKLES
+from recon.weights.files import PICKLES, read_arrays, told_activation
 from recon.weights.formats import formats
 from recon.weights.names import natural
 
@@ -47,7 +47,7 @@ class Row:
       rank, certified, vouched, seconds: as of `Audit`.
       within: training images given that came back; None where none were given.
       leaks: whether anything came back.
-      findings: as `recon.auditing.pipeline.findings` has them.
+      findings, unanswered: as `recon.auditing.pipeline` has them.
       refused: why it could not be audited; empty where it was.
     """
 
@@ -60,6 +60,7 @@ class Row:
     leaks: bool = False
     seconds: float = 0.0
     findings: dict[str, str] = field(default_factory=dict)
+    unanswered: dict[str, str] = field(default_factory=dict)
     refused: str = ""
 
 
@@ -77,9 +78,15 @@ class Course:
     kept: int = 0
     interrupted: bool = False
 
-    def checked(self, folder: Path) -> list[Checked]:
-        """As `recon.auditing.pipeline` takes them, of checkpoints in a folder."""
-        return [Checked(folder / row.name, row.findings, row.seconds, row.refused) for row in self.rows]
+    def checked(self, folder: Path, fail_on: str | None) -> list[Checked]:
+        """As `recon.auditing.pipeline` takes them, of checkpoints in a folder.
+
+        Args:
+          fail_on: name of the pipeline's question, if it has one.
+        """
+        refused = [row.refused or row.unanswered.get(fail_on or "", "") for row in self.rows]
+        told = zip(self.rows, refused, strict=True)
+        return [Checked(folder / row.name, row.findings, row.seconds, why) for row, why in told]
 
 
 def audit_checkpoints(
@@ -95,11 +102,15 @@ def audit_checkpoints(
       options: as `audit` takes them, plain values and files.
 
     Raises:
-      ReconError: there is no checkpoint, a place cannot be written, or all were refused for the same reason, as where
-        the initial weights cannot be read. One that cannot be audited is no error but a row that says why.
+      ReconError: there is no checkpoint, a place cannot be written or is the checkpoints' own, or all were refused for
+        the same reason, as where the initial weights cannot be read. One that cannot be audited is no error but a row
+        that says why.
     """
-    start = digest(initial)
-    digests = {path: own for path in checkpoints_in(folder) if (own := digest(path)) != start}
+    there = checkpoints_in(folder)
+    if out.resolve() == folder.resolve() or any(out.resolve().is_relative_to(path.resolve()) for path in there):
+        raise ReconError(f"The reports of {out} would lie among the checkpoints: give --out a folder of its own.")
+    start = digest_of_weights(initial)
+    digests = {path: own for path in there if (own := digest_of_weights(path)) != start}
     if not digests:
         raise ReconError(f"{folder} holds no checkpoint but the initial weights: add those of later steps.")
     common, found = depends_on(options), [*digests]
@@ -115,7 +126,7 @@ def audit_checkpoints(
             part(0.0, "")
             try:
                 made = audit(initial, path, **options, progress=part)
-                interrupted = made.interrupted
+                interrupted = made.stopped
                 if not interrupted:
                     rows[path] = keep(made, path.name, keys[path], out / path.name)
             except ReconError as error:
@@ -152,9 +163,9 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a path is weights by its name, or a folder of such."""
+    """Whether a path is weights by its name, or a folder of such files, which the reports of checkpoints are not."""
     if path.is_dir():
-        return any(path.glob("*.safetensors")) or any(path.glob("_METADATA")) or any(path.glob("*/_METADATA"))
+        return any(file.is_file() for name in ("*.safetensors", "_METADATA", "*/_METADATA") for file in path.glob(name))
     return path.suffix in (*PICKLES, *(suffix for known in formats().values() for suffix in known.suffixes))
 
 
@@ -173,6 +184,23 @@ def digest(path: Path) -> str:
     except OSError as error:
         raise ReconError(f"{path} cannot be read ({error.strerror}): give a file, or a folder of files.") from error
     return digest_of(parts)
+
+
+def digest_of_weights(path: Path) -> str:
+    """Hash of all that an audit reads of weights: arrays and an activation may lie in files beside the one given.
+
+    Raises:
+      ReconError: the file cannot be opened.
+    """
+    told = [digest(path)]
+    try:
+        arrays, activation = read_arrays(path), told_activation(path)
+    except ReconError:  # which the audit says, too
+        return digest_of(told)
+    for name, array in arrays.items():
+        content = hashlib.sha256(array.tobytes()).hexdigest()
+        told.append(f"{name} {array.dtype} {array.shape} {content}")
+    return digest_of([*told, activation])
 
 
 def depends_on(options: Mapping[str, Any]) -> list[Any]:
@@ -210,6 +238,7 @@ def keep(made: Audit, name: str, key: str, folder: Path) -> Row:
         leaks=leaks(made),
         seconds=made.seconds,
         findings=findings(made),
+        unanswered=unanswered(made),
     )
     write_bytes(folder / DONE, json_bytes(asdict(row)))
     return row

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from recon.attacks import CONTROLS, Reconstruction, reconstruct
 from recon.attacks.base import Tree
-from recon.auditing.result import Audit, Defences, count_certified, count_vouched
+from recon.auditing.result import OUT_OF_TIME, Audit, Defences, count_certified, count_vouched
 from recon.errors import ReconError
 from recon.loops import chunks
 from recon.memory import TooLarge
@@ -27,6 +27,7 @@ from recon.networks import MLP
 from recon.progress import Report, silent
 
 SECONDS, ATTACK_SECONDS = 120.0, 10.0  # of all replays, where nobody says, and at most of one attack
+CUT = f"attack stopped after {ATTACK_SECONDS:g} s: more may come back"
 DRAWS = 3  # of what is random
 FEWEST = 4  # images below which nothing is replayed: the change of fewer shows little of how they hide each other
 # Of a replayed training: at most so many steps, until so small a share of the loss is left that outputs confirm images'
@@ -329,20 +330,23 @@ def measured(case: Case, known: str, seconds: float | None, key: int, report: Re
     case = replace(case, deadline=time.perf_counter() + most)
     changes = changes_of(case)
     for i, change in enumerate(changes):
-        report(i / len(changes), change.words)
-        found, left = [], []
+        found, left, cut = [], [], False
         try:
+            report(i / len(changes), change.words)
             for draw in range(0 if stopped else change.draws):
                 seen = change.seen(case, draw)
-                found.append(attacked(seen, case, min(ATTACK_SECONDS, remaining(case)), key))
+                one, short = attacked(seen, case, ATTACK_SECONDS, key)
+                found.append(one)
                 left.append(seen.left)
+                cut = cut or short
         except Late:
             pass
         except KeyboardInterrupt:  # what was measured until then is kept
             stopped = True
         if len(left) == change.draws:
             counts = [counted(found, count) for count in (count_certified, count_vouched)]
-            rows.append((change.words, *counts, str(len(case.x)), f"{100 * np.median(left):.2g} %", change.note))
+            note = "; ".join(filter(None, (change.note, CUT if cut else "")))
+            rows.append((change.words, *counts, str(len(case.x)), f"{100 * np.median(left):.2g} %", note))
         else:
             left_out.append(change.words)
     rule = "one gradient step" if case.rule.steps == 1 else "gradient descent with momentum"
@@ -351,19 +355,34 @@ def measured(case: Case, known: str, seconds: float | None, key: int, report: Re
     if left_out:
         why = "Interrupted before" if stopped else "There was no time (see --seconds) for"
         words += f" {why}: {'; '.join(left_out)}."
-    return Defences(words, COLUMNS, tuple(rows))
+    return Defences(words, COLUMNS, tuple(rows), stopped)
 
 
-def attacked(seen: Seen, case: Case, seconds: float, key: int) -> Reconstruction | None:
-    """What the exact attack gets; nothing where it refuses, as of numbers that are not finite."""
+def attacked(seen: Seen, case: Case, seconds: float, key: int) -> tuple[Reconstruction | None, bool]:
+    """What the exact attack gets, and whether time cut it short; nothing where it refuses, as of infinite numbers.
+
+    Args:
+      seconds: for a try, at most.
+
+    Raises:
+      Late: the deadline cut it short, so that what did not come back is no work of the change.
+    """
     after = {"params1": jax.tree.map(lambda a, b: np.asarray(a + b, np.float32), seen.before, seen.change)}
     one = {"gradient": jax.tree.map(np.negative, seen.change)} if case.gradient else {**after, "linearised": True}
-    given = {"attack": "exact", "m": CONTROLS, "seconds": seconds, "progress": False, **(one if seen.one else after)}
+    given = {"attack": "exact", "m": CONTROLS, "progress": False, **(one if seen.one else after)}
     best: Reconstruction | None = None
+    cut = False
     for i in range(TRIES):
+        allowed = min(seconds, remaining(case))
         try:
             found = reconstruct(
-                seen.before, network=seen.network, key=key + i, loose=bool(i % 2), **given, **case.options
+                seen.before,
+                network=seen.network,
+                key=key + i,
+                loose=bool(i % 2),
+                seconds=allowed,
+                **given,
+                **case.options,
             )
         except TooLarge:
             raise
@@ -373,8 +392,12 @@ def attacked(seen: Seen, case: Case, seconds: float, key: int) -> Reconstruction
             raise KeyboardInterrupt
         best = found if best is None or count_vouched(found) > count_vouched(best) else best
         if count_vouched(best) >= (best.n_estimated or 0):
-            break
-    return best
+            return best, False
+        if found.why in OUT_OF_TIME:
+            if allowed < seconds:
+                raise Late
+            cut = True
+    return best, cut
 
 
 def remaining(case: Case) -> float:

@@ -24,10 +24,12 @@ class Question:
     Attributes:
       title: what it means to be found.
       found: what an audit found of it, in words; nothing where it found nothing.
+      silent: why an audit that found nothing cannot say that nothing is there, in a sentence; nothing where it can.
     """
 
     title: str
     found: Callable[[Audit], str]
+    silent: Callable[[Audit], str]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Checked:
       path: the file, or the folder that holds it.
       findings: what was found, in words by the name of its question.
       seconds: that the audit took.
-      refused: why it could not be audited; nothing where it was.
+      refused: why it could not be audited, or did not answer the pipeline's question; nothing where it did.
     """
 
     path: Path
@@ -72,16 +74,57 @@ def member(audit: Audit) -> str:
     return f"{k} of {n} images given were trained on, by the span of the first layer's change." if k else ""
 
 
+def without_certificate(audit: Audit) -> str:
+    """That no attack was made which certifies images."""
+    if not audit.attacks:
+        return f"No attack was made: {'; '.join(audit.found.doubts)}."
+    if audit.certified is None and len(audit.attacks) == 1:  # of several the first, exact, certified none
+        return f"The attack {audit.found.attack} certifies nothing: --attack auto does where anything can."
+    return ""
+
+
+def without_measure(audit: Audit) -> str:
+    """That nothing would show a leak: neither certificates nor images to compare with."""
+    why = without_certificate(audit)
+    if not (why and audit.attacks):
+        return why
+    return "" if audit.train is not None else f"{why} Or give --data, to compare what it made with."
+
+
+def without_answer(audit: Audit) -> str:
+    """That it is not told of some images given whether they were trained on."""
+    found = audit.membership
+    if found is None:
+        return (
+            "No image given was tested: neither an adapter nor trained convolutions, but for those of one step "
+            "(--linearised), tell which were trained on."
+        )
+    k, n = found.answers.count("no answer"), len(found.answers)
+    why = found.why or "rounding hides how they differ from similar images"
+    return f"It is not told of {k} of {n} images given whether they were trained on: {why}." if k else ""
+
+
 QUESTIONS = {
-    "certified": Question("The weights give away certified training images", certified),
-    "leak": Question("The weights give away training images, certified or near to ones given", leak),
-    "member": Question("The weights tell that images given were trained on", member),
+    "certified": Question("The weights give away certified training images", certified, without_certificate),
+    "leak": Question("The weights give away training images, certified or near to ones given", leak, without_measure),
+    "member": Question("The weights tell that images given were trained on", member, without_answer),
 }
 
 
 def findings(audit: Audit) -> dict[str, str]:
     """What an audit found, in words by the name of its question; only what was found."""
     told = {name: question.found(audit) for name, question in QUESTIONS.items()}
+    return {name: words for name, words in told.items() if words}
+
+
+def unanswered(audit: Audit) -> dict[str, str]:
+    """Why nothing found does not mean that nothing is there, in a sentence by the name of its question."""
+    why = ""
+    if audit.interrupted:
+        why = "The audit was interrupted before it was done."
+    elif audit.unrelated:
+        why = "The two files look like two different networks: give the initial weights of this training."
+    told = {name: why or question.silent(audit) for name, question in QUESTIONS.items() if not question.found(audit)}
     return {name: words for name, words in told.items() if words}
 
 

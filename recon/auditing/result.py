@@ -50,11 +50,17 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Defences:
-    """What would stop the attack, as it was measured, in words and as a table that the report shows as it is."""
+    """What would stop the attack, as it was measured, in words and as a table that the report shows as it is.
+
+    Attributes:
+      words, columns, rows: these.
+      interrupted: measuring was stopped from the keyboard.
+    """
 
     words: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,11 @@ class Audit:
     def one_layer_leaks(self) -> bool:
         """Whether it is a network of leaky units in one layer, whose images nothing but their own gradients tell."""
         return isinstance(self.network, MLP) and bool(self.network.units.leak) and len(self.network.widths) == 1
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the audit was stopped from the keyboard, while it attacked or while it measured defences."""
+        return self.interrupted or (self.defences is not None and self.defences.interrupted)
 
     @property
     def out_of_time(self) -> bool:

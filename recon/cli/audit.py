@@ -13,7 +13,7 @@ from recon.cli.checkpoints import audit_over_training
 from recon.cli.console import out, say, shown, table
 from recon.cli.interrupts import leave
 from recon.cli.options import flag
-from recon.cli.pipeline import FailOn, exit_code, require_answerable
+from recon.cli.pipeline import FOUND, FailOn, exit_code, require_answerable
 from recon.errors import ReconError
 from recon.records.places import folder_to_write
 
@@ -180,7 +180,7 @@ def audit(
         audit_over_training(init, checkpoints, folder, fail_on, **options)
         return
     from recon.auditing import audit as run
-    from recon.auditing.pipeline import Checked, findings
+    from recon.auditing.pipeline import Checked, findings, unanswered
     from recon.auditing.report import save
     from recon.auditing.verdict import leaks
 
@@ -191,11 +191,11 @@ def audit(
     if made.defences is not None:
         show_defences(made.defences)
     say(f"{made.seconds:.1f} s. Report: {folder / 'report.html'}")
-    code = exit_code(
-        [Checked(final or gradient or adapter or (update or [init])[0], findings(made), made.seconds)], fail_on, folder
-    )
-    if made.interrupted or made.out_of_time:
-        leave(STOPPED if made.interrupted and fail_on and not code else code)
+    path = final or gradient or adapter or (update or [init])[0]
+    checked = Checked(path, findings(made), made.seconds, unanswered(made).get(fail_on or "", ""))
+    code = exit_code([checked], fail_on, folder)
+    if made.stopped or made.out_of_time:
+        leave(STOPPED if made.stopped and fail_on and code != FOUND else code)
     if code:
         raise typer.Exit(code)
 

@@ -32,7 +32,7 @@ def audit_over_training(init: Path, checkpoints: Path, folder: Path, fail_on: st
         say(f"{course.kept} of these were audited before, with the same bytes, options and code.")
     if course.rows:
         say(f"Table and plot: {shown(folder / TABLE)}.{{md,csv,png,pdf,svg}}")
-    code = exit_code(course.checked(checkpoints), fail_on, folder)
+    code = exit_code(course.checked(checkpoints, fail_on), fail_on, folder)
     if course.interrupted:
         say("Interrupted: finished checkpoints are kept, the same command goes on from there.", err)
         leave(STOPPED)

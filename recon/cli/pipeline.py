@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from recon.cli.console import say, shown
-from recon.errors import ReconError
+from recon.cli.console import err, say, shown
+from recon.errors import ReconError, printable
 
 if TYPE_CHECKING:
     from recon.auditing.pipeline import Checked
@@ -34,12 +34,15 @@ def require_answerable(fail_on: str | None, data: Path | None, held_out: Path | 
 
 
 def exit_code(checked: "Sequence[Checked]", fail_on: str | None, folder: Path) -> int:
-    """Write what the pipeline shows into a folder, and return its exit code: 0 nothing, 1 an error, or `FOUND`."""
+    """Write what the pipeline shows into a folder, and return its exit code: 0 nothing, 1 no answer, or `FOUND`."""
     refused = any(one.refused for one in checked)
     if fail_on is None:
         return int(refused)
     from recon.auditing.pipeline import JUNIT, SARIF, save_for_pipeline
 
     save_for_pipeline(checked, fail_on, folder)
+    for one in checked:
+        if one.refused:
+            say(printable(f"--fail-on {fail_on} has no answer for {shown(one.path)}: {one.refused}"), err)
     say(f"For the pipeline: {shown(folder / SARIF)}, {shown(folder / JUNIT)}")
     return FOUND if any(fail_on in one.findings for one in checked) else int(refused)

@@ -12,11 +12,26 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 import recon
 from recon import ReconError
-from recon.auditing.checkpoints import DONE, Row, checkpoints_in, steps
+from recon.auditing.checkpoints import (
+    DONE,
+    Course,
+    Row,
+    audit_checkpoints,
+    checkpoints_in,
+    digest,
+    digest_of_weights,
+    finished,
+    keep,
+    steps,
+)
+from recon.auditing.pipeline import unanswered
+from tests.audit.made import audit_of
 from tests.audit.training import checkpoints
+from tests.weights import written
 
 N = 20
 STEPS = (0, 2, 300)
@@ -128,6 +143,16 @@ def test_an_interrupt_keeps_what_is_done(made, tmp_path):
     assert len(rows_of(out)) == 1
 
 
+def test_an_interrupt_while_defences_are_measured_leaves_no_row(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("recon.auditing.defences.updated", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    (tmp_path / "run").mkdir()
+    shutil.copy(made / "run" / "step-300.npz", tmp_path / "run")
+    course = audit_checkpoints(made / "init.npz", tmp_path / "run", tmp_path / "out", progress=False, defences=True)
+    assert course.interrupted
+    assert course.rows == ()
+    assert not times(tmp_path / "out")
+
+
 def test_what_cannot_be_audited_is_a_row_that_says_why(command, made, tmp_path):
     (tmp_path / "run").mkdir()
     shutil.copy(made / "run" / "step-300.npz", tmp_path / "run" / "step-300.npz")
@@ -163,6 +188,41 @@ def test_which_paths_are_checkpoints(tmp_path):
         checkpoints_in(tmp_path)
 
 
+@pytest.mark.parametrize("place", [".", "checkpoint-1", "checkpoint-1/audit"])
+def test_reports_do_not_lie_among_the_checkpoints(tmp_path, place):
+    (tmp_path / "checkpoint-1").mkdir()
+    (tmp_path / "checkpoint-1" / "model.safetensors").touch()
+    with pytest.raises(ReconError, match="give --out a folder of its own"):
+        audit_checkpoints(tmp_path / "init.npz", tmp_path, tmp_path / place)
+
+
+def test_reports_beside_the_checkpoints_are_none(tmp_path):
+    for name in ("step-1.safetensors", "audit/step-1.safetensors/audited.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in checkpoints_in(tmp_path)] == ["step-1.safetensors"]
+
+
+def test_bytes_beside_the_file_given_count(tmp_path, rng):
+    kernels = [rng.normal(size=shape).astype(np.float32) for shape in ((6, 4), (4, 1))]
+    index, part, graph = (tmp_path / name for name in ("m.safetensors.index.json", "m-1.safetensors", "m.onnx"))
+    index.write_text(json.dumps({"weight_map": {"fc0.weight": part.name, "fc1.weight": part.name}}))
+
+    def digests(factor):
+        """Of the files given, and of what an audit reads of them."""
+        layers = [factor * kernel for kernel in kernels]
+        save_file({f"fc{i}.weight": np.ascontiguousarray(kernel.T) for i, kernel in enumerate(layers)}, part)
+        written.onnx(graph, [(kernel, None) for kernel in layers], outside=True)
+        return [digest(path) for path in (index, graph)], [digest_of_weights(path) for path in (index, graph)]
+
+    (files, before), (same, after) = digests(np.float32(1)), digests(np.float32(2))
+    assert files == same
+    assert all(a != b for a, b in zip(before, after, strict=True))
+    (tmp_path / "config.json").write_text('{"hidden_act": "gelu"}')  # read beside the index
+    assert digest_of_weights(index) != after[0]
+    assert digest_of_weights(graph) == after[1]
+
+
 @pytest.mark.parametrize(("names", "expected"), [
     (("epoch2-step20.npz", "epoch2-step40.npz"), [20, 40]),
     (("a.npz", "b.npz"), [1, 2]),
@@ -171,6 +231,14 @@ def test_which_paths_are_checkpoints(tmp_path):
 ])  # fmt: skip
 def test_steps_of_names(names, expected):
     assert steps([Row(name) for name in names]) == expected
+
+
+def test_a_question_without_an_answer_is_kept_for_a_pipeline(rng, tmp_path):
+    nothing = audit_of(rng.normal(size=(5, 12)), certified=False)
+    row = keep(nothing, "step-1.npz", "key", tmp_path)
+    assert finished(tmp_path, "key") == row
+    refused = {name: Course((row,)).checked(tmp_path, name)[0].refused for name in ("member", "certified")}
+    assert refused == {"member": unanswered(nothing)["member"], "certified": ""}
 
 
 def test_options_that_do_not_fit(command, made, tmp_path):

@@ -1,12 +1,15 @@
 """What would stop an attack: replays against gradients by hand, and what comes back of them."""
 
 import json
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import recon
-from recon.auditing.defences import EPSILONS, Case, Otherwise, Rule, attacked, changes_of, measured, updated
+from recon.auditing import defences
+from recon.auditing.defences import CUT, EPSILONS, Case, Late, Otherwise, Rule, attacked, changes_of, measured, updated
 from recon.auditing.result import count_certified, count_vouched
 from recon.metrics.privacy import epsilon
 from recon.networks import MLP
@@ -92,7 +95,7 @@ def test_what_comes_back(digits, optimised):
     changes = {change.words: change for change in changes_of(case)}
 
     def back(words):
-        return attacked(changes[words].seen(case, 0), case, 20.0, 0)
+        return attacked(changes[words].seen(case, 0), case, 20.0, 0)[0]
 
     whole = back("nothing: the update replayed")
     near = np.linalg.norm(whole.images[whole.certified].reshape(-1, 1, 784) - x, axis=-1).min(1)
@@ -109,6 +112,18 @@ def test_the_time_is_kept_and_what_was_left_out_is_named(digits):
     tried = measured(case, "These", 1e-9, 0, silent)
     assert tried.rows == ()
     assert all(change.words in tried.words for change in changes_of(case))
+
+
+def test_an_attack_that_was_cut_short_is_no_defence_that_works(digits, monkeypatch):
+    case = case_of(digits, Rule(), gradient=True)
+    own = Otherwise("the update replayed", case.rule, "as it was")
+    monkeypatch.setattr(defences, "changes_of", lambda _: [own])
+    monkeypatch.setattr(defences, "ATTACK_SECONDS", 1e-6)
+    ((_, certified, *_, note),) = measured(case, "These", 60.0, 0, silent).rows
+    assert (certified, note) == ("0", f"as it was; {CUT}")
+    seen = own.seen(case, 0)
+    with pytest.raises(Late):  # of what there was no time for there is no row
+        attacked(seen, replace(case, deadline=time.perf_counter() + 1e-3), 20.0, 0)
 
 
 def test_the_command_shows_and_stores_them(command, digits, tmp_path, optimised):

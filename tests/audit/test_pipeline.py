@@ -1,13 +1,27 @@
 """What a pipeline gets: exit codes, SARIF and JUnit."""
 
 import json
+import os
+import signal
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 import recon
-from recon.auditing.pipeline import QUESTIONS, Checked, address, findings, junit, sarif, save_for_pipeline
+from recon.attacks.membership import Membership, Placed
+from recon.auditing.defences import Otherwise
+from recon.auditing.pipeline import (
+    QUESTIONS,
+    Checked,
+    address,
+    findings,
+    junit,
+    sarif,
+    save_for_pipeline,
+    unanswered,
+)
 from recon.auditing.report import save
 from tests.audit.made import audit_of, images
 from tests.audit.training import checkpoints
@@ -92,8 +106,9 @@ def test_files_of_a_pipeline_do_not_stay_beside_another_audit(rng, tmp_path):
 
 
 def test_nothing_found_is_no_finding(command, files, tmp_path):
+    rng = np.random.default_rng(1)
     with np.load(files / "init.npz") as weights:
-        other = {name: np.random.default_rng(1).permutation(a.ravel()).reshape(a.shape) for name, a in weights.items()}
+        other = {name: a + rng.normal(scale=1e-2, size=a.shape).astype(np.float32) for name, a in weights.items()}
     np.savez(tmp_path / "other.npz", **other)
     given = ["audit", "--init", files / "init.npz", "--final", tmp_path / "other.npz", "--attack", "exact", "-m", 20]
     done = command(*given, "--out", tmp_path / "out", "--fail-on", "leak")
@@ -108,6 +123,58 @@ def test_errors_and_questions_without_an_answer_are_told_from_findings(command, 
     done = command(*given, "--data", files / "train.npz", "--fail-on", "member")
     assert done.returncode == 1
     assert "give both" in done.stderr
+
+
+def test_the_initial_weights_of_another_network_are_no_success(command, files, tmp_path):
+    with np.load(files / "init.npz") as weights:
+        other = {name: np.random.default_rng(1).permutation(a.ravel()).reshape(a.shape) for name, a in weights.items()}
+    np.savez(tmp_path / "other.npz", **other)
+    given = ["audit", "--init", tmp_path / "other.npz", "--final", files / "final.npz", "--attack", "exact", "-m", 20]
+    done = command(*given, "--out", tmp_path / "out", "--fail-on", "leak")
+    assert done.returncode == 1
+    assert "leak has no answer for" in done.stderr
+    assert "look like two different networks" in done.stderr
+    (suite,) = ElementTree.parse(tmp_path / "out" / "junit.xml").getroot()
+    assert [test.get("name") for test in suite if test.find("error") is not None] == ["leak"]
+    log = json.loads((tmp_path / "out" / "report.sarif").read_text())
+    assert log["runs"][0]["invocations"][0]["executionSuccessful"] is False
+
+
+def test_questions_without_an_answer(rng):
+    x = rng.normal(size=(5, 12)).astype(np.float32)
+    nothing = audit_of(x, certified=False)
+    assert unanswered(nothing).keys() == {"member"}  # no image was given
+    guesses = replace(nothing, found=replace(nothing.found, attack="ntk-fast", certified=None), attacks=("ntk-fast",))
+    assert unanswered(guesses).keys() == {"certified", "leak", "member"}
+    assert unanswered(replace(guesses, attacks=("exact", "ntk-fast"))).keys() == {"member"}
+    near = audit_of(x, train=images(x + 1), certified=False)
+    compared = replace(guesses, train=near.train)
+    assert unanswered(compared).keys() == {"certified", "member"}
+    assert unanswered(replace(compared, attacks=())).keys() == QUESTIONS.keys()  # as of an adapter
+    assert unanswered(replace(nothing, interrupted=True)).keys() == QUESTIONS.keys()
+    assert unanswered(replace(audit_of(x), unrelated=True)).keys() == {"member"}
+
+
+@pytest.mark.parametrize(("distances", "answered"), [((0.5, 0.5), True), ((0.5, 0.02), False), ((0.02, 0.02), False),
+                                                     ((0.02, 0.001), True)])  # fmt: skip
+def test_images_of_which_it_is_not_told_are_no_answer(rng, distances, answered):
+    threshold = np.full(2, 0.005)
+    found = Membership(Placed(np.array(distances), threshold), Placed(np.ones(20), np.full(20, 0.005)),
+                       np.ones(2, bool), 5, 1e3, clear=True, why="")  # fmt: skip
+    made = audit_of(rng.normal(size=(5, 12)), certified=False, membership=found)
+    assert ("member" not in unanswered(made)) == answered
+    assert ("member" in findings(made)) == (distances[1] == 0.001)
+
+
+def test_an_interrupt_while_defences_are_measured_is_no_success(command, files, tmp_path, monkeypatch):
+    codes = []
+    monkeypatch.setattr("recon.cli.audit.leave", codes.append)
+    monkeypatch.setattr("recon.auditing.defences.changes_of", lambda case: [Otherwise("the same", case.rule)])
+    monkeypatch.setattr("recon.auditing.defences.updated", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    given = ["audit", "--init", files / "init.npz", "--final", files / "early.npz", "--data", files / "train.npz"]
+    command(*given, "--out", tmp_path, "--attack", "exact", "--defences", "--fail-on", "certified")
+    assert codes == [130]
+    assert "Interrupted before: the same." in json.loads((tmp_path / "report.json").read_text())["defences"]["words"]
 
 
 def test_findings_are_those_of_the_audit(rng):
