@@ -19,6 +19,7 @@ Tree = dict[str, dict[str, np.ndarray]]
 # By which steps in float32 may move a bias off what images make of it, in roundings: 0.4 to 111 were measured of
 # kernels. Weight decay that matters moves it by more: see `recon.attacks.first_layer.observe.DECAYED`.
 ROUNDINGS = 300.0
+LEAST_DEVIATION = 1e-7  # what Keras's Normalization divides by at least; others' epsilon makes it more
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Fold:
           ReconError: a gain is zero or none.
         """
         own = {role: np.asarray(values[name], np.float64).ravel() for role, name in self.arrays}
-        gain: np.ndarray = own.get("scale", 1.0) / np.sqrt(own["variance"] + self.epsilon)
+        deviation = np.maximum(np.sqrt(own["variance"] + self.epsilon), LEAST_DEVIATION)
+        gain: np.ndarray = own.get("scale", 1.0) / deviation
         offset: np.ndarray = own.get("shift", 0.0) - own["mean"] * gain
         if not (gain.all() and np.isfinite(gain).all() and np.isfinite(offset).all()):
             raise ReconError(

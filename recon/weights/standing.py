@@ -16,6 +16,7 @@ from recon.weights.strangers import Normalisation, place
 # What programs add to a variance, by their words for it: Keras 1e-3, PyTorch and Flax 1e-5.
 EPSILON = {"moving_variance": 1e-3, "moving_var": 1e-3}
 USUAL_EPSILON = 1e-5
+STANDARDISED = {"mean": "mean", "variance": "variance"}  # all of Keras's Normalization, which adds nothing
 ORDERED = re.compile(r"layer_(\d+)")  # first part of a name, of formats that tell the order of layers
 
 
@@ -50,9 +51,14 @@ def standing(found: Sequence[Normalisation], layout: Layout, arrays: Mapping[str
                 f"Names do not tell between which layers {few([*one.arrays.values()], 1)} stands: fold this frozen "
                 "normalisation into the layer before (a first one into the layer behind) in both files."
             )
-        epsilon = EPSILON.get(word(one.arrays["variance"]).lower(), USUAL_EPSILON)
-        folds.append(Fold(layer, inside and layer > 0, tuple(one.arrays.items()), epsilon))
+        folds.append(Fold(layer, inside and layer > 0, tuple(one.arrays.items()), epsilon_of(one)))
     return tuple(sorted(folds, key=lambda fold: fold.layer))
+
+
+def epsilon_of(one: Normalisation) -> float:
+    """What its program adds to a variance, as far as its words for the arrays tell."""
+    words = {role: word(name).lower() for role, name in one.arrays.items()}
+    return 0.0 if words == STANDARDISED else EPSILON.get(words["variance"], USUAL_EPSILON)
 
 
 def numbered(one: Normalisation, kernels: Sequence[str]) -> tuple[int | None, bool | None]:

@@ -1,5 +1,6 @@
 """Networks with normalisations that were frozen: folded exactly, or refused."""
 
+import h5py
 import jax
 import numpy as np
 import pytest
@@ -146,6 +147,22 @@ def test_epsilon_is_that_of_the_program_whose_names_these_are(data, rng):
     renamed = {name if "fc" in name else f"bn1.{roles[name[4:]]}": a for name, a in params.items()}
     assert [fold.epsilon for fold in arranged(renamed).folds] == [1e-3]
     assert [fold.epsilon for fold in arranged(params).folds] == [1e-5]
+
+
+def test_inputs_are_divided_as_by_kerass_normalization(tmp_path, rng):
+    seen = digits(100, 3)[0]
+    mean, variance = seen.mean(0), np.maximum(seen.var(0), 0) * (np.ptp(seen, axis=0) > 0)
+    assert not variance.all()  # pixels that are never lit
+    with h5py.File(tmp_path / "net.weights.h5", "w") as held:
+        held["layers/normalization/vars/0"], held["layers/normalization/vars/1"] = mean, variance
+        held["layers/normalization/vars/2"] = np.int32(100)
+        for layer, size in (("dense", (784, W)), ("dense_1", (W, 1))):
+            held[f"layers/{layer}/vars/0"] = rng.normal(size=size).astype(np.float32)
+            held[f"layers/{layer}/vars/1"] = np.zeros(size[1], np.float32)
+    arrays = recon.weights.read_arrays(tmp_path / "net.weights.h5")
+    gain, offset = arranged(arrays).inputs.affine(arrays)
+    own = (np.float64(seen) - mean) / np.maximum(np.sqrt(np.float64(variance)), 1e-7)  # Keras 3.15's call
+    np.testing.assert_allclose(seen * gain + offset, own, rtol=1e-6, atol=1e-6)
 
 
 def test_only_units_with_a_kink_at_zero_let_a_scale_through(data, rng):
