@@ -21,14 +21,14 @@ ORDERED = re.compile(r"layer_(\d+)")  # first part of a name, of formats that te
 
 
 def standing(found: Sequence[Normalisation], layout: Layout, arrays: Mapping[str, np.ndarray]) -> tuple[Fold, ...]:
-    """Normalisations as folds, from the input on.
+    """Normalisations as folds, in the order in which they are folded: by layers from the input on.
 
     Numbers tell the order, as of PyTorch's Sequential, where one that follows a layer at once stands before its units.
     Otherwise they are counted off: one behind each hidden layer. Else sizes tell, where they leave one place. Then one
     whose means are all positive stands behind units, as ReLU makes them.
 
     Raises:
-      ReconError: it is not told where one of them stands.
+      ReconError: it is not told where one of them stands, or two stand in one place.
     """
     shapes = considered(arrays)
     ends = ends_of(layout.layers, shapes, layout.transposed)
@@ -52,7 +52,15 @@ def standing(found: Sequence[Normalisation], layout: Layout, arrays: Mapping[str
                 "normalisation into the layer before (a first one into the layer behind) in both files."
             )
         folds.append(Fold(layer, inside and layer > 0, tuple(one.arrays.items()), epsilon_of(one)))
-    return tuple(sorted(folds, key=lambda fold: fold.layer))
+    places = [(fold.layer, fold.inside) for fold in folds]
+    twice = next((fold for i, fold in enumerate(folds) if places[i] in places[:i]), None)
+    if twice is not None:
+        raise ReconError(
+            f"{twice.name} is of a second normalisation in one place: make the two one, or fold them into the layers "
+            "beside them, in both files."
+        )
+    # Backwards between two layers: one before units multiplies the layer behind, as one behind them found it.
+    return tuple(sorted(folds, key=lambda fold: (fold.layer, fold.inside)))
 
 
 def epsilon_of(one: Normalisation) -> float:
