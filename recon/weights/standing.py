@@ -24,8 +24,8 @@ def standing(found: Sequence[Normalisation], layout: Layout, arrays: Mapping[str
     """Normalisations as folds, in the order in which they are folded: by layers from the input on.
 
     Numbers tell the order, as of PyTorch's Sequential, where one that follows a layer at once stands before its units.
-    Otherwise they are counted off: one behind each hidden layer. Else sizes tell, where they leave one place. Then one
-    whose means are all positive stands behind units, as ReLU makes them.
+    Otherwise they are counted off: one behind each hidden layer, of other sizes than the inputs. Else sizes tell, where
+    they leave one place. Then one whose means are all positive stands behind units, as ReLU makes them.
 
     Raises:
       ReconError: it is not told where one of them stands, or two stand in one place.
@@ -36,7 +36,7 @@ def standing(found: Sequence[Normalisation], layout: Layout, arrays: Mapping[str
     kernels = [kernel for kernel, _ in layout.layers]
     ordered = sorted(found, key=lambda one: natural("/".join(one.path)))
     widths = [shapes[one.arrays["variance"]][0] for one in ordered]
-    counted = widths == sizes[1:]
+    counted = widths == sizes[1:] and sizes[0] not in widths  # else one may be of the inputs
     folds = []
     for i, (one, size) in enumerate(zip(ordered, widths, strict=True)):
         layer, inside = numbered(one, kernels)

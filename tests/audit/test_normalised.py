@@ -187,6 +187,9 @@ def test_normalisations_whose_place_is_not_told_are_refused(rng):
     norm = measured("norm", rng.normal(size=(9, W)), rng)
     with pytest.raises(recon.ReconError, match=r"which layers norm\.weight, \.\.\. stands: fold this"):
         arranged(params | norm, layers="a,b,c")
+    params = linear("fc1", W, W, rng) | linear("fc2", W, 1, rng)  # of the inputs, or of the hidden layer?
+    with pytest.raises(recon.ReconError, match=r"which layers norm\.weight, \.\.\. stands: fold this"):
+        arranged(params | norm)
     numbered = linear("0", 784, W, rng) | linear("4", W, 1, rng)
     two = {f"{number}.{name[5:]}": a for number in (2, 3) for name, a in norm.items()}
     with pytest.raises(recon.ReconError, match=r"3\.weight is of a second normalisation in one place"):
