@@ -91,11 +91,20 @@ def folded_sums(fold: Fold, values: Mapping[str, np.ndarray], sums: Mapping[str,
       values: of the normalisation.
       sums: what training added to its arrays, where they are there.
       tree: what it added to the layers.
+
+    Raises:
+      ReconError: the layer behind a normalisation that is behind units has no trained bias. What training added to its
+        kernel has a part of the normalisation's offset, which that bias alone tells.
     """
     gain, offset = fold.affine(values)
     made = {name: {"bias": np.zeros(part["kernel"].shape[1]), **part} for name, part in tree.items()}
     behind = made[f"Dense_{fold.layer}"]
     if not fold.inside:
+        if behind["kernel"].any() and not behind["bias"].any():
+            raise ReconError(
+                f"{fold.name} is of a normalisation behind units, before a layer without a trained bias, which would "
+                "tell what the normalisation's mean and shift have of that layer's change: train the layer with a bias."
+            )
         kernel = (behind["kernel"] - np.outer(offset, behind["bias"])) / gain[:, None]
         return {**made, f"Dense_{fold.layer}": {**behind, "kernel": kernel}}
     size, sign = np.abs(gain), np.sign(gain)

@@ -121,6 +121,17 @@ def test_a_gradient_is_brought_to_the_weights_without_normalisations(kind, data,
             np.testing.assert_allclose(found[layer][part], value, atol=1e-3 * np.abs(value).max(), err_msg=layer + part)
 
 
+@pytest.mark.parametrize("bias", ["none", "frozen"])
+def test_the_layer_behind_an_offset_needs_a_trained_bias(bias, data, rng):
+    x, y, *_ = data
+    _, params = made("behind units", x, rng)
+    kept = params if bias == "frozen" else {name: a for name, a in params.items() if name != "3.bias"}
+    frozen = [*fixed(params, "behind units"), "2.bias", "3.bias"]
+    after, _ = descended(behind_units, kept, x, y, frozen=frozen, steps=2)
+    with pytest.raises(recon.ReconError, match=r"2\.weight is of a normalisation behind units, before a layer without"):
+        recon.audit(kept, after, progress=False)
+
+
 @pytest.mark.parametrize("kind", sorted({*KINDS} - {"on both sides"}))
 def test_images_come_back_as_they_were_before_the_first_layer(kind, data, rng):
     x, y, others, mean = data
