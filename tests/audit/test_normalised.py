@@ -209,3 +209,17 @@ def test_normalisations_whose_place_is_not_told_are_refused(rng):
     params = linear("fc1", 784, W, rng) | linear("fc2", W, 1, rng)
     with pytest.raises(recon.ReconError, match=r"bn1\.weight is of a normalisation that turns units off"):
         arranged(params | off).tree(params | off)
+
+
+def test_rounding_of_shifts_does_not_blur_the_rank_that_the_doctor_sees(data, rng, tmp_path):
+    x, y, *_ = data
+    kind = "twice, with trained shifts"
+    model, params = made(kind, x, rng)
+    params["1.weight"] = np.sqrt(params["1.running_var"])  # gains of one
+    params["1.bias"] = rng.normal(0, 3, W).astype(np.float32)  # far larger than a kernel's entries
+    after, _ = descended(model, params, x, y, frozen=fixed(params, kind), eta=3e-4)
+    for name, arrays in (("init", params), ("final", after)):
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    found = recon.weights.compare(*(recon.weights.examine(tmp_path / f"{name}.npz") for name in ("init", "final")))
+    assert found.rank == N
+    assert found.gap > 1e3  # below 150, of three seeds, where rounding counts
