@@ -71,7 +71,8 @@ def skops_of(path, array, name="1.npy", link=()):
 def onnx_of(path, **changes):
     made = written.field(2, 1) + written.field(8, "w")
     shape, outside = changes.get("shape", (4,)), changes.get("outside")
-    made += b"".join(written.field(1, size) for size in shape)
+    packed = changes.get("packed")
+    made += b"".join(written.field(1, size) for size in shape) if packed is None else written.field(1, packed)
     if outside:
         entries = b"".join(
             written.field(13, written.field(1, key) + written.field(2, value)) for key, value in outside.items()
@@ -103,6 +104,7 @@ HOSTILE = {
     "claim.onnx": lambda path: onnx_of(path, shape=(HUGE, HUGE)),
     "length.onnx": lambda path: path.write_bytes(written.varint(7 << 3 | 2) + written.varint(HUGE)),
     "axes.onnx": lambda path: onnx_of(path, shape=(1,) * 99),
+    "packed-axes.onnx": lambda path: onnx_of(path, packed=b"\1" * (8 << 20)),
     "claim.safetensors": lambda path: path.write_bytes(struct.pack("<Q", HUGE) + b"{}"),
     "claim.msgpack": lambda path: path.write_bytes(b"\xdf\xff\xff\xff\xff"),
     "absolute.npz": lambda path: zipped(path, {"/etc/W1.npy": npy((1,), bytes(8))}),

@@ -7,6 +7,7 @@ import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -230,9 +231,10 @@ def node(reader: Reader, message: memoryview) -> Node:
 def tensor(reader: Reader, message: memoryview, beside: Callable[[str], memoryview]) -> tuple[str, np.ndarray]:
     """An initialiser by its name; an empty array where it holds no numbers that could be weights."""
     fields = reader.fields(message)
-    name, shape, kind = word(fields, 8), tuple(integers(fields.get(1, ()))), next(integers(fields.get(2, ())), 0)
+    name, kind = word(fields, 8), next(integers(fields.get(2, ())), 0)
+    shape = tuple(islice(integers(fields.get(1, ())), MOST_AXES + 1))
     if len(shape) > MOST_AXES:
-        raise ValueError(f"an array has {len(shape)} axes")
+        raise ValueError(f"an array has more than {MOST_AXES} axes")
     held: bytes | memoryview
     if next(integers(fields.get(14, ())), 0) == OUTSIDE:
         entries = [reader.fields(entry) for entry in messages(fields, 13)]
