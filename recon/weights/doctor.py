@@ -17,6 +17,7 @@ from recon.weights.names import bare, parts
 from recon.weights.precision import stored_bits
 from recon.weights.states import STATE
 from recon.weights.strangers import normalisations
+from recon.weights.updates import difference
 
 # Inputs or units, whichever are fewer, up to which the rank is computed here: at most about ten seconds.
 LARGEST = 1_024
@@ -157,7 +158,11 @@ def compare(
     if min(shapes[0][0]) > LARGEST:
         return Compared(moved, None, None)
     initial, final = (stacked(tree["Dense_0"]) for tree in (before, after))
-    seen = observe(initial, final, "bias" in before["Dense_0"])
+    change = None
+    if layouts[0].folds:  # weights that normalisations are folded into do not differ by a sum of gradients
+        sums = layouts[0].sums(first.arrays, difference(first.arrays, last.arrays, *layouts))
+        change = stacked(sums["Dense_0"])
+    seen = observe(initial, final, "bias" in before["Dense_0"], update=change)
     return Compared(moved, seen.n if seen.clear else None, float(seen.gap))
 
 

@@ -19,6 +19,7 @@ Tree = dict[str, dict[str, np.ndarray]]
 # By which steps in float32 may move a bias off what images make of it, in roundings: 0.4 to 111 were measured of
 # kernels. Weight decay that matters moves it by more: see `recon.attacks.first_layer.observe.DECAYED`.
 ROUNDINGS = 300.0
+LEAST_DEVIATION = 1e-7  # what Keras's Normalization divides by at least; others' epsilon makes it more
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Fold:
           ReconError: a gain is zero or none.
         """
         own = {role: np.asarray(values[name], np.float64).ravel() for role, name in self.arrays}
-        gain: np.ndarray = own.get("scale", 1.0) / np.sqrt(own["variance"] + self.epsilon)
+        deviation = np.maximum(np.sqrt(own["variance"] + self.epsilon), LEAST_DEVIATION)
+        gain: np.ndarray = own.get("scale", 1.0) / deviation
         offset: np.ndarray = own.get("shift", 0.0) - own["mean"] * gain
         if not (gain.all() and np.isfinite(gain).all() and np.isfinite(offset).all()):
             raise ReconError(
@@ -89,11 +91,20 @@ def folded_sums(fold: Fold, values: Mapping[str, np.ndarray], sums: Mapping[str,
       values: of the normalisation.
       sums: what training added to its arrays, where they are there.
       tree: what it added to the layers.
+
+    Raises:
+      ReconError: the layer behind a normalisation that is behind units has no trained bias. What training added to its
+        kernel has a part of the normalisation's offset, which that bias alone tells.
     """
     gain, offset = fold.affine(values)
     made = {name: {"bias": np.zeros(part["kernel"].shape[1]), **part} for name, part in tree.items()}
     behind = made[f"Dense_{fold.layer}"]
     if not fold.inside:
+        if behind["kernel"].any() and not behind["bias"].any():
+            raise ReconError(
+                f"{fold.name} is of a normalisation behind units, before a layer without a trained bias, which would "
+                "tell what the normalisation's mean and shift have of that layer's change: train the layer with a bias."
+            )
         kernel = (behind["kernel"] - np.outer(offset, behind["bias"])) / gain[:, None]
         return {**made, f"Dense_{fold.layer}": {**behind, "kernel": kernel}}
     size, sign = np.abs(gain), np.sign(gain)

@@ -24,7 +24,7 @@ class Layout:
       layers: names of each layer's kernel and bias (None: it has none), from the input on.
       transposed: kernels are stored (out, in).
       left_out: other arrays beside them, such as an optimiser's state.
-      folds: normalisations that `tree` folds into the layers, from the input on.
+      folds: normalisations that `tree` folds into the layers, in this order.
       inputs: the one of the inputs, which it leaves out: what comes back are inputs behind it.
     """
 

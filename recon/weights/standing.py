@@ -16,18 +16,19 @@ from recon.weights.strangers import Normalisation, place
 # What programs add to a variance, by their words for it: Keras 1e-3, PyTorch and Flax 1e-5.
 EPSILON = {"moving_variance": 1e-3, "moving_var": 1e-3}
 USUAL_EPSILON = 1e-5
+STANDARDISED = {"mean": "mean", "variance": "variance"}  # all of Keras's Normalization, which adds nothing
 ORDERED = re.compile(r"layer_(\d+)")  # first part of a name, of formats that tell the order of layers
 
 
 def standing(found: Sequence[Normalisation], layout: Layout, arrays: Mapping[str, np.ndarray]) -> tuple[Fold, ...]:
-    """Normalisations as folds, from the input on.
+    """Normalisations as folds, in the order in which they are folded: by layers from the input on.
 
     Numbers tell the order, as of PyTorch's Sequential, where one that follows a layer at once stands before its units.
-    Otherwise they are counted off: one behind each hidden layer. Else sizes tell, where they leave one place. Then one
-    whose means are all positive stands behind units, as ReLU makes them.
+    Otherwise they are counted off: one behind each hidden layer, of other sizes than the inputs. Else sizes tell, where
+    they leave one place. Then one whose means are all positive stands behind units, as ReLU makes them.
 
     Raises:
-      ReconError: it is not told where one of them stands.
+      ReconError: it is not told where one of them stands, or two stand in one place.
     """
     shapes = considered(arrays)
     ends = ends_of(layout.layers, shapes, layout.transposed)
@@ -35,7 +36,7 @@ def standing(found: Sequence[Normalisation], layout: Layout, arrays: Mapping[str
     kernels = [kernel for kernel, _ in layout.layers]
     ordered = sorted(found, key=lambda one: natural("/".join(one.path)))
     widths = [shapes[one.arrays["variance"]][0] for one in ordered]
-    counted = widths == sizes[1:]
+    counted = widths == sizes[1:] and sizes[0] not in widths  # else one may be of the inputs
     folds = []
     for i, (one, size) in enumerate(zip(ordered, widths, strict=True)):
         layer, inside = numbered(one, kernels)
@@ -50,9 +51,22 @@ def standing(found: Sequence[Normalisation], layout: Layout, arrays: Mapping[str
                 f"Names do not tell between which layers {few([*one.arrays.values()], 1)} stands: fold this frozen "
                 "normalisation into the layer before (a first one into the layer behind) in both files."
             )
-        epsilon = EPSILON.get(word(one.arrays["variance"]).lower(), USUAL_EPSILON)
-        folds.append(Fold(layer, inside and layer > 0, tuple(one.arrays.items()), epsilon))
-    return tuple(sorted(folds, key=lambda fold: fold.layer))
+        folds.append(Fold(layer, inside and layer > 0, tuple(one.arrays.items()), epsilon_of(one)))
+    places = [(fold.layer, fold.inside) for fold in folds]
+    twice = next((fold for i, fold in enumerate(folds) if places[i] in places[:i]), None)
+    if twice is not None:
+        raise ReconError(
+            f"{twice.name} is of a second normalisation in one place: make the two one, or fold them into the layers "
+            "beside them, in both files."
+        )
+    # Backwards between two layers: one before units multiplies the layer behind, as one behind them found it.
+    return tuple(sorted(folds, key=lambda fold: (fold.layer, fold.inside)))
+
+
+def epsilon_of(one: Normalisation) -> float:
+    """What its program adds to a variance, as far as its words for the arrays tell."""
+    words = {role: word(name).lower() for role, name in one.arrays.items()}
+    return 0.0 if words == STANDARDISED else EPSILON.get(words["variance"], USUAL_EPSILON)
 
 
 def numbered(one: Normalisation, kernels: Sequence[str]) -> tuple[int | None, bool | None]:

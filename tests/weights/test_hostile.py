@@ -13,7 +13,7 @@ import pytest
 from recon import ReconError
 from recon.memory import peak_memory
 from recon.weights import examine, read_arrays, told_activation
-from recon.weights.formats import protobuf
+from recon.weights.formats import onnx, protobuf
 from tests.conftest import processor_time
 from tests.weights import written
 
@@ -71,7 +71,8 @@ def skops_of(path, array, name="1.npy", link=()):
 def onnx_of(path, **changes):
     made = written.field(2, 1) + written.field(8, "w")
     shape, outside = changes.get("shape", (4,)), changes.get("outside")
-    made += b"".join(written.field(1, size) for size in shape)
+    packed = changes.get("packed")
+    made += b"".join(written.field(1, size) for size in shape) if packed is None else written.field(1, packed)
     if outside:
         entries = b"".join(
             written.field(13, written.field(1, key) + written.field(2, value)) for key, value in outside.items()
@@ -103,6 +104,7 @@ HOSTILE = {
     "claim.onnx": lambda path: onnx_of(path, shape=(HUGE, HUGE)),
     "length.onnx": lambda path: path.write_bytes(written.varint(7 << 3 | 2) + written.varint(HUGE)),
     "axes.onnx": lambda path: onnx_of(path, shape=(1,) * 99),
+    "packed-axes.onnx": lambda path: onnx_of(path, packed=b"\1" * (8 << 20)),
     "claim.safetensors": lambda path: path.write_bytes(struct.pack("<Q", HUGE) + b"{}"),
     "claim.msgpack": lambda path: path.write_bytes(b"\xdf\xff\xff\xff\xff"),
     "absolute.npz": lambda path: zipped(path, {"/etc/W1.npy": npy((1,), bytes(8))}),
@@ -194,3 +196,39 @@ def test_fields_without_end_are_not_read(tmp_path, monkeypatch):
     (tmp_path / "many.onnx").write_bytes(written.field(1, 1) * 1001)
     with pytest.raises(ReconError, match="more than 1000 fields"):
         read_arrays(tmp_path / "many.onnx")
+
+
+def narrow_beside(path, count):
+    """Initialisers that all name the same 64 KiB beside the file, of bfloat16, which take 128 KiB each."""
+    path.with_name("data").write_bytes(bytes(64 << 10))
+    array, place = np.zeros(32 << 10), ("data", 0, 64 << 10)
+    tensors = b"".join(written.tensor(f"a{i}", array, 16, place) for i in range(count))
+    path.write_bytes(written.onnx_model(tensors))
+
+
+def normalised(path, count):
+    """BatchNormalizations of one variance of 128 KiB, each with an epsilon of its own, which is added to it."""
+    inputs = [[f"x{i}", "a", "a", "a", "v"] for i in range(count)]
+    nodes = b"".join(written.operator("BatchNormalization", own, f"x{i}", epsilon=1e-3 * i) for i, own in
+                     enumerate(inputs, 1))  # fmt: skip
+    path.write_bytes(written.onnx_model(nodes + written.tensor("v", np.ones(32 << 10, "f"))))
+
+
+@pytest.mark.parametrize("write", [narrow_beside, normalised])
+def test_few_bytes_do_not_become_many(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx, "LIMIT", 1 << 20)
+    write(tmp_path / "net.onnx", 4)
+    assert read_arrays(tmp_path / "net.onnx")
+    write(tmp_path / "net.onnx", 20)
+    with pytest.raises(ReconError, match=r"net\.onnx .*its arrays take more than 1 MiB besides its own"):
+        read_arrays(tmp_path / "net.onnx")
+
+
+def test_files_beside_count_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx, "LIMIT", 1 << 20)
+    for name in "ab":
+        (tmp_path / name).write_bytes(bytes(600 << 10))
+    tensors = b"".join(written.tensor(name, np.zeros(150 << 10), 1, (name, 0, 600 << 10)) for name in "ab")
+    (tmp_path / "net.onnx").write_bytes(written.onnx_model(tensors))
+    with pytest.raises(ReconError, match=r"net\.onnx .*its arrays take more than 1 MiB besides"):
+        read_arrays(tmp_path / "net.onnx")

@@ -7,19 +7,21 @@ import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from recon.errors import ReconError
-from recon.reading import content
+from recon.reading import LIMIT, content
 from recon.weights.formats.base import Arrays, Format, narrow, numbered, told
 from recon.weights.formats.protobuf import Reader, integers, joined
 from recon.weights.names import parts
 
 KINDS = {1: "<f4", 2: "u1", 3: "i1", 4: "<u2", 5: "<i2", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2", 11: "<f8"}
 NARROWS = {16: "bfloat16", 17: "float8_e4m3fn", 19: "float8_e5m2"}
+WIDENED = {16: 2, 17: 4, 19: 4}  # times their size, as float32
 REAL = (1, 10, 11)  # of these, floating-point numbers
 MOST_AXES = 8
 FLOATS, DOUBLES, RAW = 4, 10, 9  # fields that may hold an array's numbers
@@ -60,12 +62,35 @@ class Node:
     options: Mapping[str, float | int | str]
 
 
+class Space:
+    """Memory for what a file leads to besides itself, up to `LIMIT` bytes: many arrays may name the same few."""
+
+    def __init__(self) -> None:
+        """Nothing is taken yet."""
+        self.left = LIMIT
+
+    def take(self, size: int) -> None:
+        """Count so many bytes, before they are made.
+
+        Raises:
+          ValueError: they are too many.
+        """
+        self.left -= size
+        if self.left < 0:
+            raise ValueError(f"its arrays take more than {LIMIT >> 20} MiB besides its own")
+
+
 @dataclass(frozen=True)
 class Graph:
-    """Operators in the order in which they compute, and the arrays that they are given."""
+    """Operators in the order in which they compute, and the arrays that they are given.
+
+    Attributes:
+      space: what is left for arrays that are made of these.
+    """
 
     nodes: tuple[Node, ...]
     arrays: Arrays
+    space: Space
 
 
 class Named(NamedTuple):
@@ -141,17 +166,18 @@ def steps(found: Graph) -> list[Step]:
         elif one.kind == "Add" and before is not None and bias is not None and "bias" not in made[before].arrays:
             made[before] = Step({**made[before].arrays, "bias": bias}, layer=True)
         elif one.kind == "BatchNormalization":
-            made.append(Step(normalisation(one, given)))
+            made.append(Step(normalisation(one, given, found.space)))
         elif one.kind not in PASSED:
             made.append(Step({}, one.kind in OTHER_LAYERS, spelled(one)))
     return made
 
 
-def normalisation(one: Node, given: Sequence[Named | None]) -> dict[str, Named]:
+def normalisation(one: Node, given: Sequence[Named | None], space: Space) -> dict[str, Named]:
     """Arrays of a BatchNormalization, its variance such that `EPSILON` is what is added to it."""
     made = {role: array for role, array in zip(NORMALISED, given[1:], strict=False) if array is not None}
     added = float(one.options.get("epsilon", EPSILON)) - EPSILON
     if "var" in made and abs(added) > SAME_EPSILON:
+        space.take(8 * made["var"].array.size)
         made["var"] = Named(made["var"].name, made["var"].array + added)
     return made
 
@@ -191,7 +217,7 @@ def spelled(one: Node) -> str:
 
 def graph(path: Path) -> Graph:
     """The graph of a file, with such of its arrays as lie in files beside it."""
-    reader = Reader()
+    reader, files, space = Reader(), Space(), Space()
     others: dict[str, memoryview] = {}
 
     def beside(name: str) -> memoryview:
@@ -201,6 +227,7 @@ def graph(path: Path) -> Graph:
         if not path.with_name(name).exists():
             raise ReconError(f"{path} lacks {name}, where its weights are: copy both files there.")
         if name not in others:
+            files.take(path.with_name(name).stat().st_size)
             others[name] = memoryview(content(path.with_name(name)))
         return others[name]
 
@@ -208,8 +235,8 @@ def graph(path: Path) -> Graph:
     if len(found) != 1:
         raise ValueError("it has no graph")
     fields = reader.fields(found[0])
-    arrays = dict(tensor(reader, message, beside) for message in messages(fields, 5))
-    return Graph(tuple(node(reader, message) for message in messages(fields, 1)), arrays)
+    arrays = dict(tensor(reader, message, beside, space) for message in messages(fields, 5))
+    return Graph(tuple(node(reader, message) for message in messages(fields, 1)), arrays, space)
 
 
 def node(reader: Reader, message: memoryview) -> Node:
@@ -227,12 +254,15 @@ def node(reader: Reader, message: memoryview) -> Node:
     return Node(word(fields, 4), words(fields, 1), words(fields, 2), options)
 
 
-def tensor(reader: Reader, message: memoryview, beside: Callable[[str], memoryview]) -> tuple[str, np.ndarray]:
+def tensor(
+    reader: Reader, message: memoryview, beside: Callable[[str], memoryview], space: Space
+) -> tuple[str, np.ndarray]:
     """An initialiser by its name; an empty array where it holds no numbers that could be weights."""
     fields = reader.fields(message)
-    name, shape, kind = word(fields, 8), tuple(integers(fields.get(1, ()))), next(integers(fields.get(2, ())), 0)
+    name, kind = word(fields, 8), next(integers(fields.get(2, ())), 0)
+    shape = tuple(islice(integers(fields.get(1, ())), MOST_AXES + 1))
     if len(shape) > MOST_AXES:
-        raise ValueError(f"an array has {len(shape)} axes")
+        raise ValueError(f"an array has more than {MOST_AXES} axes")
     held: bytes | memoryview
     if next(integers(fields.get(14, ())), 0) == OUTSIDE:
         entries = [reader.fields(entry) for entry in messages(fields, 13)]
@@ -242,6 +272,7 @@ def tensor(reader: Reader, message: memoryview, beside: Callable[[str], memoryvi
     else:
         held = next((joined(fields[number]) for number in (RAW, FLOATS, DOUBLES) if number in fields), b"")
     if kind in NARROWS:
+        space.take(len(held) * WIDENED[kind])
         values = narrow(held, NARROWS[kind])
     elif kind in KINDS and (len(held) or kind in REAL):
         values = np.frombuffer(held, KINDS[kind])
