@@ -201,8 +201,8 @@ def audit(
     refuse_what_memory_does_not_hold(*params0["Dense_0"]["kernel"].shape)
     inputs = None if layout.inputs is None else tuple(part[view.order] for part in layout.inputs.affine(before))
     first_weights, last_weights = reorder(params0, view), None if one else reorder(params1, view)
-    # What an adapter adds is a product of its own two matrices, and of no images.
-    ranks = {name: rank for name, rank in given.ranks.items() if name in layout.names}
+    # What an adapter adds to the first layer is a product of its own two matrices, and of no images.
+    ranks = given.ranks if layout.names[0] in given.ranks else {}
     used = None
     if train is not None and not ranks:
         tested = seen_by_layers(train.x, inputs)
@@ -223,7 +223,8 @@ def audit(
     found = at_unknown_factors(ran.found, view) if unknown else ran.found
     if inputs is not None:
         found = before_normalisation(found, inputs[0], inputs[1], view)
-    other = "" if count_vouched(found) or one or ranks or state is not None else perhaps_merged(params0, params1)
+    unmerged = one or given.ranks or state is not None
+    other = "" if count_vouched(found) or unmerged else perhaps_merged(params0, params1)
     if other and used is not None:
         used = replace(used, clear=False, why=other)
     if state is None:  # which holds what the final weights' file does
@@ -260,7 +261,7 @@ def audit(
         ),
         **comparisons(train, control, found, limit, features, sizeless),
     )
-    if defences and (ranks or inputs is not None):
+    if defences and (given.ranks or inputs is not None):
         words = "Nothing was measured: it takes a network without an adapter or a normalisation of the inputs."
         made = replace(made, defences=Defences(words, COLUMNS, ()))
     elif defences and not made.interrupted:
