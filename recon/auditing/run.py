@@ -244,6 +244,7 @@ def audit(
         from_state=state is not None,
         from_gradient=one,
         updates=given.updates,
+        adapter=bool(given.ranks),
         notes=notes(given, layout, last),
         features=features,
         allowed=seconds,

@@ -1,6 +1,7 @@
 """LoRA adapters as PEFT saves them: merged into their base, and nothing said of images that they do not show."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -62,6 +63,10 @@ def test_base_and_adapter_are_audited_and_nothing_is_said_of_images(base, halves
     done = command("audit", "--init", "base.npz", "--adapter", "adapter/adapter_model.safetensors", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "an adapter made the change of fc1.weight" in " ".join(done.stdout.split())
+    report = (tmp_path / ".recon/audit/report.md").read_text()
+    assert "the base model's weights and the adapter that was trained for it" in report
+    assert re.search(r"\| attack +\| none: no attack applies +\|", report)
+    assert re.search(r"\| attacked +\| the weights' change as the adapter makes it +\|", report)
     # Approximate attacks may be asked for, and certify nothing.
     other = recon.audit(base, adapter=folder, attack="ntk-fast", m=4, data=x, seconds=1.0, progress=False)
     assert (other.n, other.vouched, other.attacks) == (None, 0, ("ntk-fast",))
@@ -83,6 +88,7 @@ def test_a_first_layer_that_was_trained_whole_beside_adapters_gives_its_images(b
     found = recon.audit(base, adapter=saved(tmp_path / "adapter", arrays), data=x, held_out=others, mean=mean)
     assert found.n == found.certified == found.train.within == len(x)
     assert set(found.membership.answers) == {"member"}
+    assert f"An attacker who has the base model and its adapter gets all {len(x)}" in found.verdict
 
 
 def test_an_adapter_that_was_merged_elsewhere_is_not_taken_for_images(base, halves):
