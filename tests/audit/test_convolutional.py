@@ -10,6 +10,7 @@ import recon
 from recon.weights.convolutional import convolved, parsed
 
 SHAPE, N = (8, 8, 1), 6
+TOLD = {"network": "conv:down=stride,valid=none", "image_shape": SHAPE, "mean": 0.5, "std": 1.0, "progress": False}
 NAMES = "The weights", "The gradient"
 # Channels, kernel size, stride and padding of each convolution; how it pools; hidden units; and how that is told.
 KINDS = {
@@ -117,11 +118,39 @@ def test_frozen_batch_normalisations_are_folded_and_trained_ones_refused(images)
 def test_one_gradient_of_a_strided_network_gives_its_images_back(images):
     weights = drawn("stride")
     gradient = gradient_of(weights, images, "stride")
-    told = {"network": KINDS["stride"][-1], "image_shape": SHAPE, "mean": 0.5, "std": 1.0, "progress": False}
-    made = recon.audit(weights, gradient=gradient, data=images, **told)
+    made = recon.audit(weights, gradient=gradient, data=images, **TOLD)
     assert made.from_gradient
     assert made.certified == made.train.within == N
     assert "gets all 6 training images" in made.verdict
+
+
+@pytest.mark.parametrize("frozen", [("0.weight", "0.bias", "1.weight", "1.bias"), ("0.bias",)])
+def test_a_gradient_without_arrays_of_convolutions_gives_its_images_back(frozen, images):
+    weights = drawn("stride")
+    gradient = {name: a for name, a in gradient_of(weights, images, "stride").items() if name not in frozen}
+    made = recon.audit(weights, gradient=gradient, data=images, **TOLD)
+    assert made.certified == made.train.within == N
+
+
+def changed(weights, name, change):
+    """The weights with one array changed, and without it where that gives None."""
+    made = change(weights[name].copy())
+    return {n: a for n, a in weights.items() if n != name} | ({} if made is None else {name: made})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (None, ("0.bias", lambda a: None), "bias of 0.weight is in one of the two files only"),
+        (("1.bias", lambda a: None), None, "bias of 1.weight is in one of the two files only"),
+        (None, ("1.weight", lambda a: None), "has not the convolutions of"),
+    ],
+)
+def test_weights_that_nothing_can_be_told_of_are_refused(before, after, message):
+    weights = drawn("stride")
+    ends = [weights if change is None else changed(weights, *change) for change in (before, after)]
+    with pytest.raises(recon.ReconError, match=message):
+        recon.audit(*ends, **TOLD)
 
 
 def test_weights_after_more_than_a_step_say_that_features_moved(images):
