@@ -7,6 +7,8 @@ import pytest
 from jax import lax
 
 import recon
+from recon import memory
+from recon.auditing import premises
 from recon.weights.convolutional import convolved, parsed
 
 SHAPE, N = (8, 8, 1), 6
@@ -138,12 +140,20 @@ def changed(weights, name, change):
     return {n: a for n, a in weights.items() if n != name} | ({} if made is None else {name: made})
 
 
+def halved(a):
+    a[np.abs(a) < np.median(np.abs(a))] = 0
+    return a
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
         (None, ("0.bias", lambda a: None), "bias of 0.weight is in one of the two files only"),
         (("1.bias", lambda a: None), None, "bias of 1.weight is in one of the two files only"),
         (None, ("1.weight", lambda a: None), "has not the convolutions of"),
+        (("7.weight", lambda a: 0 * a), None, "The initial weights of the first layer, 7.weight, are all zero"),
+        (None, ("7.weight", halved), "50% of the final weights in 7.weight are zero"),
+        (None, ("9.bias", lambda a: a + 1), "Training did not change the first dense layer, 7.weight"),
     ],
 )
 def test_weights_that_nothing_can_be_told_of_are_refused(before, after, message):
@@ -151,6 +161,14 @@ def test_weights_that_nothing_can_be_told_of_are_refused(before, after, message)
     ends = [weights if change is None else changed(weights, *change) for change in (before, after)]
     with pytest.raises(recon.ReconError, match=message):
         recon.audit(*ends, **TOLD)
+
+
+def test_dense_layers_that_memory_does_not_hold_are_refused(monkeypatch):
+    weights = drawn("stride")
+    monkeypatch.setattr(premises, "PLENTY", 1)
+    monkeypatch.setattr(memory, "room", lambda: 400_000)
+    with pytest.raises(memory.TooLarge, match="The audit of a first layer of 96 units and 256 inputs"):
+        recon.audit(weights, gradient=weights, **TOLD)
 
 
 def test_weights_after_more_than_a_step_say_that_features_moved(images):
