@@ -16,7 +16,14 @@ from recon.attacks import CONTROLS, Reconstruction, reconstruct
 from recon.attacks.membership import Membership, membership
 from recon.auditing.activation import AUTO, Activation
 from recon.auditing.data import Images, load_images
-from recon.auditing.premises import unmet, unrelated, weights_like
+from recon.auditing.premises import (
+    refuse_pruned,
+    refuse_unusable,
+    refuse_what_memory_does_not_hold,
+    unmet,
+    unrelated,
+    weights_like,
+)
 from recon.auditing.result import Audit, Stage, count_vouched
 from recon.auditing.view import CHANNELS, view_of
 from recon.errors import ReconError
@@ -78,6 +85,8 @@ def attacked(given: Given) -> tuple[Audit, Images | None, Images | None]:
     arrays = given.before, given.after
     there = convolved(*arrays, given.network, shape, units, where=given.where, kernels=given.kernels, gradient=one)
     params0, params1, network = there.params0, there.params1, there.network
+    dense = dense_part(params0), dense_part(params1)
+    refuse(dense, *(layout.layers[len(network.widths)][0] for layout in (there.first, there.last)), one)
     if one and weights_like(params1, params0):
         raise ReconError("The gradient is the weights themselves: give the gradient of the loss, or --final.")
     view = view_of(int(np.prod(shape)), shape, given.mean, given.std, there.first.transposed)
@@ -99,7 +108,6 @@ def attacked(given: Given) -> tuple[Audit, Images | None, Images | None]:
         key=given.key,
         progress=given.progress,
     )
-    dense = dense_part(params0), dense_part(params1)
     made = Audit(
         network=network,
         layout=there.first,
@@ -119,6 +127,28 @@ def attacked(given: Given) -> tuple[Audit, Images | None, Images | None]:
         seconds=time.perf_counter() - began,
     )
     return made, train, control
+
+
+def refuse(dense: tuple[Tree, Tree], first: str, last: str, one: bool) -> None:
+    """Refuse dense layers that no attack can use, as an audit of these alone does.
+
+    Args:
+      first, last: names of the first one's kernel, before and after.
+      one: the second tree is a gradient's.
+
+    Raises:
+      ReconError: they are such.
+    """
+    refuse_unusable(dense[0], first, "initial")
+    refuse_unusable(dense[1], last, "gradient's" if one else "final")
+    if not one:
+        if np.array_equal(*(tree["Dense_0"]["kernel"] for tree in dense)):
+            raise ReconError(
+                f"Training did not change the first dense layer, {first}, which the attack goes by: leave out conv, and "
+                "say --features to audit the head behind it."
+            )
+        refuse_pruned(*dense, first)
+    refuse_what_memory_does_not_hold(*dense[0]["Dense_0"]["kernel"].shape)
 
 
 def shape_of(image_shape: Sequence[int] | None) -> tuple[int, int, int]:

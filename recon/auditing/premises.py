@@ -9,9 +9,11 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.attacks import Reconstruction
+from recon.attacks.base import refuse_overflow
 from recon.attacks.first_layer import scale
 from recon.auditing.view import View
 from recon.errors import ReconError
+from recon.memory import require
 from recon.networks import MLP
 from recon.weights.layout import Tree
 from recon.weights.names import few
@@ -26,6 +28,9 @@ ALL = 0.99  # share of the numbers that are the weights' to rounding, from which
 PARALLEL, WHOLE = 0.99, 0.5  # cosine and multiple from which a state is weights, of another time: no decay is so strong
 APART = 0.1  # cosine between initial and final weights below which training would have had to change them tenfold
 SPREAD = 3.0  # standard deviations of the cosine of random directions that chance may give
+# Bytes that an audit takes at its peak for each number of the first kernel: 76 of 1,024 units and 50,000 inputs.
+HELD = 80
+PLENTY = 1 << 30  # bytes that any machine has
 # Share of zeros in a kernel from which it was pruned: rounding to eight bits leaves one number in 255 at zero.
 PRUNED = 0.01
 # Times what the middle input changes the first layer, from which the one that does most hides others: 2 to 17 times in
@@ -96,6 +101,29 @@ def refuse_pruned(params0: Tree, params1: Tree, name: str) -> None:
             f"{share:.0%} of the final weights in {name} are zero, as pruning or coarse rounding leaves them: give "
             "both files from before it, or without the units that were removed."
         )
+
+
+def refuse_unusable(params: Tree, name: str, which: str) -> None:
+    """Refuse weights that no attack can use: a first layer of one unit or of zeros, products that overflow.
+
+    Args:
+      name: of the first kernel.
+    """
+    if params["Dense_0"]["kernel"].shape[1] < 2:
+        raise ReconError(f"The first layer, {name}, has one unit, whose change tells no two images apart.")
+    if not params["Dense_0"]["kernel"].any():
+        raise ReconError(f"The {which} weights of the first layer, {name}, are all zero: give those the network had.")
+    refuse_overflow(params, which)
+
+
+def refuse_what_memory_does_not_hold(inputs: int, units: int) -> None:
+    """Refuse a first layer of more numbers than the machine can work on.
+
+    Raises:
+      TooLarge: it is.
+    """
+    if (needed := float(HELD * inputs * units)) > PLENTY:
+        require(needed, f"The audit of a first layer of {units} units and {inputs} inputs", "take a machine with more")
 
 
 def on_the_grid(found: Reconstruction, view: View) -> np.ndarray:

@@ -33,7 +33,7 @@ OURS = re.compile(r"reconstruction-\d{3,}\.png")  # pictures that an audit may r
 # Facts of an audit that are written as they are.
 PLAIN = (
     "verdict", "n", "certified", "vouched", "up_to_scale", "features", "from_state", "from_gradient", "doubts", "bits",
-    "updates", "attacks", "notes", "skipped", "interrupted", "seconds",
+    "updates", "adapter", "attacks", "notes", "skipped", "interrupted", "seconds",
 )  # fmt: skip
 
 

@@ -78,6 +78,7 @@ class Audit:
       from_state: the optimiser's state was used.
       from_gradient: one gradient was, in the place of final weights.
       updates: so many updates were, whose mean counts; 0 where final weights were given.
+      adapter: a LoRA adapter was, which was merged into the initial weights.
       features: reconstructions are features that a frozen extractor gave the trained head, not images.
       up_to_scale: distances are to the best multiple of each reconstruction, as nothing tells how bright it is.
       train, held_out: distances to training images, and to others as a control; None where none were given.
@@ -108,6 +109,7 @@ class Audit:
     from_state: bool = False
     from_gradient: bool = False
     updates: int = 0
+    adapter: bool = False
     features: bool = False
     up_to_scale: bool = False
     train: Compared | None = None

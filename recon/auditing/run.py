@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from recon.attacks import CONTROLS, Reconstruction, attacks, reconstruct
-from recon.attacks.base import refuse_overflow
 from recon.attacks.membership import membership
 from recon.auditing import convolutional
 from recon.auditing.activation import AUTO, TRIED, Activation, asked, point, tell
@@ -24,6 +23,8 @@ from recon.auditing.premises import (
     of_unit_kernels,
     perhaps_merged,
     refuse_pruned,
+    refuse_unusable,
+    refuse_what_memory_does_not_hold,
     unmet,
     unrelated,
     weights_like,
@@ -33,7 +34,7 @@ from recon.auditing.sources import Held, Source, held, read
 from recon.auditing.verdict import verdict
 from recon.auditing.view import View, view_of
 from recon.errors import NoSearch, ReconError, unknown
-from recon.memory import TooLarge, require
+from recon.memory import TooLarge
 from recon.networks import MLP, Network, from_params
 from recon.networks.conv_dense import ConvDense
 from recon.progress import Report, reporter
@@ -50,9 +51,6 @@ LIMIT, RELATIVE = 0.1, 1e-3  # L2 of pixels in [0, 1], and relative L2 of featur
 TRIES = 4  # of the exact search: now and then one gets stuck where another, by other random numbers, does not;
 TRY_SECONDS = 60.0  # as long as that is quick
 QUICK = 7  # dry batches after which other activations are tried; above those that a last faint image is given
-# Bytes that an audit takes at its peak for each number of the first kernel: 76 of 1,024 units and 50,000 inputs.
-HELD = 80
-PLENTY = 1 << 30  # bytes that any machine has
 SEEDS = 2**31  # keys are below
 
 
@@ -164,8 +162,8 @@ def audit(
             f"{inside[0]} is of a normalisation before units of {mlp.activation}, which cannot be folded as one before "
             "ReLU can: audit a network without it."
         )
-    refuse_unusable(params0, layout, "initial")
-    refuse_unusable(params1, last, "gradient's" if one else "final")
+    refuse_unusable(params0, layout.names[0], "initial")
+    refuse_unusable(params1, last.names[0], "gradient's" if one else "final")
     if one and weights_like(params1, params0):
         raise ReconError("The gradient is the weights themselves: give the gradient of the loss, or --final.")
     frozen = np.array_equal(params0["Dense_0"]["kernel"], params1["Dense_0"]["kernel"])
@@ -201,8 +199,8 @@ def audit(
     refuse_what_memory_does_not_hold(*params0["Dense_0"]["kernel"].shape)
     inputs = None if layout.inputs is None else tuple(part[view.order] for part in layout.inputs.affine(before))
     first_weights, last_weights = reorder(params0, view), None if one else reorder(params1, view)
-    # What an adapter adds is a product of its own two matrices, and of no images.
-    ranks = {name: rank for name, rank in given.ranks.items() if name in layout.names}
+    # What an adapter adds to the first layer is a product of its own two matrices, and of no images.
+    ranks = given.ranks if layout.names[0] in given.ranks else {}
     used = None
     if train is not None and not ranks:
         tested = seen_by_layers(train.x, inputs)
@@ -223,7 +221,8 @@ def audit(
     found = at_unknown_factors(ran.found, view) if unknown else ran.found
     if inputs is not None:
         found = before_normalisation(found, inputs[0], inputs[1], view)
-    other = "" if count_vouched(found) or one or ranks or state is not None else perhaps_merged(params0, params1)
+    unmerged = one or given.ranks or state is not None
+    other = "" if count_vouched(found) or unmerged else perhaps_merged(params0, params1)
     if other and used is not None:
         used = replace(used, clear=False, why=other)
     if state is None:  # which holds what the final weights' file does
@@ -243,6 +242,7 @@ def audit(
         from_state=state is not None,
         from_gradient=one,
         updates=given.updates,
+        adapter=bool(given.ranks),
         notes=notes(given, layout, last),
         features=features,
         allowed=seconds,
@@ -260,7 +260,7 @@ def audit(
         ),
         **comparisons(train, control, found, limit, features, sizeless),
     )
-    if defences and (ranks or inputs is not None):
+    if defences and (given.ranks or inputs is not None):
         words = "Nothing was measured: it takes a network without an adapter or a normalisation of the inputs."
         made = replace(made, defences=Defences(words, COLUMNS, ()))
     elif defences and not made.interrupted:
@@ -514,27 +514,6 @@ def add_stage(ran: Ran, params0: Tree, params1: Tree | None, *, attack: str, **o
 def without_unsure_rank(found: Reconstruction) -> Reconstruction:
     """Without the number of images where the attack does not see whether the rank tells it: only the exact ones do."""
     return found if found.certified is not None else replace(found, n_estimated=None)
-
-
-def refuse_unusable(params: Tree, layout: Layout, which: str) -> None:
-    """Refuse weights that no attack can use: a first layer of one unit or of zeros, products that overflow."""
-    if params["Dense_0"]["kernel"].shape[1] < 2:
-        raise ReconError(f"The first layer, {layout.names[0]}, has one unit, whose change tells no two images apart.")
-    if not params["Dense_0"]["kernel"].any():
-        raise ReconError(
-            f"The {which} weights of the first layer, {layout.names[0]}, are all zero: give those the network had."
-        )
-    refuse_overflow(params, which)
-
-
-def refuse_what_memory_does_not_hold(inputs: int, units: int) -> None:
-    """Refuse a first layer of more numbers than the machine can work on.
-
-    Raises:
-      TooLarge: it is.
-    """
-    if (needed := float(HELD * inputs * units)) > PLENTY:
-        require(needed, f"The audit of a first layer of {units} units and {inputs} inputs", "take a machine with more")
 
 
 def describe(params: Tree) -> str:

@@ -103,6 +103,9 @@ def threat(audit: Audit) -> Iterable[Part]:
     if audit.from_gradient:
         holds = [known, "its weights", "one gradient of a single batch at these weights"]
         who = "a server of federated learning, or whoever listens to it"
+    elif audit.adapter:
+        holds = [known, "the base model's weights", "the adapter that was trained for it"]
+        who = "whoever downloads an adapter of a public model"
     else:
         after = f"the mean of {audit.updates} updates" if audit.updates > 1 else "an update" if audit.updates else ""
         holds = [known, "the weights from before training", after or "those from after it"]
@@ -274,8 +277,7 @@ def about(audit: Audit, facts: dict[str, Any]) -> dict[str, str]:
         "arrays, from the input on": f"{', '.join(audit.layout.names)}, kernels {facts['kernels']}",
         "input": f"{audit.view.shape}{', stored channels first' if audit.view.channels_first else ''}",
         "training images": rank + (f" (gap {gap:.3g})" if gap else ""),
-        "attack": f"{in_order(audit.attacks)}; the result is that of {facts['attack']}, which ended with: "
-        + facts["why"],
+        "attack": ran(audit, facts),
         "attacked": attacked(audit),
         "left out": ", ".join(audit.layout.left_out) or "nothing",
         "seconds": f"{audit.seconds:.1f}",
@@ -321,11 +323,20 @@ def limits(audit: Audit) -> Iterable[Part]:
 
 def attacked(audit: Audit) -> str:
     """What the attacker works on; of one gradient the threat model, too."""
+    if audit.adapter:
+        return "the weights' change as the adapter makes it"
     if not audit.from_gradient:
         update = f"the mean of {audit.updates} updates" if audit.updates > 1 else "an update"
         return "the optimiser's state" if audit.from_state else update if audit.updates else "the weights' change"
     words = "one gradient: of a single batch, as a server or whoever listens in federated learning has it"
     return f"{words}. {absent}" if (absent := missing(audit)) else words
+
+
+def ran(audit: Audit, facts: dict[str, Any]) -> str:
+    """Which attacks were run, whose result it is, and why that ended."""
+    if not audit.attacks:
+        return f"none: {facts['why']}"
+    return f"{in_order(audit.attacks)}; the result is that of {facts['attack']}, which ended with: {facts['why']}"
 
 
 def in_order(attacks: Sequence[str]) -> str:

@@ -102,6 +102,7 @@ def gain(audit: Audit) -> str:
     known = "the weights and one gradient" if audit.from_gradient else known
     if audit.updates:
         known = "the initial weights and " + ("an update" if audit.updates == 1 else "the mean of the updates")
+    known = "the base model and its adapter" if audit.adapter else known
     if sure and n:
         share = f"{sure} of at least {n} training images"
         if sure == n:

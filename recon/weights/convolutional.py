@@ -7,7 +7,7 @@ where shapes tell it or one way alone fits the image's shape and the number of f
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
@@ -111,9 +111,12 @@ def convolved(
     for arrays, place in zip((before, after), where, strict=True):
         refuse_many(arrays, place)
     names = kernels_of(before, where[0])
-    if kernels_of(after, where[1]) != names or any(before[n].shape != after[n].shape for n in names):
-        raise ReconError(f"{where[1]} has not the convolutions of {where[0]}: give both of one network.")
     pairs = tuple((name, bias_of(name, before)) for name in names)
+    after = with_frozen(after, before, pairs) if gradient else after
+    if deep(after) != names or any(before[n].shape != after[n].shape for n in names):
+        raise ReconError(f"{where[1]} has not the convolutions of {where[0]}: give both of one network.")
+    if other := [name for name, bias in pairs if bias_of(name, after) != bias]:
+        raise ReconError(f"The bias of {other[0]} is in one of the two files only: save both in the same way.")
     shapes = considered(before)
     norms = normalisations(shapes)
     beside = {*names, *(bias for _, bias in pairs), *(name for one in norms for name in one.arrays.values())}
@@ -159,7 +162,7 @@ def refuse_many(arrays: Mapping[str, np.ndarray], where: str) -> None:
 
 def kernels_of(arrays: Mapping[str, np.ndarray], where: str) -> list[str]:
     """Names of the convolutions' kernels, from the input on."""
-    found = sorted((name for name, a in arrays.items() if a.ndim > 2), key=natural)
+    found = deep(arrays)
     strange = [name for name in found if arrays[name].ndim != 4]
     if not found or strange:
         why = f"{strange[0]} has {arrays[strange[0]].ndim} axes" if strange else "no array has four axes"
@@ -167,11 +170,24 @@ def kernels_of(arrays: Mapping[str, np.ndarray], where: str) -> list[str]:
     return found
 
 
+def deep(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Names of the arrays of more than two axes, in their order."""
+    return sorted((name for name, a in arrays.items() if a.ndim > 2), key=natural)
+
+
 def bias_of(kernel: str, arrays: Mapping[str, np.ndarray]) -> str | None:
     """A convolution's bias, by its name."""
     out = {arrays[kernel].shape[0], arrays[kernel].shape[3]}
     own = [n for n, a in arrays.items() if a.ndim == 1 and stem(n) == stem(kernel) and len(a) in out]
     return own[0] if len(own) == 1 else None
+
+
+def with_frozen(
+    gradient: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray], pairs: Sequence[tuple[str, str | None]]
+) -> dict[str, np.ndarray]:
+    """A gradient with zeros for arrays of convolutions that it does not hold, as where these were frozen."""
+    own = [name for pair in pairs for name in pair if name is not None and name not in gradient]
+    return {**gradient, **{name: np.zeros_like(weights[name]) for name in own}}
 
 
 def stored_out_in(shapes: list[tuple[int, ...]], dense: bool, where: str) -> bool:

@@ -1,6 +1,7 @@
 """LoRA adapters as PEFT saves them: merged into their base, and nothing said of images that they do not show."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -62,9 +63,32 @@ def test_base_and_adapter_are_audited_and_nothing_is_said_of_images(base, halves
     done = command("audit", "--init", "base.npz", "--adapter", "adapter/adapter_model.safetensors", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "an adapter made the change of fc1.weight" in " ".join(done.stdout.split())
+    report = (tmp_path / ".recon/audit/report.md").read_text()
+    assert "the base model's weights and the adapter that was trained for it" in report
+    assert re.search(r"\| attack +\| none: no attack applies +\|", report)
+    assert re.search(r"\| attacked +\| the weights' change as the adapter makes it +\|", report)
     # Approximate attacks may be asked for, and certify nothing.
     other = recon.audit(base, adapter=folder, attack="ntk-fast", m=4, data=x, seconds=1.0, progress=False)
     assert (other.n, other.vouched, other.attacks) == (None, 0, ("ntk-fast",))
+
+
+def test_a_first_layer_that_was_trained_whole_beside_adapters_gives_its_images(base, tmp_path):
+    """PEFT's modules_to_save: the adapter's own layer is a later one, whose rank is none of the first layer's."""
+    x, y, others, mean = digits()
+
+    def model(p, x):
+        h = jax.nn.relu(applied(p, "fc1", x))
+        return applied(base, "fc2", h) + ALPHA / R * (h @ p["A"].T) @ p["B"].T
+
+    half = np.random.default_rng(1).normal(0, 256**-0.5, (R, 256)).astype(np.float32)
+    start = {name: base[name] for name in ("fc1.weight", "fc1.bias")} | {"A": half, "B": np.zeros((1, R), np.float32)}
+    after, _ = descended(model, start, x, y)
+    arrays = {f"base_model.model.fc1.{word}": after[f"fc1.{word}"] for word in ("weight", "bias")}
+    arrays |= {f"base_model.model.fc2.lora_{half}.weight": np.ascontiguousarray(after[half]) for half in "AB"}
+    found = recon.audit(base, adapter=saved(tmp_path / "adapter", arrays), data=x, held_out=others, mean=mean)
+    assert found.n == found.certified == found.train.within == len(x)
+    assert set(found.membership.answers) == {"member"}
+    assert f"An attacker who has the base model and its adapter gets all {len(x)}" in found.verdict
 
 
 def test_an_adapter_that_was_merged_elsewhere_is_not_taken_for_images(base, halves):

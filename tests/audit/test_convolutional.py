@@ -7,10 +7,13 @@ import pytest
 from jax import lax
 
 import recon
+from recon import memory
+from recon.auditing import premises
 from recon.auditing.convolutional import convolutions_changed
 from recon.weights.convolutional import convolved, parsed
 
 SHAPE, N = (8, 8, 1), 6
+TOLD = {"network": "conv:down=stride,valid=none", "image_shape": SHAPE, "mean": 0.5, "std": 1.0, "progress": False}
 NAMES = "The weights", "The gradient"
 # Channels, kernel size, stride and padding of each convolution; how it pools; hidden units; and how that is told.
 KINDS = {
@@ -214,11 +217,55 @@ def test_so_many_arrays_that_comparing_them_takes_minutes_are_refused_at_once():
 def test_one_gradient_of_a_strided_network_gives_its_images_back(images):
     weights = drawn("stride")
     gradient = gradient_of(weights, images, "stride")
-    told = {"network": KINDS["stride"][-1], "image_shape": SHAPE, "mean": 0.5, "std": 1.0, "progress": False}
-    made = recon.audit(weights, gradient=gradient, data=images, **told)
+    made = recon.audit(weights, gradient=gradient, data=images, **TOLD)
     assert made.from_gradient
     assert made.certified == made.train.within == N
     assert "gets all 6 training images" in made.verdict
+
+
+@pytest.mark.parametrize("frozen", [("0.weight", "0.bias", "1.weight", "1.bias"), ("0.bias",)])
+def test_a_gradient_without_arrays_of_convolutions_gives_its_images_back(frozen, images):
+    weights = drawn("stride")
+    gradient = {name: a for name, a in gradient_of(weights, images, "stride").items() if name not in frozen}
+    made = recon.audit(weights, gradient=gradient, data=images, **TOLD)
+    assert made.certified == made.train.within == N
+
+
+def changed(weights, name, change):
+    """The weights with one array changed, and without it where that gives None."""
+    made = change(weights[name].copy())
+    return {n: a for n, a in weights.items() if n != name} | ({} if made is None else {name: made})
+
+
+def halved(a):
+    a[np.abs(a) < np.median(np.abs(a))] = 0
+    return a
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (None, ("0.bias", lambda a: None), "bias of 0.weight is in one of the two files only"),
+        (("1.bias", lambda a: None), None, "bias of 1.weight is in one of the two files only"),
+        (None, ("1.weight", lambda a: None), "has not the convolutions of"),
+        (("7.weight", lambda a: 0 * a), None, "The initial weights of the first layer, 7.weight, are all zero"),
+        (None, ("7.weight", halved), "50% of the final weights in 7.weight are zero"),
+        (None, ("9.bias", lambda a: a + 1), "Training did not change the first dense layer, 7.weight"),
+    ],
+)
+def test_weights_that_nothing_can_be_told_of_are_refused(before, after, message):
+    weights = drawn("stride")
+    ends = [weights if change is None else changed(weights, *change) for change in (before, after)]
+    with pytest.raises(recon.ReconError, match=message):
+        recon.audit(*ends, **TOLD)
+
+
+def test_dense_layers_that_memory_does_not_hold_are_refused(monkeypatch):
+    weights = drawn("stride")
+    monkeypatch.setattr(premises, "PLENTY", 1)
+    monkeypatch.setattr(memory, "room", lambda: 400_000)
+    with pytest.raises(memory.TooLarge, match="The audit of a first layer of 96 units and 256 inputs"):
+        recon.audit(weights, gradient=weights, **TOLD)
 
 
 def test_weights_after_more_than_a_step_say_that_features_moved(images):
