@@ -91,17 +91,20 @@ def merged(base: Arrays, adapter: Arrays, config: Config, where: str) -> tuple[d
             raise ReconError(
                 f"{where} changes {target}, which the base model does not hold: give its own base by --init."
             )
-        kernel, rank = base[target], len(parts.get("A", ()))
+        kernel, a, b = base[target], parts.get("A"), parts.get("B")
         shape = kernel.shape[::-1] if config.fan_in_fan_out else kernel.shape
+        rank = len(a) if a is not None and a.ndim == 2 else 0
         if (
-            len(parts) != 2
+            a is None
+            or b is None
+            or rank < 1
             or kernel.ndim != 2
-            or (parts["B"].shape, parts["A"].shape) != ((shape[0], rank), (rank, shape[1]))
+            or (b.shape, a.shape) != ((shape[0], rank), (rank, shape[1]))
         ):
             raise ReconError(
                 f"{where} does not fit {target} of shape {kernel.shape}: give the base model it was made for."
             )
-        change = config.scale(layer, rank) * parts["B"] @ parts["A"]
+        change = config.scale(layer, rank) * b @ a
         made[target] = kernel + (change.T if config.fan_in_fan_out else change)
         ranks[target] = rank
     return made, ranks

@@ -140,6 +140,15 @@ def test_products_count_as_the_configuration_tells(base, halves, tmp_path):
             "fc9.weight, which the base model does",
         ),
         ({"base_model.model.fc2.lora_A.weight": np.ones((4, 9), np.float32)}, {}, "does not fit fc2.weight of shape"),
+        ({"base_model.model.fc1.lora_A.weight": np.array(1, np.float32)}, {}, "does not fit fc1.weight of shape"),
+        (
+            {
+                "base_model.model.fc1.lora_A.weight": np.ones((0, 784), np.float32),
+                "base_model.model.fc1.lora_B.weight": np.ones((256, 0), np.float32),
+            },
+            {},
+            "does not fit fc1.weight of shape",
+        ),
         (
             {"base_model.model.fc1.lora_magnitude_vector": np.ones(256, np.float32)},
             {},

@@ -5,6 +5,7 @@ import json
 import signal
 import struct
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from recon import ReconError
 from recon.memory import peak_memory
 from recon.weights import examine, read_arrays, told_activation
-from recon.weights.formats import onnx, protobuf
+from recon.weights.formats import hdf5, onnx, protobuf
 from tests.conftest import processor_time
 from tests.weights import written
 
@@ -189,6 +190,17 @@ def test_a_library_that_never_returns_is_ended(tmp_path, rng):
     with processor_time() as spent, pytest.raises(ReconError, match=r"net\.h5 holds no weights \(HDF5's library"):
         read_arrays(path)
     assert spent.seconds < 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process's threads")
+def test_the_process_that_reads_hdf5_has_no_threads_but_one(tmp_path, monkeypatch):
+    """On a machine of many cores they would take the address space that it is bound to."""
+    told = "sys.exit(next(line for line in open('/proc/self/status') if line.startswith('Threads')))"
+    (tmp_path / "reader.py").write_text(f"import sys\n\nimport numpy\n\n{told}\n")
+    monkeypatch.setattr(hdf5.hdf5_process, "__file__", str(tmp_path / "reader.py"))
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    with pytest.raises(ValueError, match=r"Threads:\s+1$"):
+        hdf5.held(tmp_path / "net.h5")
 
 
 def test_fields_without_end_are_not_read(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from recon.weights.formats.base import DENSEST, NARROW, SMALL, Arrays, Format, n
 
 HEAD = b"\x89HDF\r\n\x1a\n"
 PATIENCE = 120  # seconds, where the process does not end by itself
+# Threads of linear algebra, one for each core unless told, take 40 MiB each of the address space that bounds it.
+ALONE = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 def held(path: Path, content: bytes | None = None) -> tuple[Arrays, dict[str, Any]]:
@@ -38,6 +41,7 @@ def held(path: Path, content: bytes | None = None) -> tuple[Arrays, dict[str, An
             input=content or b"",
             capture_output=True,
             timeout=PATIENCE,
+            env=os.environ | ALONE,
         )
     except subprocess.TimeoutExpired as error:
         raise ValueError("HDF5's library does not end on it") from error
