@@ -25,6 +25,7 @@ from recon.networks.conv_dense import ConvDense, dense_part
 from recon.progress import Report
 
 BLANK = 0.02  # standard deviation of an image, in widths of the box, below which it is none
+MOVED = "the convolutions were trained, so that the features moved from step to step"
 LEAST_NOISE = 1e-6  # of the features' rms: they come in float32
 
 
@@ -47,8 +48,9 @@ def of_features(problem: Problem) -> Problem:
     state = None if problem.state is None else dense_part(problem.state)
     shape = (before["Dense_0"]["kernel"].shape[0],)
     gradient = None if problem.gradient is None else dense_part(problem.gradient)
+    update = None if problem.update is None else dense_part(problem.update)
     inner = Problem(network.head, before, after, shape, None, problem.linearised, problem.m, state)
-    return replace(inner, gradient=gradient)
+    return replace(inner, gradient=gradient, update=update)
 
 
 def fixed(problem: Problem) -> bool:
@@ -122,7 +124,7 @@ class Counts(NamedTuple):
         k, matched, trusted, told, sized = self
         words = [f"of the features: {doubt}" for doubt in of_features if trusted < matched or sized < told or not k]
         if not known:
-            words.append("the convolutions were trained, so that the features moved from step to step")
+            words.append(MOVED)
         if matched < k:
             words.append(f"of {k - matched} of {k} images none was found that has their features")
         if told < trusted:
@@ -184,6 +186,7 @@ def run(problem: Problem, settings: ExactFeatures, key: PRNGKeyArray, report: Re
         n_estimated=found.n_estimated,
         work=found.work | {"features": len(h), "matched": int(made.matched.sum())},
         seconds=found.seconds | {"run": found.seconds["run"] + time.perf_counter() - began},
+        spectrum=found.spectrum,
     )
 
 

@@ -7,12 +7,15 @@ So the dense layers are what is attacked, and searched for members.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
+from recon.arrays import enable_x64
 from recon.attacks import CONTROLS, Reconstruction, reconstruct
+from recon.attacks.exact_features import MOVED
 from recon.attacks.membership import Membership, membership
 from recon.auditing.activation import AUTO, Activation
 from recon.auditing.data import Images, load_images
@@ -25,6 +28,7 @@ from recon.auditing.premises import (
     weights_like,
 )
 from recon.auditing.result import Audit, Stage, count_vouched
+from recon.auditing.sources import Held, notes
 from recon.auditing.view import CHANNELS, view_of
 from recon.errors import ReconError
 from recon.networks.conv_dense import ConvDense, dense_part
@@ -34,10 +38,7 @@ from recon.weights.convolutional import Convolved, convolved, grid_of
 from recon.weights.layout import Tree
 
 ATTACK = "exact-features"
-MOVED = (
-    "the convolutions were trained, so that what an image gives to the dense layers moved from step to step: after one "
-    "plain step say --linearised, else nothing is vouched for and single pictures cannot be tested"
-)
+ADVICE = ": after one plain step say --linearised, else nothing is vouched for and single pictures cannot be tested"
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,14 @@ class Given:
     """What an audit of such a network is given.
 
     Attributes:
-      before, after: arrays; `after` may be a gradient.
-      where: their places, for messages.
-      one: `after` is a gradient.
+      held: arrays from before and after training, or a gradient.
       network: as told: 'conv:...' or a `ConvDense`.
       activation: of the hidden units, or `AUTO`, for ReLU.
       image_shape, kernels, data, held_out, mean, std, linearised, m, seconds, key, progress: as `audit` takes
         them.
     """
 
-    before: dict[str, np.ndarray]
-    after: dict[str, np.ndarray]
-    where: tuple[str, str]
-    one: bool
+    held: Held
     network: str | ConvDense
     activation: str
     image_shape: Sequence[int] | None
@@ -79,18 +75,22 @@ def attacked(given: Given) -> tuple[Audit, Images | None, Images | None]:
     Raises:
       ReconError: the arrays are no such network, or its geometry is not told.
     """
-    began, one = time.perf_counter(), given.one
+    began, held, one = time.perf_counter(), given.held, given.held.gradient
     shape = shape_of(given.image_shape)
     units = "relu" if given.activation == AUTO else given.activation
-    arrays = given.before, given.after
-    there = convolved(*arrays, given.network, shape, units, where=given.where, kernels=given.kernels, gradient=one)
-    params0, params1, network = there.params0, there.params1, there.network
+    options: dict[str, Any] = {"where": held.where, "kernels": given.kernels, "gradient": one, "change": held.change}
+    there = convolved(held.before, held.after, given.network, shape, units, **options)
+    params0, params1, network, layout = there.params0, there.params1, there.network, there.first
     dense = dense_part(params0), dense_part(params1)
-    refuse(dense, *(layout.layers[len(network.widths)][0] for layout in (there.first, there.last)), one)
+    added = there.params1 if one else there.update
+    names = [own.layers[len(network.widths)][0] for own in (layout, there.last)]
+    refuse(dense, names, one)
     if one and weights_like(params1, params0):
         raise ReconError("The gradient is the weights themselves: give the gradient of the loss, or --final.")
-    view = view_of(int(np.prod(shape)), shape, given.mean, given.std, there.first.transposed)
-    view = replace(view, channels_first=there.first.transposed)
+    if held.updates and there.update is not None and weights_like(there.update, params0):
+        raise ReconError("The update is the weights themselves: give what training added to them, or --final.")
+    view = view_of(int(np.prod(shape)), shape, given.mean, given.std, layout.transposed)
+    view = replace(view, channels_first=layout.transposed)
     train, control = (None if x is None else load_images(x, view) for x in (given.data, given.held_out))
     known = one or given.linearised or not convolutions_changed(params0, params1)
     m = given.m or (CONTROLS if train is None else 2 * len(train.x))
@@ -98,6 +98,7 @@ def attacked(given: Given) -> tuple[Audit, Images | None, Images | None]:
         params0,
         None if one else params1,
         gradient=params1 if one else None,
+        update=there.update,
         attack=ATTACK,
         network=network,
         image_shape=shape,
@@ -110,45 +111,51 @@ def attacked(given: Given) -> tuple[Audit, Images | None, Images | None]:
     )
     made = Audit(
         network=network,
-        layout=there.first,
+        layout=replace(layout, left_out=tuple(dict.fromkeys((*layout.left_out, *there.last.left_out)))),
         view=view,
         found=unmirrored(found) if there.mirrored else found,
         attacks=(ATTACK,),
         stages=(Stage(ATTACK, len(found.images), count_vouched(found), found.seconds.get("run", 0.0), found.why),),
         activation=Activation(given.activation != AUTO),
         from_gradient=one,
+        updates=held.updates,
+        notes=(*notes(held, layout, there.last), *there.notes),
         allowed=given.seconds,
         interrupted=found.interrupted,
         unrelated=not one and unrelated(params0, params1),
         bits=(stored_bits(jax.tree.leaves(params0)), stored_bits(jax.tree.leaves(params1))),
         membership=None if train is None or not known else members(there, train, control, one),
-        notes=there.notes,
-        doubts=(*unmet(*dense, dense[1] if one else None, network.head), *doubts(network, shape, known), *found.doubts),
+        doubts=(
+            *unmet(*dense, added, network.head),
+            *few_features(network, shape),
+            *(doubt + ADVICE if doubt == MOVED else doubt for doubt in found.doubts),
+        ),
         seconds=time.perf_counter() - began,
     )
     return made, train, control
 
 
-def refuse(dense: tuple[Tree, Tree], first: str, last: str, one: bool) -> None:
+def refuse(dense: tuple[Tree, Tree], names: Sequence[str], one: bool) -> None:
     """Refuse dense layers that no attack can use, as an audit of these alone does.
 
     Args:
-      first, last: names of the first one's kernel, before and after.
+      names: of the first one's kernel, before and after.
       one: the second tree is a gradient's.
 
     Raises:
       ReconError: they are such.
     """
-    refuse_unusable(dense[0], first, "initial")
-    refuse_unusable(dense[1], last, "gradient's" if one else "final")
+    kernels = [tree["Dense_0"]["kernel"] for tree in dense]
+    refuse_unusable(dense[0], names[0], "initial")
+    refuse_unusable(dense[1], names[1], "gradient's" if one else "final")
     if not one:
-        if np.array_equal(*(tree["Dense_0"]["kernel"] for tree in dense)):
+        if np.array_equal(kernels[0], kernels[1]):
             raise ReconError(
-                f"Training did not change the first dense layer, {first}, which the attack goes by: leave out conv, and "
+                f"Training did not change the first dense layer, {names[0]}, which is attacked: leave out conv and "
                 "say --features to audit the head behind it."
             )
-        refuse_pruned(*dense, first)
-    refuse_what_memory_does_not_hold(*dense[0]["Dense_0"]["kernel"].shape)
+        refuse_pruned(*dense, names[0])
+    refuse_what_memory_does_not_hold(*kernels[0].shape)
 
 
 def shape_of(image_shape: Sequence[int] | None) -> tuple[int, int, int]:
@@ -175,18 +182,14 @@ def convolutions_changed(params0: Tree, params1: Tree) -> bool:
     return not all(jax.tree.leaves(jax.tree.map(np.array_equal, before, after)))
 
 
-def doubts(network: ConvDense, shape: tuple[int, int, int], known: bool) -> tuple[str, ...]:
-    """What speaks against an exact recovery, each reason as a sentence without its stop.
-
-    Args:
-      known: features were the same in every step.
-    """
+def few_features(network: ConvDense, shape: tuple[int, int, int]) -> tuple[str, ...]:
+    """That features are too few for pixels, as a sentence without its stop, where they are."""
     features, pixels = int(np.prod(grid_of(network, shape))), int(np.prod(shape))
     few = (
         f"the convolutions give {features} features of an image's {pixels} pixels, too few to determine it: other "
         "images have the same features, and what comes back may be one of those"
     )
-    return (few,) * (features < pixels) + (MOVED,) * (not known)
+    return (few,) * (features < pixels)
 
 
 def members(there: Convolved, train: Images, control: Images | None, one: bool) -> Membership:
@@ -198,12 +201,14 @@ def members(there: Convolved, train: Images, control: Images | None, one: bool) 
 
     def features(images: Images) -> Float[np.ndarray, "n f"]:
         x = images.x[:, ::-1, ::-1] if there.mirrored else images.x
-        return np.asarray(there.network.features(there.params0, np.ascontiguousarray(x)))
+        with enable_x64():  # sums in float32 are off by more than what an image may be by its own numbers' rounding
+            return np.asarray(there.network.features(there.params0, np.ascontiguousarray(x, np.float64)))
 
     first, last = dense_part(there.params0), dense_part(there.params1)
     end, state = (first, last) if one else (last, None)
+    update = None if there.update is None else dense_part(there.update)
     others = None if control is None else features(control)
-    return membership(first, end, features(train), others, network=there.network.head, state=state)
+    return membership(first, end, features(train), others, network=there.network.head, state=state, update=update)
 
 
 def unmirrored(found: Reconstruction) -> Reconstruction:

@@ -149,6 +149,11 @@ class Audit:
         return count_vouched(self.found)
 
     @property
+    def dense(self) -> MLP:
+        """The dense layers, of which the first one's change is attacked."""
+        return self.network.head if isinstance(self.network, ConvDense) else self.network
+
+    @property
     def one_layer_leaks(self) -> bool:
         """Whether it is a network of leaky units in one layer, whose images nothing but their own gradients tell."""
         return isinstance(self.network, MLP) and bool(self.network.units.leak) and len(self.network.widths) == 1

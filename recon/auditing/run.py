@@ -30,7 +30,7 @@ from recon.auditing.premises import (
     weights_like,
 )
 from recon.auditing.result import Audit, Defences, Predicted, Stage, count_certified, count_vouched
-from recon.auditing.sources import Held, Source, held, read
+from recon.auditing.sources import Held, Source, held, notes, read
 from recon.auditing.verdict import verdict
 from recon.auditing.view import View, view_of
 from recon.errors import NoSearch, ReconError, unknown
@@ -39,7 +39,6 @@ from recon.networks import MLP, Network, from_params
 from recon.networks.conv_dense import ConvDense
 from recon.progress import Report, reporter
 from recon.weights import Layout, arranged_both, momentum, stored_bits, widths_of
-from recon.weights.averages import said_of_averages
 from recon.weights.convolutional import is_convolutional
 from recon.weights.layout import Tree
 from recon.weights.updates import difference
@@ -139,8 +138,8 @@ def audit(
             raise ReconError("What would stop an attack is measured on MLPs alone: leave out --defences.")
         made, train, control = convolutional.attacked(
             convolutional.Given(
-                before, after, given.where, one, network, activation, image_shape, kernels, data, held_out, mean, std,
-                linearised, m, seconds, int(key), progress,
+                given, network, activation, image_shape, kernels, data, held_out, mean, std, linearised, m, seconds,
+                int(key), progress,
             )
         )  # fmt: skip
         limit = LIMIT * made.view.width if limit is None else limit
@@ -281,21 +280,6 @@ def precise_change(given: Held, layout: Layout, last: Layout) -> Tree | None:
 def seen_by_layers(x: np.ndarray, inputs: tuple[np.ndarray, ...] | None) -> np.ndarray:
     """Images as they are behind a normalisation of the inputs, by its gain and offset."""
     return x if inputs is None else x.reshape(len(x), -1) * inputs[0] + inputs[1]
-
-
-def notes(given: Held, layout: Layout, last: Layout) -> tuple[str, ...]:
-    """How the files were read, where it is not as they are, in sentences."""
-    words = [] if given.gradient else [said_of_averages(given.after, last)]
-    for fold in layout.normalisations:
-        side = f"{'before' if fold.inside else 'behind'} units, as far as names and means tell"
-        where = side if fold.layer else "of the inputs"
-        words.append(
-            f"The normalisation of {fold.name}, {where}, was taken as in evaluation mode, with an epsilon of "
-            f"{fold.epsilon:g}, and {'folded into the layers beside it' if fold.layer else 'undone on what was found'}."
-        )
-    if given.updates > 1:
-        words.append(f"The {given.updates} updates count as one: their images as one training set.")
-    return tuple(filter(None, words))
 
 
 def comparisons(

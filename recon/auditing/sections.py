@@ -16,6 +16,7 @@ from recon.auditing.pictures import MOST, pairs
 from recon.auditing.result import Audit
 from recon.auditing.used import used
 from recon.auditing.verdict import answer, details, many, missing
+from recon.networks.conv_dense import ConvDense
 
 OVERVIEW = "overview.png"
 # Why a stage stopped, as attacks say it, in plain words.
@@ -191,7 +192,7 @@ def spectrum(audit: Audit, seen: dict[str, Any]) -> Drawing:
     values, places = (np.array(column) for column in zip(*above, strict=True))
     source = "gradient" if audit.from_gradient else "state" if audit.from_state else "change"
     gap = audit.found.work.get("gap", 0.0)
-    words = f"Singular values of the first layer's {source}. {seen['cut']} are above the largest gap"
+    words = f"Singular values of the {first_layer(audit)}'s {source}. {seen['cut']} are above the largest gap"
     words += f", a factor of {gap:.3g}" if 0 < gap < np.inf else ""
     if audit.n is None:
         words += ". It is not clear enough to tell the number of training images"
@@ -269,10 +270,16 @@ def about(audit: Audit, facts: dict[str, Any]) -> dict[str, str]:
     """What was audited, by name."""
     gap = facts["work"].get("gap")
     least, source = "" if audit.vouched == audit.n else "at least ", "gradient" if audit.from_gradient else "change"
-    rank = "not told by the rank" if audit.n is None else f"{least}{audit.n}, by the rank of the first layer's {source}"
-    hidden = " and ".join(map(str, audit.network.widths))
+    rank = (
+        "not told by the rank"
+        if audit.n is None
+        else f"{least}{audit.n}, by the rank of the {first_layer(audit)}'s {source}"
+    )
+    hidden = f"{' and '.join(map(str, audit.dense.widths))} hidden units"
+    if isinstance(audit.network, ConvDense):
+        hidden = f"convolutions of {' and '.join(map(str, audit.network.widths))} channels, then {hidden}"
     return {
-        "network": f"{hidden} hidden units, {many(audit.network.outputs, 'output')}; {audit.network.activation}, "
+        "network": f"{hidden}, {many(audit.network.outputs, 'output')}; {audit.network.activation}, "
         + facts["activation"]["known"],
         "arrays, from the input on": f"{', '.join(audit.layout.names)}, kernels {facts['kernels']}",
         "input": f"{audit.view.shape}{', stored channels first' if audit.view.channels_first else ''}",
@@ -290,15 +297,21 @@ def defences(audit: Audit) -> Iterable[Part]:
         yield Text(own.words)
         yield Table("Defences", own.columns, own.rows)
         return
+    how = "" if isinstance(audit.network, ConvDense) else ": --defences does so"  # which takes plain networks alone
     yield Text(
-        "Nothing was measured on this network: --defences does so. Of others this suite has records, which tell of "
-        "these alone:"
+        f"Nothing was measured on this network{how}. Of others this suite has records, which tell of these alone:"
     )
     yield Items(tuple((found.title, f"{found.words} (`results/{found.record}.json`)") for found in FINDINGS))
     if audit.n:
-        units = audit.network.widths[0]
-        yield Text(f"This network has {units} units for {audit.n} images, {units / audit.n:.3g} for each.")
+        units = audit.dense.widths[0]
+        words = f"{units} units for {audit.n} images, {units / audit.n:.3g} for each"
+        yield Text(f"This network's {first_layer(audit)} has {words}.")
     yield Text("The exact attack needs the initial weights. A seed that can be guessed gives them away.")
+
+
+def first_layer(audit: Audit) -> str:
+    """What the layer whose change is attacked is called."""
+    return "first dense layer" if isinstance(audit.network, ConvDense) else "first layer"
 
 
 def limits(audit: Audit) -> Iterable[Part]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from recon.errors import ReconError
-from recon.weights import bare, flat, read_arrays
+from recon.weights import Layout, bare, flat, read_arrays
 from recon.weights.adapters import config_of, merged
+from recon.weights.averages import said_of_averages
 from recon.weights.updates import updated
 
 Source = str | Path | Mapping[str, Any]
@@ -78,3 +79,18 @@ def read(source: Source) -> Arrays:
 def name_of(source: Source, otherwise: str) -> str:
     """How messages call a source."""
     return str(source) if isinstance(source, str | Path) else otherwise
+
+
+def notes(given: Held, layout: Layout, last: Layout) -> tuple[str, ...]:
+    """How the files were read, where it is not as they are, in sentences."""
+    words = [] if given.gradient else [said_of_averages(given.after, last)]
+    for fold in layout.normalisations:
+        side = f"{'before' if fold.inside else 'behind'} units, as far as names and means tell"
+        where = side if fold.layer else "of the inputs"
+        words.append(
+            f"The normalisation of {fold.name}, {where}, was taken as in evaluation mode, with an epsilon of "
+            f"{fold.epsilon:g}, and {'folded into the layers beside it' if fold.layer else 'undone on what was found'}."
+        )
+    if given.updates > 1:
+        words.append(f"The {given.updates} updates count as one: their images as one training set.")
+    return tuple(filter(None, words))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
+import jax
 import numpy as np
 
 from recon.errors import ReconError
@@ -73,6 +74,7 @@ class Convolved:
       mirrored: the network takes images with both axes reversed: PyTorch pads a strided convolution of an even number
         of pixels at the start where `ConvDense` pads the end, which is the same of mirrored images and kernels.
       notes: what was taken for granted of the arrays, in sentences.
+      update: what training added, in float64, where arrays tell it more precisely than float32.
     """
 
     network: ConvDense
@@ -82,6 +84,7 @@ class Convolved:
     params1: Tree
     mirrored: bool
     notes: tuple[str, ...] = ()
+    update: Tree | None = None
 
 
 def convolved(
@@ -94,6 +97,7 @@ def convolved(
     where: tuple[str, str],
     kernels: str | None = None,
     gradient: bool = False,
+    change: Mapping[str, np.ndarray] | None = None,
 ) -> Convolved:
     """Find the convolutions and dense layers among arrays from before and after training, or among a gradient's.
 
@@ -104,6 +108,7 @@ def convolved(
       where: the arrays' places, for messages.
       kernels: how dense kernels are stored, as `arranged` takes it.
       gradient: `after` is one.
+      change: what training added, under the names of `before`, where it is known by itself.
 
     Raises:
       ReconError: they are no such network, or several geometries fit: says what settles it.
@@ -143,14 +148,20 @@ def convolved(
     graph = out_in and not first.transposed  # as ONNX has them, of any program
     mirrored = is_mirrored(made, image_shape, graph) if out_in else False
     grid = grid_of(made, image_shape)
-    params = [
-        {name: {**layer, "kernel": layer["kernel"][::-1, ::-1]} if mirrored else layer for name, layer in c.items()}
-        | {**d, "Dense_0": {**d["Dense_0"], "kernel": d["Dense_0"]["kernel"][rows(grid, out_in, mirrored)]}}
-        for c, d in zip(convolutions, dense, strict=True)
-    ]
-    layouts = [Layout((*pairs, *one.layers), one.transposed) for one in (first, last)]
+    order = rows(grid, out_in, mirrored)
+
+    def whole(c: Tree, d: Tree) -> Tree:
+        c = {name: {**layer, "kernel": layer["kernel"][::-1, ::-1]} if mirrored else layer for name, layer in c.items()}
+        return c | d | {"Dense_0": {**d["Dense_0"], "kernel": d["Dense_0"]["kernel"][order]}}
+
+    params = [whole(c, d) for c, d in zip(convolutions, dense, strict=True)]
+    layouts = [Layout((*pairs, *one.layers), one.transposed, one.left_out) for one in (first, last)]
+    update = None
+    if not gradient and any(after[name].dtype == np.float64 for name in layouts[1].names):
+        update = jax.tree.map(lambda a, b: np.subtract(b, a, dtype=np.float64), *params)
+        update |= {} if change is None else whole({}, first.tree(change))
     notes = (*map(said_of, norms), *[CHANNELS_FIRST] * (graph and grid[:2] != (1, 1)))
-    return Convolved(made, layouts[0], layouts[1], params[0], params[1], mirrored, notes)
+    return Convolved(made, layouts[0], layouts[1], params[0], params[1], mirrored, notes, update)
 
 
 def refuse_many(arrays: Mapping[str, np.ndarray], where: str) -> None:

@@ -10,6 +10,8 @@ import recon
 from recon import memory
 from recon.auditing import premises
 from recon.auditing.convolutional import convolutions_changed
+from recon.auditing.report import record
+from recon.auditing.sections import sections
 from recon.weights.convolutional import convolved, parsed
 
 SHAPE, N = (8, 8, 1), 6
@@ -260,6 +262,11 @@ def test_weights_that_nothing_can_be_told_of_are_refused(before, after, message)
         recon.audit(*ends, **TOLD)
 
 
+def test_an_update_that_is_the_weights_is_refused():
+    with pytest.raises(recon.ReconError, match="The update is the weights themselves"):
+        recon.audit(drawn("stride"), update=drawn("stride"), **TOLD)
+
+
 def test_dense_layers_that_memory_does_not_hold_are_refused(monkeypatch):
     weights = drawn("stride")
     monkeypatch.setattr(premises, "PLENTY", 1)
@@ -277,6 +284,36 @@ def test_weights_after_more_than_a_step_say_that_features_moved(images):
     assert made.membership is None
     assert made.vouched == 0
     assert "after one plain step say --linearised" in made.verdict
+    assert made.verdict.count("the convolutions were trained") == 1
+
+
+@pytest.mark.parametrize("kind", ["update", "final"])
+def test_a_step_counts_as_precisely_as_it_is_given(kind, images):
+    """At the weights' size float32 shows nothing of it."""
+    weights = {name: a.astype(np.float64) for name, a in drawn("stride").items()}
+    step = {name: -1e-9 * np.float64(a) for name, a in gradient_of(drawn("stride"), images, "stride").items()}
+    given = {"update": step} if kind == "update" else {"final": {name: weights[name] + step[name] for name in step}}
+    others = np.random.default_rng(1).uniform(-0.5, 0.5, size=(12, *SHAPE)).astype(np.float32)
+    made = recon.audit(weights, **given, linearised=True, data=images, held_out=others, **TOLD)
+    assert made.certified == made.train.within == N
+    assert set(made.membership.answers) == {"member"}
+    assert made.updates == (kind == "update")
+
+
+def test_the_report_says_what_was_read_and_shows_the_dense_layers_spectrum(images):
+    weights = drawn("stride")
+    gradient = gradient_of(weights, images, "stride")
+    after = {name: a - gradient[name] for name, a in weights.items()}
+    after |= {f"ema.{name}": a for name, a in after.items() if name[0] in "79"}
+    made = recon.audit(weights, after, linearised=True, **TOLD)
+    left_out = {f"ema.{name}" for name in weights if name[0] in "79"}
+    assert left_out == {*made.layout.left_out}
+    assert "Averages of the weights are in the file, too (ema.7.bias, ...)" in made.verdict
+    report = "".join(part.markdown() for section in sections(made, record(made)) for part in section.parts)
+    assert "convolutions of 24 and 64 channels, then 96 hidden units, 3 outputs" in report
+    assert f"Singular values of the first dense layer's change. {N} are above the largest gap" in report
+    assert f"first dense layer has 96 units for {N} images, 16 for each" in report
+    assert "--defences" not in report
 
 
 @pytest.mark.parametrize(
