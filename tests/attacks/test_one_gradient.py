@@ -266,3 +266,12 @@ def test_ends_near_an_image_settle_on_its_own_row(batch, rng):
     cosines = np.abs(normalised(found) @ normalised(own).T)
     assert np.mean(ends.ratio < 1) > 0.9
     assert cosines[ends.ratio < 1].max(1).min() > 1 - 1e-9
+
+
+@pytest.mark.parametrize("seed", [647, 648])  # of the latter rounding leaves a singular matrix
+def test_outputs_are_exact_where_several_combinations_vanish(seed):
+    rng = np.random.default_rng(seed)
+    row, share = rng.normal(size=(1, 6)), rng.normal(size=(3, 1))
+    near = np.cross(share[:, 0], rng.normal(size=3))[None]
+    found = exact_outputs((share @ row)[None], near, np.zeros((0, 6)))
+    assert abs(found[0] @ share[:, 0]) < 1e-12

@@ -141,7 +141,10 @@ def exact_outputs(
     rest = g - (g @ v.T) @ v
     gram = rest @ rest.swapaxes(1, 2)
     floor = EPSILON * np.trace(gram, axis1=1, axis2=2)[:, None, None] + TINY
-    better = np.linalg.solve(gram + floor * np.eye(g.shape[1]), d[..., None])[..., 0]
+    try:
+        better = np.linalg.solve(gram + floor * np.eye(g.shape[1]), d[..., None])[..., 0]
+    except np.linalg.LinAlgError:  # singular to the last bit: what a step of the iteration tends to is asked for itself
+        better = np.linalg.eigh(gram)[1][..., 0]
     unit: np.ndarray = better / np.linalg.norm(better, axis=1, keepdims=True)
     return unit
 
