@@ -22,12 +22,12 @@ from recon.auditing.data import Images, load_images
 from recon.auditing.premises import (
     refuse_pruned,
     refuse_unusable,
+    refuse_weights,
     refuse_what_memory_does_not_hold,
     unmet,
     unrelated,
-    weights_like,
 )
-from recon.auditing.result import Audit, Stage, count_vouched
+from recon.auditing.result import Audit, Stage
 from recon.auditing.sources import Held, notes
 from recon.auditing.view import CHANNELS, view_of
 from recon.errors import ReconError
@@ -85,10 +85,7 @@ def attacked(given: Given) -> tuple[Audit, Images | None, Images | None]:
     added = there.params1 if one else there.update
     names = [own.layers[len(network.widths)][0] for own in (layout, there.last)]
     refuse(dense, names, one)
-    if one and weights_like(params1, params0):
-        raise ReconError("The gradient is the weights themselves: give the gradient of the loss, or --final.")
-    if held.updates and there.update is not None and weights_like(there.update, params0):
-        raise ReconError("The update is the weights themselves: give what training added to them, or --final.")
+    refuse_weights(params0, params1 if one else None, there.update if held.updates else None)
     view = view_of(int(np.prod(shape)), shape, given.mean, given.std, layout.transposed)
     view = replace(view, channels_first=layout.transposed)
     train, control = (None if x is None else load_images(x, view) for x in (given.data, given.held_out))
@@ -115,7 +112,7 @@ def attacked(given: Given) -> tuple[Audit, Images | None, Images | None]:
         view=view,
         found=unmirrored(found) if there.mirrored else found,
         attacks=(ATTACK,),
-        stages=(Stage(ATTACK, len(found.images), count_vouched(found), found.seconds.get("run", 0.0), found.why),),
+        stages=(Stage.of(ATTACK, found),),
         activation=Activation(given.activation != AUTO),
         from_gradient=one,
         updates=held.updates,

@@ -221,3 +221,15 @@ def weights_like(state: Tree, params: Tree) -> bool:
         return True
     multiple = factor * b
     return bool(multiple.any() and (np.abs(a - multiple) <= BFLOAT16 * np.abs(multiple)).mean() > ALL)
+
+
+def refuse_weights(params: Tree, gradient: Tree | None, update: Tree | None) -> None:
+    """Refuse a gradient or an update that is the initial weights by mistake.
+
+    Raises:
+      ReconError: it is.
+    """
+    if gradient is not None and weights_like(gradient, params):
+        raise ReconError("The gradient is the weights themselves: give the gradient of the loss, or --final.")
+    if update is not None and weights_like(update, params):
+        raise ReconError("The update is the weights themselves: give what training added to them, or --final.")

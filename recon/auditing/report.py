@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,13 @@ from recon.auditing.sections import OVERVIEW, sections
 from recon.auditing.used import facts_of_use
 from recon.auditing.verdict import answer, leaks
 from recon.errors import ReconError, reason
+from recon.publish.pages import style, templates
 from recon.records import json_bytes, provenance, write_bytes
 from recon.records.files import npz_bytes
 from recon.records.places import folder_to_write
 from recon.weights.layout import KERNELS
 
+OWN = "recon.auditing"  # the templates' package
 IMAGES, NAME = "images", "reconstruction-{}.png"
 OURS = re.compile(r"reconstruction-\d{3,}\.png")  # pictures that an audit may remove
 # Facts of an audit that are written as they are.
@@ -163,17 +164,8 @@ def markdown(model: Sequence[Section], made_by: str) -> str:
 
 def page(model: Sequence[Section], made_by: str) -> str:
     """A report as one HTML file with everything inside."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("recon.auditing"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = (files("recon.auditing") / "templates" / "style.css").read_text(encoding="utf-8")
-    return str(environment.get_template("report.html.j2").render(sections=model, origin=made_by, style=style))
+    template = templates(OWN).get_template("report.html.j2")
+    return str(template.render(sections=model, origin=made_by, style=style(OWN)))
 
 
 def origin(facts: dict[str, Any]) -> str:

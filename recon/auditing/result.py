@@ -34,6 +34,11 @@ class Stage:
     seconds: float
     why: str
 
+    @classmethod
+    def of(cls, attack: str, found: Reconstruction) -> "Stage":
+        """What came of a run."""
+        return cls(attack, len(found.images), count_vouched(found), found.seconds.get("run", 0.0), found.why)
+
 
 @dataclass(frozen=True)
 class Predicted:

@@ -24,6 +24,7 @@ from recon.auditing.premises import (
     perhaps_merged,
     refuse_pruned,
     refuse_unusable,
+    refuse_weights,
     refuse_what_memory_does_not_hold,
     unmet,
     unrelated,
@@ -163,8 +164,7 @@ def audit(
         )
     refuse_unusable(params0, layout.names[0], "initial")
     refuse_unusable(params1, last.names[0], "gradient's" if one else "final")
-    if one and weights_like(params1, params0):
-        raise ReconError("The gradient is the weights themselves: give the gradient of the loss, or --final.")
+    refuse_weights(params0, params1 if one else None, moved if given.updates else None)
     frozen = np.array_equal(params0["Dense_0"]["kernel"], params1["Dense_0"]["kernel"])
     if frozen and any(not np.array_equal(before[a], after[b]) for a, b in zip(layout.names, last.names, strict=True)):
         raise ReconError(
@@ -177,8 +177,6 @@ def audit(
         raise ReconError(
             "The optimiser's state is the weights, initial or final: give Adam's first moment or SGD's momentum buffer."
         )
-    if given.updates and moved is not None and weights_like(moved, params0):
-        raise ReconError("The update is the weights themselves: give what training added to them, or --final.")
     view = view_of(len(params0["Dense_0"]["kernel"]), image_shape, mean, std, layout.transposed, features)
     if limit is None:
         limit = RELATIVE if features else LIMIT * view.width
@@ -356,12 +354,7 @@ class Ran:
 
 def one_stage(attack: str, found: Reconstruction, network: Network, activation: Activation) -> Ran:
     """A run of one attack by itself."""
-    return Ran((stage(attack, found),), found, network, activation, interrupted=found.interrupted)
-
-
-def stage(attack: str, found: Reconstruction) -> Stage:
-    """What came of a run."""
-    return Stage(attack, len(found.images), count_vouched(found), found.seconds.get("run", 0.0), found.why)
+    return Ran((Stage.of(attack, found),), found, network, activation, interrupted=found.interrupted)
 
 
 def run_attacks(
@@ -465,7 +458,7 @@ def search_others(
     vouched = count_vouched(found)
     made = replace(
         ran,
-        stages=(*ran.stages, stage("exact", found)),
+        stages=(*ran.stages, Stage.of("exact", found)),
         activation=ran.activation.ran(trials[0].activation, vouched),
         interrupted=found.interrupted,
     )
@@ -488,7 +481,7 @@ def add_stage(ran: Ran, params0: Tree, params1: Tree | None, *, attack: str, **o
     best = replace(found, spectrum=found.spectrum or ran.found.spectrum) if better else ran.found
     return replace(
         ran,
-        stages=(*ran.stages, stage(attack, found)),
+        stages=(*ran.stages, Stage.of(attack, found)),
         found=best,
         activation=ran.activation.ran(ran.network.activation, more[0]) if attack == "exact" else ran.activation,
         interrupted=found.interrupted,

@@ -3,7 +3,7 @@
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,7 +12,7 @@ from recon.cli import STOPPED, completion
 from recon.cli.checkpoints import audit_over_training
 from recon.cli.console import out, say, shown, table
 from recon.cli.interrupts import leave
-from recon.cli.options import flag
+from recon.cli.options import Kernels, Layers, flag
 from recon.cli.pipeline import FOUND, FailOn, exit_code, require_answerable
 from recon.errors import ReconError
 from recon.records.places import folder_to_write
@@ -92,12 +92,8 @@ def audit(
         ),
     ] = None,
     std: Annotated[str | None, typer.Option(help="See --mean.")] = None,
-    layers: Annotated[
-        str | None, typer.Option(help="Names of the layers from the input on, with commas, if unclear.")
-    ] = None,
-    kernels: Annotated[
-        Literal["in-out", "out-in"] | None, typer.Option(help="How kernels are stored, if unclear.")
-    ] = None,
+    layers: Layers = None,
+    kernels: Kernels = None,
     linearised: Annotated[
         bool, flag("--linearised", "The weights are of a Taylor model around the initial ones, or came of one step.")
     ] = False,

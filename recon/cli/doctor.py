@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from recon.cli.console import out
+from recon.cli.options import Kernels, Layers
 from recon.errors import ReconError
 
 if TYPE_CHECKING:
@@ -19,12 +20,8 @@ NAMED = 4  # arrays that are left out, by name
 
 def doctor(
     files: Annotated[list[Path], typer.Argument(help="Files of weights; of two, the initial and the final.")],
-    layers: Annotated[
-        str | None, typer.Option(help="Names of the layers from the input on, with commas, if unclear.")
-    ] = None,
-    kernels: Annotated[
-        Literal["in-out", "out-in"] | None, typer.Option(help="How kernels are stored, if unclear.")
-    ] = None,
+    layers: Layers = None,
+    kernels: Kernels = None,
 ) -> None:
     """What do files of weights hold, and how would an audit read them? Nothing is attacked.
 

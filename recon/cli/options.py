@@ -31,6 +31,8 @@ Source = Annotated[
         help="auto: prepared TFDS directory, else package pictures; tfds; samples.", autocompletion=completion.sources
     ),
 ]
+Layers = Annotated[str | None, typer.Option(help="Names of the layers from the input on, with commas, if unclear.")]
+Kernels = Annotated[Literal["in-out", "out-in"] | None, typer.Option(help="How kernels are stored, if unclear.")]
 Images = Annotated[Path | None, typer.Option(help="Folder of class folders of your own pictures.")]
 Task = Annotated[
     str | None,

@@ -10,6 +10,7 @@ import msgspec
 
 from recon.errors import ReconError
 from recon.progress import Report, silent
+from recon.publish.pages import style, templates
 from recon.records import write_bytes
 from recon.regression import cells_of
 from recon.report import charts
@@ -18,6 +19,7 @@ from recon.report.published import beside, published
 from recon.report.results import Figure, figures, records
 from recon.report.text import blocks, coded, criterion, duration, embedded, packed
 
+OWN = "recon.report"  # the templates' package
 EXPLORER, SOLVERS = "explorer", "solvers"  # the figures that the interactive parts are made of
 MOST_BYTES = 15_000_000  # a page that a phone opens
 VERDICTS = ("reproduced", "not reproduced", "inconclusive")
@@ -52,7 +54,6 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
     Raises:
       ReconError: there is no record, or a baseline is damaged.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
     stored = records(results)
@@ -66,13 +67,7 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
         report((i + 1) / (len(found) + 1), figure.name)
     networks = [n for summary in _summaries(found, EXPLORER) for n in charts.explorer(summary["panels"])]
     anytime = [c for summary in _summaries(found, SOLVERS) for c in charts.anytime(summary["rows"])]
-    environment = Environment(
-        loader=PackageLoader("recon.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(OWN)
     environment.filters |= {
         "blocks": blocks,
         "cells": cells_of,
@@ -95,8 +90,8 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
         networks=networks,
         anytime=anytime,
         data=_in_script({"networks": networks, "anytime": anytime}),
-        style=_asset("style.css"),
-        script=_asset("script.js"),
+        style=style(OWN),
+        script=(files(OWN) / "templates" / "script.js").read_text(encoding="utf-8"),
         plotly=packed(get_plotlyjs()),
     )
     report(1.0, "done")
@@ -106,10 +101,6 @@ def build(results: Path, modules: Mapping[str, Path], report: Report = silent) -
 def _summaries(found: list[Figure], name: str) -> list[Any]:
     """The summaries of a figure's records."""
     return [r.made["summary"] for f in found if f.name == name for r in f.results]
-
-
-def _asset(name: str) -> str:
-    return (files("recon.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _in_script(value: Any) -> str:
