@@ -99,7 +99,7 @@ def plot(summary: Summary) -> Figure:
     """A line for each kind of network: share of its images recovered, and certified, a point for each draw."""
     rows = [row | {"name": _name(row)} for row in summary["rows"]]
     names = distinct(rows, "name")
-    figure = new_figure(8.0, 0.9 + 0.28 * len(names))
+    figure = new_figure(8.0, 1.1 + 0.28 * len(names))
     axes = figure.subplots()
     for row in rows:
         y = names.index(row["name"])
@@ -111,7 +111,7 @@ def plot(summary: Summary) -> Figure:
         axes.plot([], [], "o", color=COLOURS[colour], label=label)
     axes.set_yticks(range(len(names)), names, fontsize=6)
     axes.set(xlabel="share of the training images", xlim=(-0.03, 1.03), ylim=(len(names) - 0.5, -0.5))
-    axes.legend(fontsize=6, loc="center left")
+    figure.legend(fontsize=6, loc="outside lower center", ncols=3)
     return figure
 
 
