@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 340.0, 230.0  # of a chart, in units that are about a phone's pixels: text of 11 can be read there
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 8.0, 14.0, 36.0  # of the area around the axes
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 16.0, 14.0, 36.0  # of the area around the axes
 DECADES = 7  # powers of ten that are labelled, at most
 JITTER = 0.6  # of a row's height over which points that lie near each other are spread
 
@@ -75,7 +75,7 @@ def spectrum(values: Float[np.ndarray, " k"], places: Int[np.ndarray, " k"], cut
         text(x(cut + 0.5) + (4 if right else -4), TOP + 10, f"cut after {cut}", "start" if right else "end"),
     ]
     for v in level:
-        marks += [line(LEFT, y(v), WIDTH - RIGHT, y(v), "level"), text(WIDTH - RIGHT, y(v) - 4, "rounding", "end")]
+        marks += [line(LEFT, y(v), WIDTH - RIGHT, y(v), "level"), text(LEFT + 4, y(v) - 4, "rounding")]
     return chart("Singular values of the first layer's change", x, y, "number", "singular value", marks)
 
 
